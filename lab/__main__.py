@@ -1,0 +1,7 @@
+"""``python -m lab``: calls the command line, nothing else."""
+
+from __future__ import annotations
+
+from lab.cli.main import entry
+
+entry()

@@ -1,0 +1,1 @@
+"""The measuring house: suites, schedule, harness, records, statistics; names no backend."""

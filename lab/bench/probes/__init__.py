@@ -1,0 +1,1 @@
+"""One file per instrument: what the host sees while a target runs."""

@@ -1,0 +1,1 @@
+"""Floats in, frozen results out; no pandas, no files."""

@@ -1,0 +1,1 @@
+"""The suites that we ship, as TOML files."""

@@ -1,0 +1,1 @@
+"""Our container engine; knows nothing of targets, benches or guests."""

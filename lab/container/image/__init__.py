@@ -1,0 +1,1 @@
+"""Image names, and images made from Debian packages."""

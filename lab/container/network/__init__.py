@@ -1,0 +1,1 @@
+"""Container networks: model, pure plan, and what carries it out."""

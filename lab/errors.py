@@ -1,0 +1,136 @@
+"""Every deliberate exception of the lab and its exit code; the only place where they are defined.
+
+    LabError                    1    something that we foresaw went wrong
+     ├─ SpecError               2    the user's file or arguments, with path and line
+     ├─ UnavailableError        3    this host cannot; what is missing and how to get it
+     ├─ RegressionFound         4    a comparison gate did not pass
+     ├─ KernelError             1    the kernel refused: operation and object
+     ├─ ContainerError          1    the container engine
+     │   ├─ ImageNotFound
+     │   ├─ DigestMismatch
+     │   ├─ LayerCorrupt
+     │   ├─ NoSuchContainer
+     │   └─ StateConflict
+     ├─ DomainError             1    libvirt or QEMU
+     ├─ TargetError             1    a target failed in a phase
+     │   └─ TargetTimeout
+     ├─ WorkloadFailed          1    the payload ran and failed
+     └─ MeasurementError        1    a number could not be taken or kept
+
+A message says *what failed, on what, why*; the hint says *what to do next*, best as a command.
+They are caught in three places only: ``cli/main.py``, the harness (a failure becomes a record), and
+where a foreign error is translated.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_UNAVAILABLE = 3
+EXIT_REGRESSION = 4
+EXIT_INTERRUPTED = 130
+
+
+class LabError(Exception):
+    """Something that we foresaw went wrong.
+
+    ``str()`` is one sentence for the user: what failed, on what, why. ``hint`` is what to do next or "".
+    """
+
+    exit_code: int = EXIT_FAILURE
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class SpecError(LabError):
+    """The user's file or arguments are wrong; carries the file and the 1-based line where known."""
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, message: str, *, path: str = "", line: int | None = None, hint: str = "") -> None:
+        where = f"{path}:{line}: " if path and line else f"{path}: " if path else ""
+        super().__init__(where + message, hint=hint)
+        self.path = path
+        self.line = line
+
+
+class UnavailableError(LabError):
+    """This host cannot do it; the hint says how to get what is missing."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
+class RegressionFound(LabError):  # noqa: N818 - a finding, not an error of the program
+    """A comparison gate found a regression."""
+
+    exit_code = EXIT_REGRESSION
+
+
+class KernelError(LabError):
+    """The kernel refused an operation on an object."""
+
+    def __init__(self, operation: str, subject: str, reason: str, *, hint: str = "") -> None:
+        super().__init__(f"{operation} {subject}: {reason}", hint=hint)
+        self.operation = operation
+        self.subject = subject
+
+
+class ContainerError(LabError):
+    """The container engine failed."""
+
+
+class ImageNotFound(ContainerError):  # noqa: N818 - OCI and docker speak of a missing image, not an error
+    """No image has this name or digest in the store."""
+
+
+class DigestMismatch(ContainerError):  # noqa: N818
+    """Content does not have the digest under which it is stored or asked for."""
+
+    def __init__(self, subject: str, *, expected: str, actual: str, hint: str = "") -> None:
+        super().__init__(f"{subject}: digest is {actual}, expected {expected}", hint=hint)
+        self.expected = expected
+        self.actual = actual
+
+
+class LayerCorrupt(ContainerError):  # noqa: N818
+    """A layer cannot be unpacked as it stands, or tries to leave its root."""
+
+
+class NoSuchContainer(ContainerError):  # noqa: N818
+    """No container has this name or id."""
+
+
+class StateConflict(ContainerError):  # noqa: N818
+    """The container is not in a state that allows the operation."""
+
+
+class DomainError(LabError):
+    """libvirt or QEMU failed on a domain."""
+
+
+class TargetError(LabError):
+    """A target failed; carries the backend's name and the phase in which it happened."""
+
+    def __init__(self, message: str, *, backend: str, phase: str, hint: str = "") -> None:
+        super().__init__(f"{backend}: {phase}: {message}", hint=hint)
+        self.backend = backend
+        self.phase = phase
+
+
+class TargetTimeout(TargetError):  # noqa: N818
+    """A target did not get ready, answer, or go away in time."""
+
+
+class WorkloadFailed(LabError):  # noqa: N818
+    """The payload ran inside the target and failed; carries its exit code."""
+
+    def __init__(self, message: str, *, payload_exit_code: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.payload_exit_code = payload_exit_code
+
+
+class MeasurementError(LabError):
+    """A number could not be taken, read or recorded."""

@@ -1,0 +1,97 @@
+"""Where the lab keeps things; the only reader of the XDG and LAB_* variables.
+
+All state lives under one root directory, all of what can be made again under one cache directory, and
+what is gone after a reboot under one run directory. Paths are plain strings: this file is imported on
+the container start path, where ``pathlib`` would cost milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+
+class Paths:
+    """The directories of one lab installation; nothing is created by asking for a path."""
+
+    __slots__ = ("cache", "root", "run")
+
+    def __init__(self, *, root: str, cache: str, run: str) -> None:
+        self.root = root
+        self.cache = cache
+        self.run = run
+
+    @classmethod
+    def under(cls, root: str) -> Paths:
+        """Return the layout that ``--root ROOT`` asks for: everything below one directory."""
+        root = os.path.abspath(root)
+        return cls(root=root, cache=os.path.join(root, "cache"), run=os.path.join(root, "run"))
+
+    @classmethod
+    def default(cls, environ: Mapping[str, str] | None = None, *, uid: int | None = None) -> Paths:
+        """Return the layout of this user: ``LAB_ROOT``, else /var/lib/lab for root, else the XDG places."""
+        env = os.environ if environ is None else environ
+        if env.get("LAB_ROOT"):
+            return cls.under(env["LAB_ROOT"])
+        if (os.geteuid() if uid is None else uid) == 0:
+            return cls(root="/var/lib/lab", cache="/var/cache/lab", run="/run/lab")
+        home = env.get("HOME", "/")
+        data = env.get("XDG_DATA_HOME") or os.path.join(home, ".local", "share")
+        cache = env.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+        run = env.get("XDG_RUNTIME_DIR") or os.path.join(cache, "run")
+        return cls(root=os.path.join(data, "lab"), cache=os.path.join(cache, "lab"), run=os.path.join(run, "lab"))
+
+    @property
+    def images(self) -> str:
+        """The OCI content store and the image names."""
+        return os.path.join(self.root, "images")
+
+    @property
+    def containers(self) -> str:
+        """One directory per container of our engine."""
+        return os.path.join(self.root, "containers")
+
+    @property
+    def layers(self) -> str:
+        """Unpacked layers, by chain id."""
+        return os.path.join(self.root, "layers")
+
+    @property
+    def networks(self) -> str:
+        """Networks and their address leases."""
+        return os.path.join(self.root, "networks")
+
+    @property
+    def volumes(self) -> str:
+        """Named and anonymous volumes."""
+        return os.path.join(self.root, "volumes")
+
+    @property
+    def runs(self) -> str:
+        """Measuring runs, one directory each, unless ``lab bench run --output`` says otherwise."""
+        return os.path.join(self.root, "runs")
+
+    @property
+    def guests(self) -> str:
+        """Writable disks and sockets of guests that exist now."""
+        return os.path.join(self.root, "guests")
+
+    @property
+    def guest_kernels(self) -> str:
+        """Guest kernels, modules and initramfs images made from them."""
+        return os.path.join(self.cache, "guest-kernels")
+
+    @property
+    def disk_templates(self) -> str:
+        """Read-only disk images made from container images, by digest."""
+        return os.path.join(self.cache, "disk-templates")
+
+    @property
+    def libvirt(self) -> str:
+        """Root of libvirt's embedded driver; kept, since its capability cache costs seconds to make."""
+        return os.path.join(self.cache, "libvirt")
+
+    @property
+    def checks(self) -> str:
+        """Answers of expensive host checks, valid for one boot of one host."""
+        return os.path.join(self.cache, "checks")

@@ -1,0 +1,1 @@
+"""Records in, pictures out; never runs a target, never names a backend."""

@@ -1,0 +1,1 @@
+"""The one abstraction: everything that isolates is a Target."""

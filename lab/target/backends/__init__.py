@@ -1,0 +1,1 @@
+"""One file per way of isolating; the only place that knows peers' command lines."""

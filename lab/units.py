@@ -1,0 +1,96 @@
+"""Parse and format bytes, durations and rates; the only place where seconds, MiB and percent exist.
+
+Inside the lab durations are integer nanoseconds and sizes are integer bytes. Sizes follow docker: the
+suffixes k, m, g, t (with or without "b" or "ib") are powers of 1024.
+"""
+
+from __future__ import annotations
+
+import re
+
+NS_PER_US = 1_000
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<suffix>[kmgtp]?)(?:i?b)?", re.IGNORECASE)
+_SIZE_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ns|us|µs|ms|s|m|h)", re.IGNORECASE)
+_DURATION_NS = {
+    "ns": 1,
+    "us": NS_PER_US,
+    "µs": NS_PER_US,
+    "ms": NS_PER_MS,
+    "s": NS_PER_S,
+    "m": 60 * NS_PER_S,
+    "h": 3600 * NS_PER_S,
+}
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes that ``text`` means: "512MiB", "512m", "1.5g", "4096".
+
+    Raises:
+        ValueError: ``text`` is not a size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"not a size: {text!r} (write 512MiB, 512m, 1g or a number of bytes)")
+    return int(float(match["number"]) * 1024 ** _SIZE_POWER[match["suffix"].lower()])
+
+
+def parse_duration_ns(text: str) -> int:
+    """Return the nanoseconds that ``text`` means: "5s", "1m30s", "250ms".
+
+    Raises:
+        ValueError: ``text`` is not a duration, or has no unit.
+    """
+    rest = text.strip()
+    total = 0
+    while rest:
+        match = _DURATION.match(rest)
+        if match is None:
+            break
+        total += int(float(match["number"]) * _DURATION_NS[match["unit"].lower()])
+        rest = rest[match.end() :].strip()
+    if rest or not text.strip():
+        raise ValueError(f"not a duration: {text!r} (write 5s, 250ms or 1m30s)")
+    return total
+
+
+def format_bytes(size_bytes: float) -> str:
+    """Return ``size_bytes`` with three significant digits and a binary unit: "1.50 MiB"."""
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{_three_digits(size)} {unit}"
+        size /= 1024
+    return f"{_three_digits(size)} TiB"
+
+
+def format_duration_ns(duration_ns: float) -> str:
+    """Return ``duration_ns`` with three significant digits in ns, µs, ms or s; from 2 minutes on "3m20s"."""
+    magnitude = abs(duration_ns)
+    if magnitude >= 120 * NS_PER_S:
+        minutes, seconds = divmod(round(magnitude / NS_PER_S), 60)
+        return f"{'-' if duration_ns < 0 else ''}{minutes}m{seconds:02d}s"
+    for unit, divisor in (("s", NS_PER_S), ("ms", NS_PER_MS), ("µs", NS_PER_US)):
+        if magnitude >= divisor:
+            return f"{_three_digits(duration_ns / divisor)} {unit}"
+    return f"{duration_ns:.0f} ns"
+
+
+def format_rate(rate_bytes_per_s: float) -> str:
+    """Return a rate in bytes per second with a binary unit: "1.50 MiB/s"."""
+    return format_bytes(rate_bytes_per_s) + "/s"
+
+
+def format_percent(ratio: float) -> str:
+    """Return a ratio as a percentage with at most one decimal: 0.125 -> "12.5 %"."""
+    return f"{ratio * 100:.3g} %"
+
+
+def _three_digits(value: float) -> str:
+    magnitude = abs(value)
+    if magnitude >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"

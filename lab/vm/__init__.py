@@ -1,0 +1,1 @@
+"""Guests through libvirt; knows nothing of targets, benches or containers."""
