@@ -61,8 +61,23 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Primary:
+    """The quantity by which a workload is judged first, and on which the stop rule looks.
+
+    ``workload`` is the key of a ``WorkloadUse``; ``labels`` must all be among a sample's labels.
+    """
+
+    workload: str
+    metric: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One place in a block: a workload on an arm. The A/A twin is the baseline's cell once more, ``twin`` set."""
+    """One place in a block: a workload (by the key of its use in the suite) on an arm.
+
+    The A/A twin is the baseline's cell once more, ``twin`` set.
+    """
 
     workload: str
     arm: str
@@ -92,13 +107,24 @@ class Arm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadUse:
-    """A workload as a suite uses it: name, parameters, image name, limits, and arms it is not for (with reason)."""
+    """A workload as a suite uses it: parameters, image name, limits.
+
+    ``name`` tells two uses of one workload apart ("" when there is one); ``arms`` restricts it to some of the suite's
+    arms (empty: all of them).
+    """
 
     workload: str
     image: str
     vcpus: int
     memory_bytes: int
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    name: str = ""
+    arms: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What cells, tables and files call this use."""
+        return self.name or self.workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +152,8 @@ class Run:
 
     ``dimensions`` label every number (CPU, kernel, cgroup layout, versions, …); ``commit`` is the lab's own.
     ``order`` is the digest of the whole schedule that ``seed`` gives, so that a resumed run can prove its order.
+    ``readings`` are what the host looked like before the first trial (load, free memory, harness overhead): they
+    describe the run but, unlike the dimensions, need not be the same when it is resumed.
     """
 
     id: str
@@ -140,6 +168,8 @@ class Run:
     images: Mapping[str, str]
     metrics: tuple[Metric, ...]
     dimensions: Mapping[str, str]
+    primary: tuple[Primary, ...] = ()
+    readings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,10 +211,16 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnd:
-    """The last line of a finished run: why it stopped ("half-width", "blocks", "budget", "interrupted")."""
+    """The last line of a run: why it stopped ("half-width", "blocks", "budget", "interrupted").
+
+    A resumed run has one such line per session; the last one counts. ``blocks`` are complete measured ones;
+    the CPU times and ``elapsed_ns`` are of the session that ended, ``readings`` of the host after its last trial.
+    """
 
     reason: str
     ended_at: str
     blocks: int
     harness_cpu_ns: int
     sampler_cpu_ns: int
+    elapsed_ns: int = 0
+    readings: Mapping[str, str] = field(default_factory=dict)
