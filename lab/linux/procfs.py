@@ -150,7 +150,7 @@ def pressure(resource: str) -> Pressure | None:
     """Return the stall time of "cpu", "io" or "memory"; None where the kernel does not account for it (psi=0)."""
     try:
         return parse_pressure(_read(f"pressure/{resource}"))
-    except (FileNotFoundError, OSError):  # EOPNOTSUPP: compiled in, turned off
+    except OSError:  # no such file, or EOPNOTSUPP: compiled in but turned off
         return None
 
 
