@@ -1,0 +1,80 @@
+"""Interface files of cgroup v2.
+
+Source: kernel Documentation/admin-guide/cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Iterable
+
+from lab.linux.cgroup import v1
+
+
+def controllers(mount_point: str) -> tuple[str, ...]:
+    """Return the controllers that a v2 root offers; none when it cannot be read."""
+    try:
+        return tuple(v1.read(os.path.join(mount_point, "cgroup.controllers")).split())
+    except OSError:
+        return ()
+
+
+def create(mount_point: str, cgroup: str, wanted: Iterable[str]) -> None:
+    """Make a cgroup and its parents, and delegate the wanted controllers from the root down to it.
+
+    Raises:
+        OSError: with errno and path; EBUSY when a parent has processes of its own.
+    """
+    value = " ".join(f"+{name}" for name in wanted)
+    directory = mount_point
+    for part in cgroup.strip("/").split("/"):
+        if value:
+            v1.write(os.path.join(directory, "cgroup.subtree_control"), value)
+        directory = os.path.join(directory, part)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o755)
+
+
+def kill(directory: str) -> bool:
+    """Kill all processes of a v2 cgroup and below at a stroke, and wait until it is empty; False if it is no such one.
+
+    Source: cgroup.kill, since Linux 5.14.
+    """
+    path = os.path.join(directory, "cgroup.kill")
+    if not os.path.exists(path):
+        return False
+    v1.write(path, "1")
+    return not v1.processes(directory)
+
+
+def events(directory: str) -> dict[str, int]:
+    """Return cgroup.events: "populated" and "frozen", 0 or 1.
+
+    Raises:
+        OSError: with errno and path.
+    """
+    lines = v1.read(os.path.join(directory, "cgroup.events")).splitlines()
+    return {name: int(value) for name, value in (line.split() for line in lines)}
+
+
+def freeze(directory: str, *, frozen: bool, deadline_ns: int) -> None:
+    """Freeze or thaw a v2 cgroup and return when cgroup.events says that it is.
+
+    Raises:
+        TimeoutError: it has not happened by ``deadline_ns`` (CLOCK_MONOTONIC).
+    """
+    v1.write(os.path.join(directory, "cgroup.freeze"), str(int(frozen)))
+    descriptor = os.open(os.path.join(directory, "cgroup.events"), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLPRI)
+        while events(directory)["frozen"] != int(frozen):
+            remaining_ms = (deadline_ns - time.monotonic_ns()) // 1_000_000
+            if remaining_ms <= 0:
+                raise TimeoutError(f"{directory} did not {'freeze' if frozen else 'thaw'}")
+            poll.poll(min(remaining_ms, 20))
+    finally:
+        os.close(descriptor)
