@@ -94,6 +94,11 @@ def leased(directory: str, bridge_name: str) -> tuple[Lease, ...]:
     return tuple(known for known in leases if not is_stale(known, view))
 
 
+def lease_files(directory: str, bridge_name: str) -> tuple[str, ...]:
+    """Return the files that leases of a bridge are kept in, for whoever removes the bridge."""
+    return _leases_path(directory, bridge_name), _lock_path(directory, bridge_name)
+
+
 def is_stale(known: Lease, view: HostView) -> bool:
     """Return whether nobody can be using this lease any more."""
     if known.boot_id != view.boot_id:
@@ -170,7 +175,7 @@ def _started_ticks(pid: int) -> int:
 @contextlib.contextmanager
 def _locked(directory: str, bridge_name: str) -> Iterator[None]:
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    lock = os.open(os.path.join(directory, f"{bridge_name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(_lock_path(directory, bridge_name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -196,3 +201,7 @@ def _write(directory: str, bridge_name: str, leases: tuple[Lease, ...], *, last:
 
 def _leases_path(directory: str, bridge_name: str) -> str:
     return os.path.join(directory, f"{bridge_name}.leases.json")
+
+
+def _lock_path(directory: str, bridge_name: str) -> str:
+    return os.path.join(directory, f"{bridge_name}.lock")

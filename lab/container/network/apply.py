@@ -1,0 +1,202 @@
+"""Carry network plans out: the only user of pyroute2, and of nft, for networks that outlive one target.
+
+Its import costs 200 ms: nothing on a container's start path may import it. ``fastpath.py`` connects targets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import pyroute2
+
+from lab.container.network import ipam, plan
+from lab.container.network.model import Bridge
+from lab.errors import KernelError, StateConflict
+from lab.linux import command
+from lab.paths import Paths
+
+_IP_FORWARD = "/proc/sys/net/ipv4/ip_forward"
+_LINKS = "/sys/class/net"
+_IFF_UP = 0x1
+_AF_INET = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What this root has made, kept beside the leases: the bridge, and whether forwarding was off before."""
+
+    bridge: Bridge
+    forwarding_was_off: bool
+
+
+def ensure_bridge(paths: Paths) -> Bridge:
+    """Return this root's bridge, made and up; one that is already there costs a few file reads.
+
+    Raises:
+        KernelError: the kernel or nft refused; what was made before stays, and the next call goes on from there.
+        ContainerError: no subnet is free.
+    """
+    made = _recorded(paths)
+    if made is not None and _is_up(made.bridge.name):
+        return made.bridge
+    with _host_locked():
+        existing = look()
+        bridge = plan.choose_bridge(plan.bridge_name(paths.root), existing)
+        was_off = not existing.forwarding or (made is not None and made.forwarding_was_off)
+        _record(paths, _Made(bridge=bridge, forwarding_was_off=was_off))
+        apply(plan.bring_up(bridge, existing))
+    return bridge
+
+
+def remove_bridge(paths: Paths) -> None:
+    """Remove this root's bridge, its rules and its lease files; safe to call when there is none.
+
+    Forwarding is switched off again only if this root switched it on and no other bridge could rely on it.
+
+    Raises:
+        StateConflict: a target is still attached.
+        KernelError: the kernel or nft refused.
+    """
+    name = plan.bridge_name(paths.root)
+    made = _recorded(paths)
+    attached = [lease for lease in ipam.leased(paths.networks, name) if _has_link(lease.host_link)]
+    if attached:
+        raise StateConflict(f"bridge {name} still carries {attached[0].owner}", hint="destroy that target first")
+    with _host_locked():
+        alone = not _other_bridges(name)
+        stop = made is not None and made.forwarding_was_off and alone
+        apply(plan.take_down(name, look(), stop_forwarding=stop))
+    for path in (_record_path(paths), *ipam.lease_files(paths.networks, name)):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def look() -> plan.Existing:
+    """Return the host's links, addresses, routes, nftables tables and forwarding as they are now."""
+    with pyroute2.IPRoute() as netlink:
+        links = {message["index"]: message for message in netlink.get_links()}
+        names = {index: message.get_attr("IFLA_IFNAME") for index, message in links.items()}
+        addresses: dict[str, tuple[str, ...]] = dict.fromkeys(names.values(), ())
+        for message in netlink.get_addr(family=_AF_INET):
+            name = names.get(message["index"])
+            if name is not None:  # a link may have come after the list of links
+                cidr = f"{message.get_attr('IFA_LOCAL')}/{message['prefixlen']}"
+                addresses[name] = (*addresses[name], cidr)
+        routes = tuple(
+            f"{message.get_attr('RTA_DST') or '0.0.0.0'}/{message['dst_len']}"
+            for message in netlink.get_routes(family=_AF_INET)
+        )
+    up = frozenset(names[index] for index, message in links.items() if message["flags"] & _IFF_UP)
+    return plan.Existing(addresses=addresses, up=up, routes=routes, tables=_nft_tables(), forwarding=_forwarding())
+
+
+def apply(ops: tuple[plan.LinkOp, ...]) -> None:
+    """Carry ``ops`` out in order.
+
+    Raises:
+        KernelError: the first one that was refused, with the kernel's or nft's reason.
+    """
+    with pyroute2.IPRoute() as netlink:
+        for op in ops:
+            try:
+                _carry_out(netlink, op)
+            except (pyroute2.NetlinkError, OSError) as error:
+                reason = os.strerror(error.code) if isinstance(error, pyroute2.NetlinkError) else str(error)
+                raise KernelError(plan.describe(op), "on this host", reason, hint="this needs root") from error
+
+
+def _carry_out(netlink: pyroute2.IPRoute, op: plan.LinkOp) -> None:
+    match op:
+        case plan.AddBridge():
+            netlink.link("add", ifname=op.name, kind="bridge", br_stp_state=0, br_forward_delay=0)
+        case plan.AddAddress():
+            index = netlink.link_lookup(ifname=op.link)[0]
+            netlink.addr("add", index=index, address=op.address, prefixlen=op.prefix_length)
+        case plan.RaiseLink():
+            netlink.link("set", index=netlink.link_lookup(ifname=op.link)[0], state="up")
+        case plan.DeleteLink():
+            netlink.link("del", index=netlink.link_lookup(ifname=op.link)[0])
+        case plan.SetForwarding():
+            with open(_IP_FORWARD, "w", encoding="ascii") as file:
+                file.write(str(int(op.enabled)))
+        case plan.LoadRules():
+            _nft(op.ruleset)
+
+
+def _nft(ruleset: str) -> None:
+    done = command.run(("nft", "-f", "-"), stdin=ruleset.encode())
+    if done.exit_code != 0:
+        raise OSError(f"nft: {done.error_text}")
+
+
+def _nft_tables() -> frozenset[str]:
+    """Names of the ip tables; none where nft is not installed, so that loading ours says what is missing."""
+    try:
+        done = command.run(("nft", "-j", "list", "tables", "ip"))
+    except FileNotFoundError:
+        return frozenset()
+    if done.exit_code != 0:
+        raise KernelError("list", "nftables tables", done.error_text, hint="this needs root")
+    entries = json.loads(done.stdout)["nftables"]
+    return frozenset(entry["table"]["name"] for entry in entries if "table" in entry)
+
+
+def _forwarding() -> bool:
+    with open(_IP_FORWARD, encoding="ascii") as file:
+        return file.read().strip() != "0"
+
+
+def _other_bridges(name: str) -> list[str]:
+    return [link for link in os.listdir(_LINKS) if link != name and os.path.isdir(f"{_LINKS}/{link}/bridge")]
+
+
+def _has_link(name: str) -> bool:
+    return os.path.exists(os.path.join(_LINKS, name))
+
+
+def _is_up(name: str) -> bool:
+    try:
+        with open(os.path.join(_LINKS, name, "flags"), encoding="ascii") as file:
+            return bool(int(file.read(), 16) & _IFF_UP)
+    except OSError:  # no such link; or it vanished between open and read
+        return False
+
+
+@contextlib.contextmanager
+def _host_locked() -> Iterator[None]:
+    """Hold the lock that all lab roots of this host share, so that two never choose the same subnet.
+
+    It is on the directory of links itself: the one place that every root sees, whatever its own directories are.
+    """
+    lock = os.open(_LINKS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _record_path(paths: Paths) -> str:
+    return os.path.join(paths.networks, "bridge.json")
+
+
+def _recorded(paths: Paths) -> _Made | None:
+    try:
+        with open(_record_path(paths), encoding="utf-8") as file:
+            document = json.load(file)
+    except FileNotFoundError:
+        return None
+    return _Made(bridge=Bridge(**document["bridge"]), forwarding_was_off=document["forwarding_was_off"])
+
+
+def _record(paths: Paths, made: _Made) -> None:
+    os.makedirs(paths.networks, mode=0o700, exist_ok=True)
+    path = _record_path(paths)
+    with open(path + ".new", "w", encoding="utf-8") as file:
+        json.dump(asdict(made), file)
+    os.rename(path + ".new", path)
