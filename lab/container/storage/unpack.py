@@ -1,0 +1,363 @@
+"""Layer to files: a tar stream, not trusted, becomes a directory that overlay can stack.
+
+Whiteouts become overlay's own marks. Each entry's directory is found by the kernel with the layer's root as ``/``
+(openat2, RESOLVE_IN_ROOT), and the last component is never followed, so that no entry reaches outside, whatever links
+came before it. Sources: https://github.com/opencontainers/image-spec/blob/main/layer.md, kernel
+Documentation/filesystems/overlayfs.rst.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, Protocol, cast
+
+from lab.container.storage.blobs import READ_BYTES
+from lab.container.storage.pack import OPAQUE, OPAQUE_XATTR, OVERLAY_XATTR, WHITEOUT, XATTR_PAX
+from lab.errors import KernelError, LayerCorrupt
+from lab.linux.openat2 import RESOLVE_IN_ROOT, openat2
+
+HEADER_LIMIT_BYTES = 1024 * 1024  # of one extended header, which tarfile keeps in memory as a whole
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_XATTR_PREFIXES = ("user.", "security.capability", "system.posix_acl_")  # the rest belongs to the host that packed
+_EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_ARCHIVE_FAULTS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
+
+
+class Readable(Protocol):
+    """Anything that gives bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes, b"" at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnpackLimits:
+    """What one layer may hold: number of entries, and bytes of its files in all (holes count)."""
+
+    entries: int = 1_000_000
+    size_bytes: int = 64 * 1024**3
+
+
+def unpack(stream: Readable, directory: str, limits: UnpackLimits, *, subject: str) -> None:
+    """Unpack the tar ``stream`` below ``directory``, an empty directory of ours; ``subject`` names it in errors.
+
+    Raises:
+        LayerCorrupt: the archive is damaged, over the limits, or has an entry that would leave its root.
+        KernelError: the host refused: no space, no right.
+    """
+    try:
+        with _Tree(directory) as tree, _open(stream) as tar:
+            for entry in _entries(tar, limits):
+                tree.add(entry, tar)
+            tree.set_directory_times()
+    except tarfile.TarError as error:
+        raise LayerCorrupt(f"{subject} is not a whole tar archive: {error}") from error
+    except LayerCorrupt as error:
+        raise LayerCorrupt(f"{subject}: {error}") from error
+    except (ValueError, OverflowError) as error:  # a name with a NUL, a time or number beyond the kernel's
+        raise LayerCorrupt(f"{subject} has an impossible entry: {error}") from error
+    except OSError as error:
+        if error.errno in _ARCHIVE_FAULTS:
+            raise LayerCorrupt(f"{subject}: {error}") from error
+        if error.errno is None:  # gzip's own errors are OSErrors without errno: the caller translates them
+            raise
+        raise KernelError("unpack", subject, str(error), hint=_hint(error.errno)) from error
+
+
+def _hint(number: int) -> str:
+    if number == errno.ENOSPC:
+        return "free some space, or move the lab's state with --root DIR"
+    return "unpacking sets owners and makes device nodes: run as root" if number == errno.EPERM else ""
+
+
+def _open(stream: Readable) -> tarfile.TarFile:
+    return tarfile.open(
+        fileobj=cast(IO[bytes], stream),  # cast: tarfile's stream mode needs read() only
+        mode="r|",
+        bufsize=READ_BYTES,
+        tarinfo=_Header,
+        encoding="utf-8",
+        errors="surrogateescape",
+    )
+
+
+class _Header(tarfile.TarInfo):
+    """A header, looked at before tarfile acts on it."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == 0 or not any(buf):  # the end
+                raise
+            # tarfile would take this for the end as well, and the rest of the layer would be missing unnoticed
+            raise LayerCorrupt(f"damaged tar header: {error}") from error
+        if header.type in _EXTENDED and header.size > HEADER_LIMIT_BYTES:
+            raise LayerCorrupt(f"an extended header of {header.size} bytes is over the limit of {HEADER_LIMIT_BYTES}")
+        return header
+
+
+def _entries(tar: tarfile.TarFile, limits: UnpackLimits) -> Iterator[tarfile.TarInfo]:
+    count = size_bytes = 0
+    while (entry := tar.next()) is not None:
+        tar.members = []  # or it would keep them all
+        count += 1
+        size_bytes += entry.size if entry.isreg() else 0
+        if count > limits.entries:
+            raise LayerCorrupt(f"has more than {limits.entries} entries")
+        if entry.size < 0 or size_bytes > limits.size_bytes:
+            raise LayerCorrupt(f"'{entry.name}' of {entry.size} bytes is over the layer's limit of {limits.size_bytes}")
+        yield entry
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """Return the components of an entry's name, () for the root itself.
+
+    Raises:
+        LayerCorrupt: it is absolute or goes up.
+    """
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    if name.startswith("/") or ".." in parts:
+        raise LayerCorrupt(f"'{name}' leaves the layer's root")
+    return parts
+
+
+class _Tree:
+    """The directory being filled; keeps the last parent directory open, since entries come in order."""
+
+    def __init__(self, root: str) -> None:
+        self._root_fd = os.open(root, _DIRECTORY)
+        self._parent: tuple[tuple[str, ...], int] | None = None
+        self._directory_times: dict[tuple[str, ...], int] = {}
+        self._makers: dict[bytes, Callable[[tarfile.TarInfo, tarfile.TarFile, str, int], None]] = {
+            tarfile.REGTYPE: self._file,
+            tarfile.AREGTYPE: self._file,
+            tarfile.CONTTYPE: self._file,
+            tarfile.GNUTYPE_SPARSE: self._file,
+            tarfile.LNKTYPE: self._hard_link,
+            tarfile.SYMTYPE: self._symlink,
+            tarfile.CHRTYPE: self._node,
+            tarfile.BLKTYPE: self._node,
+            tarfile.FIFOTYPE: self._node,
+        }
+
+    def __enter__(self) -> _Tree:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._forget_parent()
+        os.close(self._root_fd)
+
+    def add(self, entry: tarfile.TarInfo, tar: tarfile.TarFile) -> None:
+        """Make what one entry describes."""
+        parts = parts_of(entry.name)
+        if not parts or entry.isdir():
+            self._directory(entry, parts)
+            return
+        parent, name = self._parent_fd(parts[:-1]), parts[-1]
+        if name.startswith(WHITEOUT):
+            self._whiteout(name, parent)
+            return
+        if entry.type not in self._makers:
+            raise LayerCorrupt(f"'{entry.name}' has the unknown type {entry.type!r}")
+        try:
+            self._makers[entry.type](entry, tar, name, parent)
+        except FileExistsError:  # a later entry replaces an earlier one
+            self._remove(name, parent)
+            self._makers[entry.type](entry, tar, name, parent)
+
+    def set_directory_times(self) -> None:
+        """Set the directories' times, which making their content has changed."""
+        for parts, mtime_ns in self._directory_times.items():
+            with suppress(FileNotFoundError, NotADirectoryError):  # replaced by a later entry
+                descriptor = self._open_directory(parts)
+                os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+                os.close(descriptor)
+
+    def _open_directory(self, parts: tuple[str, ...]) -> int:
+        return openat2(self._root_fd, "/".join(parts) or ".", _DIRECTORY, 0, RESOLVE_IN_ROOT)
+
+    def _parent_fd(self, parts: tuple[str, ...]) -> int:
+        if self._parent is not None and self._parent[0] == parts:
+            return self._parent[1]
+        self._forget_parent()
+        try:
+            descriptor = self._open_directory(parts)
+        except FileNotFoundError:
+            self._make_missing(parts)
+            descriptor = self._open_directory(parts)
+        self._parent = (parts, descriptor)
+        return descriptor
+
+    def _forget_parent(self) -> None:
+        if self._parent is not None:
+            os.close(self._parent[1])
+            self._parent = None
+
+    def _make_missing(self, parts: tuple[str, ...]) -> None:
+        for depth in range(len(parts)):
+            parent = self._open_directory(parts[:depth])
+            try:
+                os.mkdir(parts[depth], 0o755, dir_fd=parent)
+            except FileExistsError:
+                pass  # a directory, or a link that openat2 follows inside the root
+            finally:
+                os.close(parent)
+
+    def _directory(self, entry: tarfile.TarInfo, parts: tuple[str, ...]) -> None:
+        if parts:
+            self._make_directory(parts[-1], self._parent_fd(parts[:-1]))
+        descriptor = self._open_own_directory(parts)
+        try:
+            _set_attributes(descriptor, entry)
+        finally:
+            os.close(descriptor)
+        self._directory_times[parts] = _mtime_ns(entry)
+
+    def _open_own_directory(self, parts: tuple[str, ...]) -> int:
+        if not parts:
+            return self._open_directory(())
+        return os.open(parts[-1], _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._parent_fd(parts[:-1]))
+
+    def _make_directory(self, name: str, parent: int) -> None:
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent)
+        except FileExistsError:
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                return
+            hides_lower = _is_whiteout(status)
+            self._remove(name, parent)
+            os.mkdir(name, 0o700, dir_fd=parent)
+            if hides_lower:  # what the whiteout hid must not show through
+                os.setxattr(_path(name, parent), OPAQUE_XATTR, b"y", follow_symlinks=False)
+
+    def _file(self, entry: tarfile.TarInfo, tar: tarfile.TarFile, name: str, parent: int) -> None:
+        descriptor = os.open(name, _FILE, 0o600, dir_fd=parent)
+        try:
+            _copy_content(entry, tar, descriptor)
+            _set_attributes(descriptor, entry)
+            os.utime(descriptor, ns=(_mtime_ns(entry), _mtime_ns(entry)))
+        finally:
+            os.close(descriptor)
+
+    def _hard_link(self, entry: tarfile.TarInfo, _: tarfile.TarFile, name: str, parent: int) -> None:
+        target = parts_of(entry.linkname)
+        if not target:
+            raise LayerCorrupt(f"'{entry.name}' is a hard link to the root")
+        source_parent = self._open_directory_of_link(entry, target[:-1])
+        try:
+            os.link(target[-1], name, src_dir_fd=source_parent, dst_dir_fd=parent, follow_symlinks=False)
+        except (FileNotFoundError, PermissionError) as error:  # EPERM: a directory
+            raise LayerCorrupt(f"'{entry.name}' is a hard link to '{entry.linkname}': {error.strerror}") from error
+        finally:
+            os.close(source_parent)
+
+    def _open_directory_of_link(self, entry: tarfile.TarInfo, parts: tuple[str, ...]) -> int:
+        try:
+            return self._open_directory(parts)
+        except FileNotFoundError as error:
+            raise LayerCorrupt(f"'{entry.name}' is a hard link to '{entry.linkname}', which is not there") from error
+
+    def _symlink(self, entry: tarfile.TarInfo, _: tarfile.TarFile, name: str, parent: int) -> None:
+        os.symlink(entry.linkname, name, dir_fd=parent)
+        os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        os.utime(name, ns=(_mtime_ns(entry), _mtime_ns(entry)), dir_fd=parent, follow_symlinks=False)
+
+    def _node(self, entry: tarfile.TarInfo, _: tarfile.TarFile, name: str, parent: int) -> None:
+        device = 0 if entry.isfifo() else os.makedev(entry.devmajor, entry.devminor)
+        if entry.ischr() and device == 0:
+            raise LayerCorrupt(f"'{entry.name}' is a character device 0:0, which overlay takes for a whiteout")
+        os.mknod(name, stat.S_IFMT(_NODE_FORMAT[entry.type]) | 0o600, device, dir_fd=parent)
+        os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        os.chmod(name, stat.S_IMODE(entry.mode), dir_fd=parent)  # a node of ours: not a link
+        os.utime(name, ns=(_mtime_ns(entry), _mtime_ns(entry)), dir_fd=parent, follow_symlinks=False)
+
+    def _whiteout(self, name: str, parent: int) -> None:
+        if name == OPAQUE:
+            os.setxattr(parent, OPAQUE_XATTR, b"y")
+            return
+        hidden = name.removeprefix(WHITEOUT)
+        if hidden.startswith(WHITEOUT) or hidden in ("", ".", ".."):
+            return  # bookkeeping of aufs, which says nothing about files
+        try:
+            os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=parent)
+        except FileExistsError:  # the layer has it as well: only what is below is hidden
+            if stat.S_ISDIR(os.stat(hidden, dir_fd=parent, follow_symlinks=False).st_mode):
+                os.setxattr(_path(hidden, parent), OPAQUE_XATTR, b"y", follow_symlinks=False)
+
+    def _remove(self, name: str, parent: int) -> None:
+        if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            shutil.rmtree(name, dir_fd=parent)
+        else:
+            os.unlink(name, dir_fd=parent)
+
+
+_NODE_FORMAT = {tarfile.CHRTYPE: stat.S_IFCHR, tarfile.BLKTYPE: stat.S_IFBLK, tarfile.FIFOTYPE: stat.S_IFIFO}
+
+
+def _is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _path(name: str, parent: int) -> str:
+    return f"/proc/self/fd/{parent}/{name}"
+
+
+def _mtime_ns(entry: tarfile.TarInfo) -> int:
+    return int(entry.mtime * 1_000_000_000)
+
+
+def _copy_content(entry: tarfile.TarInfo, tar: tarfile.TarFile, descriptor: int) -> None:
+    source = tar.extractfile(entry)
+    if source is None:
+        raise LayerCorrupt(f"'{entry.name}' has no content")
+    # typeshed does not know TarInfo.sparse: [(offset, size)] of the parts that are no holes, None when there are none
+    pieces: list[tuple[int, int]] = getattr(entry, "sparse", None) or [(0, entry.size)]
+    for offset, size in pieces:
+        source.seek(offset)
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        _copy(source, descriptor, size)
+    os.truncate(descriptor, entry.size)  # for a hole at the end
+
+
+def _copy(source: IO[bytes], descriptor: int, size: int) -> None:
+    while size > 0:
+        data = source.read(min(size, READ_BYTES))
+        if not data:
+            raise LayerCorrupt("ends in the middle of a file")
+        size -= len(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+
+def _set_attributes(descriptor: int, entry: tarfile.TarInfo) -> None:
+    os.fchown(descriptor, entry.uid, entry.gid)
+    os.fchmod(descriptor, stat.S_IMODE(entry.mode))  # after chown, which clears set-user-id
+    for header, value in entry.pax_headers.items():
+        if header.startswith(XATTR_PAX):
+            _set_xattr(descriptor, header.removeprefix(XATTR_PAX), value, entry)
+
+
+def _set_xattr(descriptor: int, name: str, value: str, entry: tarfile.TarInfo) -> None:
+    if name.startswith(OVERLAY_XATTR):
+        raise LayerCorrupt(f"'{entry.name}' carries {name}, which would steer overlay on this host")
+    if name.startswith(_XATTR_PREFIXES):
+        os.setxattr(descriptor, name, value.encode("utf-8", "surrogateescape"))
