@@ -1,0 +1,470 @@
+"""Data in, matplotlib figures out: one function per chart, and the only file that knows matplotlib.
+
+House rules: dots and lines on a log axis but never bars, no second y axis, no cut-off bar, a unit on every axis,
+and never colour alone: each arm has a marker of its own and each phase a hatch. Colours come from ``THEME`` so
+that a page can replace them by its own for light and dark.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+THEME = {
+    "ink": "#1d2025",
+    "muted": "#585f69",
+    "grid": "#e3e0d9",
+    "band": "#d8d4c8",
+    "paper": "#ffffff",
+    **{
+        f"s{index}": colour
+        for index, colour in enumerate(
+            "#3f4650 #0b69b3 #b4530a #0a7a5c #a83f86 #5b4bb5 #8a6d00 #b3261e #2d7d8f #7d5a45".split()
+        )
+    },
+    **{
+        f"p{index}": colour
+        for index, colour in enumerate("#9aa3ad #4f8fc9 #d99a4e #b5697f #6aa78c #8d7cc3".split())
+    },
+}
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)))
+HATCHES = ("", "///", "...", "\\\\\\", "xx", "++")
+STYLE = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "axes.edgecolor": THEME["muted"],
+    "axes.labelcolor": THEME["muted"],
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titlecolor": THEME["ink"],
+    "text.color": THEME["ink"],
+    "xtick.color": THEME["muted"],
+    "ytick.color": THEME["muted"],
+    "xtick.labelcolor": THEME["muted"],
+    "ytick.labelcolor": THEME["ink"],
+    "grid.color": THEME["grid"],
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.6,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lab",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+WIDTH_IN = 9.2
+
+Format = Callable[[float], str]
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ink:
+    """How one arm is drawn everywhere: palette slot and marker; the twin of the baseline is drawn hollow."""
+
+    slot: int
+    hollow: bool = False
+
+    @property
+    def colour(self) -> str:
+        """Its colour for a light page."""
+        return THEME[f"s{self.slot % 10}"]
+
+    @property
+    def marker(self) -> str:
+        """Its marker, the second channel."""
+        return MARKERS[self.slot % len(MARKERS)]
+
+    @property
+    def face(self) -> str:
+        """The marker's inside."""
+        return THEME["paper"] if self.hollow else self.colour
+
+    @property
+    def dash(self) -> str | tuple[int, tuple[float, ...]]:
+        """Its line style."""
+        return DASHES[(1 if self.hollow else self.slot) % len(DASHES)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Values of one arm, with its name and ink."""
+
+    label: str
+    ink: Ink
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForestRow:
+    """One ratio with its interval; ``heading`` opens a group of rows, ``text`` stands at the right."""
+
+    label: str
+    ink: Ink
+    ratio: float
+    low: float
+    high: float
+    text: str
+    heading: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseBar:
+    """Median phases of one arm [ns] with quartiles, and the total apart: (median, first quartile, third quartile)."""
+
+    label: str
+    phases: Sequence[tuple[str, float, float, float]]
+    total: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPoint:
+    """One trial in run order."""
+
+    index: int
+    value: float
+    flagged: bool
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw within the house style and leave matplotlib's settings as they were."""
+
+    @wraps(draw)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return inner
+
+
+def _figure(height_in: float, **grid: int) -> Figure:
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)  # type: ignore[union-attr]  # it was just given one
+    return figure
+
+
+def _log_axis(axes: Axes, low: float, high: float, write: Format) -> None:
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    decades = math.log10(high / low)
+    subs = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.6 else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=subs, numticks=20))
+    axes.xaxis.set_minor_locator(LogLocator(base=10, subs=tuple(range(1, 10)), numticks=100))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+    axes.grid(axis="x", which="major")
+
+
+def _span(values: Sequence[float], room: float = 1.25) -> tuple[float, float]:
+    positive = [value for value in values if value > 0]
+    return min(positive) / room, max(positive) * room
+
+
+@styled
+def forest(rows: Sequence[ForestRow], *, tau: float) -> Figure:
+    """Draw ratios to the baseline with their intervals around 1, and the band within which no difference counts."""
+    places, headings, y = [], [], 0.0
+    for row in rows:
+        if row.heading:
+            y += 0.55 if places else 0.0
+            headings.append((y, row.heading))
+            y += 0.9
+        places.append(y)
+        y += 1.35 if "\n" in row.label else 1.0
+    figure = _figure(0.75 + 0.31 * y)
+    axes = figure.add_subplot()
+    low, high = _span([value for row in rows for value in (row.low, row.high)] + [1 - tau, 1 + tau], 1.18)
+    _log_axis(axes, low, high, lambda value: f"{value:g}×")
+    axes.axvspan(1 - tau, 1 + tau, color=THEME["band"], alpha=0.75, linewidth=0)
+    axes.axvline(1, color=THEME["muted"], linewidth=0.8)
+    for place, row in zip(places, rows, strict=True):
+        axes.plot([row.low, row.high], [place, place], color=row.ink.colour, linewidth=1.8, solid_capstyle="round")
+        _dot(axes, row.ratio, place, row.ink, size=6.0)
+        axes.annotate(
+            row.text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color=THEME["ink"]
+        )
+    for place, heading in headings:
+        axes.annotate(
+            heading, (0, place), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+            va="center", fontsize=9, fontweight="bold", bbox={"facecolor": THEME["paper"], "edgecolor": "none", "pad": 1},
+        )  # fmt: skip
+    _rows(axes, places, [row.label for row in rows])
+    axes.set_ylim(y - 0.35, -0.6)
+    axes.set_xlabel("ratio to the baseline (log scale)")
+    return figure
+
+
+def _rows(axes: Axes, places: Sequence[float], labels: Sequence[str]) -> None:
+    axes.set_yticks(list(places), list(labels), linespacing=1.15)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def _dot(axes: Axes, x: float, y: float, ink: Ink, *, size: float = 5.0, alpha: float = 1.0) -> None:
+    axes.plot(
+        [x], [y], marker=ink.marker, markersize=size, color=ink.colour, markerfacecolor=ink.face,
+        markeredgewidth=1.1, linestyle="none", alpha=alpha, clip_on=False, zorder=4,
+    )  # fmt: skip
+
+
+@styled
+def ecdf(lines: Sequence[Line], *, write: Format, quantity: str) -> Figure:
+    """Draw the share of samples at or below each value, and every sample as a dot in its arm's row beneath."""
+    row_in = sum(0.38 if "\n" in line.label else 0.27 for line in lines)
+    figure = _figure(3.3 + row_in)
+    grid = figure.add_gridspec(2, 1, height_ratios=[2.6, max(row_in, 0.4)], hspace=0.02)
+    curve = figure.add_subplot(grid[0])
+    dots = figure.add_subplot(grid[1], sharex=curve)
+    for place, line in enumerate(lines):
+        _ecdf_curve(curve, line)
+        dots.plot(
+            line.values, [place] * len(line.values), marker=line.ink.marker, linestyle="none", markersize=4.2,
+            color=line.ink.colour, markerfacecolor=line.ink.face, markeredgewidth=0.9, alpha=0.75,
+        )  # fmt: skip
+    _log_axis(curve, *_span([value for line in lines for value in line.values], 1.35), write)
+    _quantile_axis(curve)
+    _rows(dots, range(len(lines)), [line.label for line in lines])
+    dots.set_ylim(len(lines) - 0.45, -0.55)
+    dots.grid(axis="x", which="major")
+    dots.set_xlabel(f"{quantity} (log scale)")
+    curve.tick_params(labelbottom=False)
+    return figure
+
+
+def _ecdf_curve(axes: Axes, line: Line) -> None:
+    ordered = np.sort(np.asarray(line.values, dtype=float))
+    share = np.arange(1, len(ordered) + 1) / len(ordered)
+    x, y = np.concatenate(([ordered[0]], ordered)), np.concatenate(([0.0], share))
+    axes.step(x, y, where="post", color=line.ink.colour, linestyle=line.ink.dash, linewidth=1.6)
+    middle = float(np.median(ordered))
+    _dot(axes, middle, 0.5, line.ink, size=5.5)
+
+
+def _quantile_axis(axes: Axes) -> None:
+    axes.set_ylim(0, 1.03)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 0.9, 1.0], ["0 %", "25 %", "50 %", "75 %", "90 %", "100 %"])
+    axes.grid(axis="y")
+    axes.set_ylabel("share of starts at or below")
+
+
+@styled
+def phases(panels: Sequence[Sequence[PhaseBar]], *, order: Sequence[str], write: Format) -> Figure:
+    """Draw stacked phase medians, a panel per order of magnitude so that no bar is cut or on a log axis."""
+    heights = [sum(0.62 for _ in panel) + 0.42 for panel in panels]
+    figure = _figure(sum(heights) + 0.75)
+    grid = figure.add_gridspec(len(panels), 1, height_ratios=heights)
+    for index, panel in enumerate(panels):
+        axes = figure.add_subplot(grid[index])
+        for place, bar in enumerate(panel):
+            _phase_bar(axes, place, bar, order)
+        widest = max(max(bar.total[2], sum(phase[1] for phase in bar.phases)) for bar in panel)
+        axes.set_xlim(0, widest * 1.16)
+        axes.set_ylim(len(panel) - 0.35, -0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value == 0 else write(value)))
+        axes.grid(axis="x")
+        _rows(axes, range(len(panel)), [bar.label for bar in panel])
+        for place, bar in enumerate(panel):
+            axes.annotate(
+                write(bar.total[0]), (bar.total[2], place + 0.33), xytext=(6, 0), textcoords="offset points",
+                va="center", fontsize=8.5,
+            )  # fmt: skip
+    handles = [Patch(facecolor=THEME[f"p{i % 6}"], hatch=HATCHES[i % 6], edgecolor=THEME["paper"], label=name)
+               for i, name in enumerate(order)]  # fmt: skip
+    total = mpl.lines.Line2D([], [], color=THEME["ink"], marker="D", markersize=4.5, linewidth=1.1, label="total")
+    figure.legend(
+        handles=[*handles, total], loc="outside upper left", ncols=4, fontsize=8.5, handlelength=1.6, columnspacing=1.6
+    )
+    return figure
+
+
+def _phase_bar(axes: Axes, place: float, bar: PhaseBar, order: Sequence[str]) -> None:
+    left = 0.0
+    for name, median, low, high in bar.phases:
+        slot = order.index(name) % 6
+        axes.barh(
+            place - 0.08, median, left=left, height=0.42, color=THEME[f"p{slot}"], hatch=HATCHES[slot],
+            edgecolor=THEME["paper"], linewidth=0.6,
+        )  # fmt: skip
+        if high > low:
+            axes.plot([left + low, left + high], [place - 0.08] * 2, color=THEME["ink"], linewidth=1.0, marker="|",
+                      markersize=4)  # fmt: skip
+        left += median
+    median, low, high = bar.total
+    axes.plot([low, high], [place + 0.33] * 2, color=THEME["ink"], linewidth=1.1)
+    axes.plot([median], [place + 0.33], marker="D", markersize=4.5, color=THEME["ink"])
+
+
+@styled
+def dot_rows(rows: Sequence[tuple[str, Sequence[Line]]], *, write: Format, quantity: str) -> Figure:
+    """Draw medians as dots, a row per quantity and an arm per marker, with a thin line from p10 to p90."""
+    figure = _figure(0.95 + 0.2 * sum(len(lines) + 1 for _, lines in rows))
+    axes = figure.add_subplot()
+    places, y = [], 0.0
+    inks: dict[str, Ink] = {}
+    for _, lines in rows:
+        places.append(y + (len(lines) - 1) / 2)
+        for line in lines:
+            low, high = np.percentile(line.values, [10, 90])
+            axes.plot([low, high], [y, y], color=line.ink.colour, linewidth=1.1, alpha=0.7)
+            _dot(axes, float(np.median(line.values)), y, line.ink, size=5.6)
+            inks.setdefault(line.label, line.ink)
+            y += 1
+        axes.axhline(y, color=THEME["grid"], linewidth=0.7)
+        y += 1
+    _log_axis(axes, *_span([value for _, lines in rows for line in lines for value in line.values], 1.5), write)
+    _rows(axes, places, [name for name, _ in rows])
+    axes.set_ylim(y - 0.9, -0.9)
+    axes.set_xlabel(f"{quantity} (log scale)")
+    figure.legend(handles=_handles(inks), loc="outside upper left", ncols=4, fontsize=8.5, columnspacing=1.4)
+    return figure
+
+
+def _handles(inks: Mapping[str, Ink], *, dashed: bool = False) -> list[mpl.lines.Line2D]:
+    return [
+        mpl.lines.Line2D(
+            [], [], marker=ink.marker, color=ink.colour, markerfacecolor=ink.face, label=name.replace("\n", ", "),
+            linestyle=ink.dash if dashed else "none", markersize=5.5, linewidth=1.3,
+        )
+        for name, ink in inks.items()
+    ]  # fmt: skip
+
+
+@styled
+def run_order(lines: Sequence[tuple[str, Ink, Sequence[RunPoint]]], steal: Sequence[tuple[int, float]], *,
+              write: Format, quantity: str) -> Figure:  # fmt: skip
+    """Draw each trial in the order it ran, flagged ones ringed, above the steal time taken from it."""
+    figure = _figure(4.4)
+    grid = figure.add_gridspec(2, 1, height_ratios=[3.2, 1])
+    upper = figure.add_subplot(grid[0])
+    lower = figure.add_subplot(grid[1], sharex=upper)
+    for _, ink, points in lines:
+        upper.plot(
+            [p.index for p in points], [p.value for p in points], marker=ink.marker, linestyle=ink.dash, linewidth=0.7,
+            markersize=4.2, color=ink.colour, markerfacecolor=ink.face, markeredgewidth=0.9,
+        )  # fmt: skip
+        flagged = [p for p in points if p.flagged]
+        upper.plot([p.index for p in flagged], [p.value for p in flagged], marker="o", linestyle="none", markersize=9,
+                   markerfacecolor="none", markeredgecolor=THEME["muted"], markeredgewidth=0.7)  # fmt: skip
+    upper.set_yscale("log")
+    upper.yaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+    upper.yaxis.set_minor_formatter(NullFormatter())
+    upper.grid(axis="y")
+    upper.set_ylabel(f"{quantity}\n(log scale)")
+    upper.tick_params(labelbottom=False)
+    lower.vlines([x for x, _ in steal], 0, [y for _, y in steal], color=THEME["s7"], linewidth=1.1)
+    lower.set_ylim(0, max([y for _, y in steal] + [1]) * 1.15)
+    lower.yaxis.set_major_locator(MaxNLocator(3))
+    lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value == 0 else write(value)))
+    lower.set_ylabel("steal time\nin the trial")
+    lower.set_xlabel("trial, in the order of the run")
+    inks = {label: ink for label, ink, _ in lines}
+    figure.legend(handles=_handles(inks, dashed=True), loc="outside upper left", ncols=4, fontsize=8.5)
+    return figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """One arm over a swept quantity: (x, median, first quartile, third quartile)."""
+
+    label: str
+    ink: Ink
+    points: Sequence[tuple[float, float, float, float]]
+
+
+@styled
+def sweep(panels: Sequence[tuple[str, Sequence[Curve]]], *, write: Format, x_label: str, y_label: str,
+          log: bool = True) -> Figure:  # fmt: skip
+    """Draw small multiples that share both axes: a panel per quantity, a curve per arm."""
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = _figure(0.8 + 2.5 * rows)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    inks: dict[str, Ink] = {}
+    xs = sorted({point[0] for _, curves in panels for curve in curves for point in curve.points})
+    for axes, (title, curves) in zip(grid.flat, panels, strict=False):
+        for curve in curves:
+            inks.setdefault(curve.label, curve.ink)
+            _curve(axes, curve, xs)
+        axes.set_title(title)
+        axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+        axes.grid(axis="y")
+        if log:
+            axes.set_yscale("log")
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    if not log:
+        grid.flat[0].set_ylim(bottom=0)
+    figure.supxlabel(x_label, fontsize=9, color=THEME["muted"])
+    figure.supylabel(y_label + (" (log scale)" if log else ""), fontsize=9, color=THEME["muted"])
+    figure.legend(handles=_handles(inks, dashed=True), loc="outside upper left", ncols=4, fontsize=8.5)
+    return figure
+
+
+def _curve(axes: Axes, curve: Curve, xs: Sequence[float]) -> None:
+    places = [xs.index(point[0]) for point in curve.points]
+    axes.vlines(places, [p[2] for p in curve.points], [p[3] for p in curve.points], color=curve.ink.colour,
+                linewidth=0.9, alpha=0.7)  # fmt: skip
+    axes.plot(
+        places, [p[1] for p in curve.points], marker=curve.ink.marker, linestyle=curve.ink.dash, linewidth=1.4,
+        color=curve.ink.colour, markerfacecolor=curve.ink.face, markersize=5,
+    )  # fmt: skip
+
+
+def to_svg(figure: Figure, *, opaque: bool = False) -> bytes:
+    """Return the figure as SVG; ``opaque`` puts white paper behind it, for a file that stands alone."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="white" if opaque else "none")
+    return buffer.getvalue()
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return the figure as PNG on white paper, so that it can be read on any page."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="png", dpi=144, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+_COLOUR = re.compile("|".join(THEME.values()))
+_NAME = {colour: name for name, colour in THEME.items()}
+
+
+def for_page(svg: bytes, *, key: str, alt: str) -> str:
+    """Return an SVG to be put into a page: themed by its variables, ids made unique, named by ``alt``."""
+    text = svg[svg.index(b"<svg") :].decode()
+    text = _COLOUR.sub(lambda match: f"var(--c-{_NAME[match[0]]})", text)
+    text = re.sub(r'\bid="', f'id="{key}-', text)
+    text = re.sub(r'(href="|url\()#', rf"\1#{key}-", text)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    return re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", _opening(alt), text, count=1, flags=re.DOTALL)
+
+
+def _opening(alt: str) -> Callable[[re.Match[str]], str]:
+    name = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return lambda match: (
+        f'<svg {match[1]} role="img" aria-label="{name}" xmlns="http://www.w3.org/2000/svg" '
+        'xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
