@@ -1,0 +1,126 @@
+"""The guest's init and the modules that it needs, packed for the kernel.
+
+``guest/init.c`` is compiled by the host's compiler when it is first needed; the image that a guest runs contributes
+nothing to its boot, so that a guest starts whatever is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lab.errors import UnavailableError
+from lab.linux import command
+from lab.paths import Paths
+from lab.vm import cache
+from lab.vm.kernel import GuestKernel, read_modules
+
+_COMPILE = ("cc", "-Os", "-static", "-s", "-Wall", "-o")
+_MAGIC = "070701"
+_TRAILER = "TRAILER!!!"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpioEntry:
+    """One member of an archive; ``mode`` has the file's type, ``device`` the numbers of a device node."""
+
+    name: str
+    mode: int
+    data: bytes = b""
+    device: tuple[int, int] = (0, 0)
+
+
+def cpio(entries: Iterable[CpioEntry]) -> bytes:
+    """Return an archive in the format "newc", owned by root and without times, so that equal input is equal output.
+
+    Source: kernel Documentation/driver-api/early-userspace/buffer-format.rst.
+    """
+    archive = bytearray()
+    for number, entry in enumerate((*entries, CpioEntry(name=_TRAILER, mode=0)), start=1):
+        archive += _header(number, entry)
+        _pad(archive)
+        archive += entry.data
+        _pad(archive)
+    return bytes(archive)
+
+
+def _header(number: int, entry: CpioEntry) -> bytes:
+    name = entry.name.encode() + b"\0"
+    inode, links, owner, group, mtime = number, 1, 0, 0, 0
+    fields = (
+        inode, entry.mode, owner, group, links, mtime, len(entry.data), 0, 0, *entry.device, len(name), 0,
+    )  # fmt: skip
+    return (_MAGIC + "".join(f"{field:08x}" for field in fields)).encode() + name
+
+
+def _pad(archive: bytearray) -> None:
+    archive += b"\0" * (-len(archive) % 4)
+
+
+def guest_entries(init: bytes, modules: Iterable[tuple[str, bytes]]) -> tuple[CpioEntry, ...]:
+    """Return the members of a guest's initramfs: init, modules with their order, and the console device."""
+    loaded = tuple(modules)
+    order = "".join(f"{name}.ko\n" for name, _ in loaded).encode()
+    return (
+        CpioEntry(name="dev", mode=stat.S_IFDIR | 0o755),
+        # the kernel opens it for init before init can mount anything
+        CpioEntry(name="dev/console", mode=stat.S_IFCHR | 0o600, device=(5, 1)),
+        CpioEntry(name="init", mode=stat.S_IFREG | 0o755, data=init),
+        CpioEntry(name="modules", mode=stat.S_IFDIR | 0o755),
+        CpioEntry(name="modules/order", mode=stat.S_IFREG | 0o644, data=order),
+        *(CpioEntry(name=f"modules/{name}.ko", mode=stat.S_IFREG | 0o644, data=data) for name, data in loaded),
+    )
+
+
+def ensure_init(paths: Paths) -> str:
+    """Return the path of the guest's init, compiling it if this source has not been compiled yet.
+
+    Raises:
+        UnavailableError: there is no compiler, or no static C library.
+    """
+    source = importlib.resources.files("lab.vm").joinpath("guest/init.c").read_bytes()
+    name = f"init-{hashlib.sha256(source).hexdigest()[:16]}"
+
+    def build(temporary: str) -> None:
+        cache.write_file(temporary + ".c", source)
+        try:
+            _compile(temporary + ".c", temporary)
+        finally:
+            cache.remove(temporary + ".c")
+
+    return cache.make_once(os.path.join(paths.guest_kernels, "initramfs", name), build)
+
+
+def _compile(source: str, output: str) -> None:
+    try:
+        done = command.run((*_COMPILE, output, source))
+    except FileNotFoundError as error:
+        raise UnavailableError(
+            "no C compiler, needed for the guest's init", hint="apt install gcc libc6-dev"
+        ) from error
+    if done.exit_code:
+        raise UnavailableError(
+            f"cannot compile the guest's init: {done.error_text.strip()[-300:]}", hint="apt install gcc libc6-dev"
+        )
+
+
+def ensure_initramfs(paths: Paths, kernel: GuestKernel, modules: Iterable[str]) -> str:
+    """Return the path of an initramfs with the guest's init and these modules of ``kernel``; made once.
+
+    Raises:
+        UnavailableError: no compiler, or the kernel has no such module.
+    """
+    wanted = tuple(sorted(modules))
+    init = ensure_init(paths)
+    key = hashlib.sha256("\n".join((os.path.basename(init), kernel.digest, *wanted)).encode()).hexdigest()[:16]
+
+    def build(temporary: str) -> None:
+        with open(init, "rb") as file:
+            content = file.read()
+        cache.write_file(temporary, cpio(guest_entries(content, read_modules(kernel, wanted))))
+
+    return cache.make_once(os.path.join(os.path.dirname(init), f"{key}.cpio"), build)
