@@ -76,6 +76,9 @@ _syscall = _libc.syscall
 # Only the number has a declared type: the rest is variadic, and each argument is converted by its Python type.
 _syscall.argtypes = (ctypes.c_long,)
 _syscall.restype = ctypes.c_long
+_syscall_holding_gil = ctypes.PyDLL(None, use_errno=True).syscall
+_syscall_holding_gil.argtypes = (ctypes.c_long,)
+_syscall_holding_gil.restype = ctypes.c_long
 _signal = _libc.signal
 _signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
 _signal.restype = ctypes.c_void_p
@@ -96,6 +99,18 @@ def syscall(name: str, *arguments: int | bytes | bytearray | None, path: str = "
     if number is None:
         raise OSError(38, f"{name}: {os.strerror(38)}", path or None)
     result: int = _syscall(number, *[_to_c(argument) for argument in arguments])
+    if result < 0:
+        raise_errno(name, path)
+    return result
+
+
+def syscall_holding_gil(name: str, *arguments: int | bytes | bytearray | None, path: str = "") -> int:
+    """Make a raw system call as ``syscall`` does, without letting other Python threads run: for clone3.
+
+    Raises:
+        OSError: with errno and, when given, ``path``.
+    """
+    result: int = _syscall_holding_gil(SYSCALL_NUMBERS[name], *[_to_c(argument) for argument in arguments])
     if result < 0:
         raise_errno(name, path)
     return result

@@ -1,0 +1,120 @@
+"""Limits -> lines for cgroup interface files, on v1, v2 and hybrid hosts; pure.
+
+A limit whose controller the host lacks has no line, and ``unenforceable`` names it.
+"""
+
+from __future__ import annotations
+
+from lab.container.spec.runtime import Cpu, DeviceRule, Memory, Pids, Resources
+from lab.linux.cgroup.layout import CgroupLayout, CgroupWrite
+
+CPU_PERIOD_US = 100_000
+
+
+def limits(
+    *, vcpus: float | None, memory_bytes: int | None, pids: int | None, devices: tuple[DeviceRule, ...] = ()
+) -> Resources:
+    """Return OCI resources from what targets speak of: processors' worth of time, bytes, tasks; None for no limit."""
+    return Resources(
+        devices=devices,
+        memory=Memory(limit=memory_bytes),
+        cpu=Cpu(quota=None if vcpus is None else round(vcpus * CPU_PERIOD_US), period=CPU_PERIOD_US),
+        pids=Pids(limit=pids),
+    )
+
+
+def plan(resources: Resources, layout: CgroupLayout) -> tuple[CgroupWrite, ...]:
+    """Return the writes that enforce ``resources``, in the order in which the kernel wants them."""
+    return (
+        *_plan_cpu(resources.cpu, layout.version("cpu")),
+        *_plan_cpuset(resources.cpu, layout.version("cpuset")),
+        *_plan_memory(resources.memory, layout.version("memory")),
+        *_plan_pids(resources.pids, layout.version("pids")),
+        *_plan_devices(resources.devices, layout.version("devices")),
+    )
+
+
+def controllers(resources: Resources) -> tuple[str, ...]:
+    """Return the controllers that ``resources`` make use of."""
+    used = {
+        "cpu": resources.cpu.quota is not None or resources.cpu.shares is not None,
+        "cpuset": bool(resources.cpu.cpus or resources.cpu.mems),
+        "memory": resources.memory.limit is not None or resources.memory.swap is not None,
+        "pids": resources.pids.limit is not None,
+        "devices": bool(resources.devices),
+    }
+    return tuple(name for name, is_used in used.items() if is_used)
+
+
+def unenforceable(resources: Resources, layout: CgroupLayout) -> tuple[str, ...]:
+    """Return the controllers that ``resources`` need and this host lacks; devices on v2 are a BPF program's matter."""
+    missing = (name for name in controllers(resources) if layout.version(name) is None)
+    return tuple(name for name in missing if name != "devices" or layout.hierarchy("") is None)
+
+
+def _plan_cpu(cpu: Cpu, version: int | None) -> tuple[CgroupWrite, ...]:
+    if version == 1:
+        return (
+            *_write("cpu", "cpu.shares", cpu.shares),
+            *(_write("cpu", "cpu.cfs_period_us", cpu.period) if cpu.quota is not None else ()),
+            *_write("cpu", "cpu.cfs_quota_us", cpu.quota),
+        )
+    if version == 2:
+        quota = None if cpu.quota is None else f"{cpu.quota} {cpu.period}"
+        weight = None if cpu.shares is None else cpu_weight(cpu.shares)
+        return (*_write("cpu", "cpu.weight", weight), *_write("cpu", "cpu.max", quota))
+    return ()
+
+
+def cpu_weight(shares: int) -> int:
+    """Return v2's cpu.weight (1..10000) for v1's cpu.shares (2..262144), linearly, as every OCI runtime does.
+
+    Source: opencontainers/runc, crun.1 "cgroup v2".
+    """
+    return 1 + (min(max(shares, 2), 262_144) - 2) * 9999 // 262_142
+
+
+def _plan_cpuset(cpu: Cpu, version: int | None) -> tuple[CgroupWrite, ...]:
+    if version is None:
+        return ()
+    return (
+        *_write("cpuset", "cpuset.cpus", cpu.cpus or None),
+        *_write("cpuset", "cpuset.mems", cpu.mems or None),
+    )
+
+
+def _plan_memory(memory: Memory, version: int | None) -> tuple[CgroupWrite, ...]:
+    if version == 1:  # memory first: the sum may never be below it
+        return (
+            *_write("memory", "memory.limit_in_bytes", memory.limit),
+            *_write("memory", "memory.memsw.limit_in_bytes", memory.swap),
+        )
+    if version == 2:
+        swap = None if memory.swap is None or memory.limit is None else memory.swap - memory.limit
+        return (*_write("memory", "memory.max", memory.limit), *_write("memory", "memory.swap.max", swap))
+    return ()
+
+
+def _plan_pids(pids: Pids, version: int | None) -> tuple[CgroupWrite, ...]:
+    return _write("pids", "pids.max", pids.limit) if version else ()
+
+
+def _plan_devices(rules: tuple[DeviceRule, ...], version: int | None) -> tuple[CgroupWrite, ...]:
+    if version != 1:
+        return ()
+    return tuple(
+        CgroupWrite(controller="devices", file=f"devices.{'allow' if rule.allow else 'deny'}", value=device_line(rule))
+        for rule in rules
+    )
+
+
+def device_line(rule: DeviceRule) -> str:
+    """Return a rule as cgroup v1 takes it: "c 1:3 rwm", or "a" for everything."""
+    if rule.type == "a":
+        return "a"
+    numbers = ("*" if number is None else str(number) for number in (rule.major, rule.minor))
+    return f"{rule.type} {':'.join(numbers)} {rule.access}"
+
+
+def _write(controller: str, file: str, value: int | str | None) -> tuple[CgroupWrite, ...]:
+    return () if value is None else (CgroupWrite(controller=controller, file=file, value=str(value)),)
