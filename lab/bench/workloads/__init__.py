@@ -1,1 +1,1 @@
-"""One file per workload: what runs inside a target, and which samples come of it."""
+"""One file per workload; ``catalogue.py`` names them all."""

@@ -1,0 +1,19 @@
+"""Which workloads there are; a new one is one file beside this and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lab.bench.workloads import cpu, disk, memory, noop, service, startup
+from lab.bench.workloads.protocol import Workload
+
+_ALL: tuple[Workload, ...] = (
+    noop.WORKLOAD,
+    startup.WORKLOAD,
+    service.WORKLOAD,
+    memory.WORKLOAD,
+    cpu.WORKLOAD,
+    disk.WORKLOAD,
+)
+
+WORKLOADS: Mapping[str, Workload] = {workload.name: workload for workload in _ALL}

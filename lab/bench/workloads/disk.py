@@ -1,0 +1,132 @@
+"""fio inside a target: the same job in every arm, on the layer, a volume or a bind mount.
+
+IO is direct on both sides unless a suite says otherwise: a figure above bare metal is then not the host's page cache.
+Source: fio(1), "JSON OUTPUT".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any  # fio's JSON has no narrower type before it is read
+
+from lab.bench.model import Better, Metric, Sample, Unit
+from lab.bench.workloads.payload import execute
+from lab.bench.workloads.protocol import READY_COMMAND, Context, Needs, Parameter, Parameters, number, text
+from lab.errors import WorkloadFailed
+from lab.target.spec import Command
+from lab.units import NS_PER_S, parse_bytes
+
+_DIRECTORIES = {"layer": "/var/tmp", "data": "/data", "bind": "/bind"}
+_PERCENTILES = ("50", "90", "99")
+_ENOUGH_FOR_P99 = 300
+
+
+class Disk:
+    """Runs one fio job per pattern and queue depth, one after the other, in one target."""
+
+    name = "disk"
+    title = "block IO"
+    parameters = (
+        Parameter(
+            name="place",
+            default="data",
+            doc="the writable layer or root disk, a volume or raw virtio disk, or a host directory",
+            choices=tuple(_DIRECTORIES),
+        ),
+        Parameter(name="patterns", default="randread", doc="fio's names, with commas: read,write,randread,randwrite"),
+        Parameter(name="io_depths", default="1", doc="queue depths, with commas"),
+        Parameter(name="block_size", default="4k", doc="bytes per operation"),
+        Parameter(name="size", default="64MiB", doc="size of the file"),
+        Parameter(name="runtime_ms", default=1000, doc="how long each job runs"),
+        Parameter(name="direct", default=True, doc="go past the page cache of the kernel that the payload sees"),
+        Parameter(name="engine", default="libaio", doc="fio's IO engine", choices=("libaio", "psync")),
+    )
+    metrics = (
+        Metric(name="io_rate", unit=Unit.BYTES_PER_SECOND, better=Better.HIGHER, title="IO throughput"),
+        Metric(name="io_operations", unit=Unit.OPERATIONS_PER_SECOND, better=Better.HIGHER, title="IO operations"),
+        Metric(name="io_latency", unit=Unit.NANOSECONDS, better=Better.LOWER, title="IO latency"),
+    )
+
+    def primary(self, parameters: Parameters) -> tuple[str, Mapping[str, str]]:
+        """Return the median latency of the first pattern at the first depth."""
+        pattern, depth = next(_jobs(parameters))
+        return "io_latency", {"pattern": pattern, "io_depth": depth, "percentile": "50"}
+
+    def needs(self, parameters: Parameters, port: int) -> Needs:  # noqa: ARG002 - the protocol's
+        """Return the ready payload, and a data file system or host directory where the file shall lie there."""
+        place = text(parameters, "place")
+        room = parse_bytes(text(parameters, "size")) * 2 + (64 << 20)  # the file, and the file system's own needs
+        return Needs(command=READY_COMMAND, scratch_bytes=room if place == "data" else 0, bind=place == "bind")
+
+    def run(self, context: Context) -> Iterable[Sample]:
+        """Run each job; throughput, operations and latency percentiles of each."""
+        for pattern, depth in _jobs(context.parameters):
+            execution, _ = execute(context.target, command(context.parameters, pattern, depth), context.clock)
+            labels = {"place": text(context.parameters, "place"), "pattern": pattern, "io_depth": depth}
+            yield from parse(execution.stdout, labels)
+
+
+def command(parameters: Parameters, pattern: str, depth: str) -> Command:
+    """Return fio's command line for one job."""
+    runtime_ns = number(parameters, "runtime_ms") * 1_000_000
+    arguments = {
+        "name": "lab",
+        "filename": f"{_DIRECTORIES[text(parameters, 'place')]}/lab-fio",
+        "rw": pattern,
+        "iodepth": depth,
+        "bs": text(parameters, "block_size"),
+        "size": str(parse_bytes(text(parameters, "size"))),
+        "runtime": f"{number(parameters, 'runtime_ms')}ms",
+        "ioengine": text(parameters, "engine"),
+        "direct": "1" if parameters["direct"] else "0",
+        "output-format": "json",
+    }
+    flags = tuple(f"--{name}={value}" for name, value in arguments.items())
+    # randrepeat is fio's default: every arm reads the same offsets in the same order
+    argv = ("/usr/bin/fio", *flags, "--time_based", "--percentile_list=50:90:99")
+    return Command(argv=argv, cwd="/tmp", timeout_ns=runtime_ns + 120 * NS_PER_S)
+
+
+def parse(output: bytes, labels: Mapping[str, str]) -> Iterator[Sample]:
+    """Yield the samples of fio's JSON; p99 only where there were operations enough to have one.
+
+    Raises:
+        WorkloadFailed: the output is not fio's, or nothing was done.
+    """
+    job = _job(output)
+    # a job has one direction that did something, unless it mixes them
+    for direction in ("read", "write"):
+        figures = job[direction]
+        if figures["total_ios"] == 0:
+            continue
+        yield Sample(metric="io_rate", value=float(figures["bw_bytes"]), labels=labels)
+        yield Sample(metric="io_operations", value=float(figures["iops"]), labels=labels)
+        percentiles = figures["clat_ns"].get("percentile", {})
+        for percentile in _PERCENTILES:
+            value = percentiles.get(f"{float(percentile):.6f}")
+            if value is not None and (percentile != "99" or figures["total_ios"] >= _ENOUGH_FOR_P99):
+                yield Sample(metric="io_latency", value=float(value), labels={**labels, "percentile": percentile})
+
+
+def _job(output: bytes) -> Any:
+    try:
+        # fio writes warnings before the document
+        document: Any = json.loads(output[max(output.find(b"{"), 0) :])
+        job = document["jobs"][0]
+    except (ValueError, KeyError, IndexError) as error:
+        raise WorkloadFailed(f"fio printed no result but {output[:200]!r}", payload_exit_code=0) from error
+    if job.get("error"):
+        raise WorkloadFailed(f"fio met error {job['error']}", payload_exit_code=int(job["error"]))
+    if job["read"]["total_ios"] + job["write"]["total_ios"] == 0:
+        raise WorkloadFailed("fio did not do one operation in its time", payload_exit_code=0)
+    return job
+
+
+def _jobs(parameters: Parameters) -> Iterator[tuple[str, str]]:
+    for pattern in text(parameters, "patterns").split(","):
+        for depth in text(parameters, "io_depths").split(","):
+            yield pattern.strip(), depth.strip()
+
+
+WORKLOAD = Disk()

@@ -1,0 +1,54 @@
+"""What one target costs in memory once it has come to rest: idle, or with a service up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from lab.bench.model import Sample
+from lab.bench.workloads.protocol import READY_COMMAND, Context, Needs, Parameter, Parameters, number, text
+from lab.bench.workloads.service import web_server
+from lab.target.spec import NetworkMode
+from lab.units import NS_PER_MS
+
+_SETTLED_RATIO = 0.005
+
+
+class Memory:
+    """Reads the six views until the sum of PSS stands still, and reports the last reading."""
+
+    name = "memory"
+    title = "memory of one target at rest"
+    parameters = (
+        Parameter(name="state", default="idle", doc="what runs inside", choices=("idle", "service")),
+        Parameter(name="settle_ms", default=1000, doc="how long at most to wait until the reading stands still"),
+    )
+    metrics = ()
+
+    def primary(self, parameters: Parameters) -> tuple[str, Mapping[str, str]]:
+        """Return the sum of PSS in this state."""
+        return "memory", {"view": "pss", "state": text(parameters, "state")}
+
+    def needs(self, parameters: Parameters, port: int) -> Needs:
+        """Return the ready payload, or nginx on ``port``."""
+        if text(parameters, "state") == "idle":
+            return Needs(command=READY_COMMAND)
+        return Needs(command=web_server(port), network=NetworkMode.BRIDGE, serves=True)
+
+    def run(self, context: Context) -> Iterable[Sample]:
+        """Return the reading after which PSS moved by less than half a percent, or the last within the time."""
+        state = text(context.parameters, "state")
+        deadline = context.clock() + number(context.parameters, "settle_ms") * NS_PER_MS
+        before = context.memory(state)
+        while True:
+            # each reading walks the page tables of every process: the readings themselves are the pace
+            after = context.memory(state)
+            if abs(_pss(after) - _pss(before)) <= _SETTLED_RATIO * _pss(after) or context.clock() > deadline:
+                return after
+            before = after
+
+
+def _pss(samples: tuple[Sample, ...]) -> float:
+    return next((sample.value for sample in samples if sample.labels.get("view") == "pss"), 0.0)
+
+
+WORKLOAD = Memory()
