@@ -7,15 +7,16 @@ file has ``add_arguments(parser)`` and ``run(arguments, paths) -> exit code``.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, cast
 
 import lab
 from lab.cli import output
-from lab.errors import EXIT_INTERRUPTED, EXIT_USAGE, LabError
+from lab.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_UNAVAILABLE, EXIT_USAGE, LabError
 from lab.paths import Paths
 
 
@@ -36,7 +37,9 @@ NOUNS = {
     "doctor": "show what this host can do, found by trying",
     "image": "make, list and remove images",
     "report": "build the report of a run",
+    "setup": "make the base images and the guest kernel, and try every target once",
 }
+WITHOUT_VERBS = frozenset(("doctor", "setup"))
 
 EPILOG = """examples:
   lab doctor                       what this host can do
@@ -48,13 +51,23 @@ exit codes: 0 done, 1 failed, 2 wrong arguments or file, 3 not possible on this 
             130 interrupted"""
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors look like every other error of the lab: what is wrong, then where to look."""
+
+    def error(self, message: str) -> NoReturn:
+        """Write one sentence and a hint, and exit with 2."""
+        output.error(message, hint=f"{self.prog} --help")
+        sys.exit(EXIT_USAGE)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the top parser: global flags, then a noun whose own parser is made when it is called."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="lab",
         description="One workload as a process, a container and a virtual machine, measured honestly.",
         epilog="nouns:\n" + "".join(f"  {noun:<12}{text}\n" for noun, text in NOUNS.items()) + "\n" + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"lab {lab.__version__}")
     parser.add_argument("--root", metavar="DIR", help="keep all state below DIR (default: $LAB_ROOT, /var/lib/lab)")
@@ -64,12 +77,28 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def noun_parser(noun: str) -> argparse.ArgumentParser:
+    """Return the parser of one noun, its verbs included; this imports the noun's file."""
+    parser = Parser(
+        prog=f"lab {noun}",
+        description=NOUNS[noun],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _noun(noun).add_arguments(parser)
+    return parser
+
+
 def main(argv: Sequence[str]) -> int:
     """Run one command line (without the program's name) and return its exit code."""
     parser = build_parser()
+    if not argv:
+        parser.print_help()
+        return EXIT_USAGE
     top = parser.parse_args(list(argv))
     if top.noun not in NOUNS:
-        output.error(f"unknown noun '{top.noun}'", hint=f"one of: {', '.join(sorted(NOUNS))}; see 'lab --help'")
+        near = difflib.get_close_matches(top.noun, NOUNS, n=1)
+        output.error(f"unknown noun '{top.noun}'", hint=f"lab {near[0]}" if near else "lab --help")
         return EXIT_USAGE
     return _dispatch(top.noun, top.rest, root=top.root, log_level=top.log_level)
 
@@ -78,20 +107,43 @@ def _dispatch(noun: str, rest: Sequence[str], *, root: str | None, log_level: st
     from lab import log  # not on the way of --help
 
     log.set_up(level=log_level)
-    module: Noun = importlib.import_module(f"lab.cli.{noun}")
-    parser = argparse.ArgumentParser(
-        prog=f"lab {noun}", description=NOUNS[noun], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    module.add_arguments(parser)
+    parser = noun_parser(noun)
+    if not rest and noun not in WITHOUT_VERBS:
+        parser.print_help()
+        return EXIT_USAGE
     arguments = parser.parse_args(rest)
     try:
-        return module.run(arguments, Paths.under(root) if root else Paths.default())
-    except LabError as error:
-        output.error(str(error), hint=error.hint)
-        return error.exit_code
+        return _noun(noun).run(arguments, Paths.under(root) if root else Paths.default())
     except KeyboardInterrupt:
         output.error("interrupted")
         return EXIT_INTERRUPTED
+    except Exception as error:  # one of the three places: here an exception becomes a sentence and an exit code
+        return _explain(error)
+
+
+def _noun(name: str) -> Noun:
+    # cast: a module is a value whose shape mypy cannot know before it is imported
+    return cast(Noun, importlib.import_module(f"lab.cli.{name}"))
+
+
+def _explain(error: Exception) -> int:
+    """Write what failed and what to do, the traceback at --log-level debug only, and return the exit code."""
+    import logging  # not on the way of --help
+
+    logging.getLogger("lab.cli").debug("the command failed", exc_info=error)
+    if isinstance(error, LabError):
+        output.error("; ".join((str(error), *getattr(error, "__notes__", ()))), hint=error.hint)
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        raise error
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        output.error(f"not allowed for this user: {error}", hint="run the same command with sudo")
+        return EXIT_UNAVAILABLE
+    if isinstance(error, OSError):
+        output.error(str(error), hint="run it again with `lab --log-level debug` to see where")
+        return EXIT_FAILURE
+    output.error(f"this is a bug: {type(error).__name__}: {error}", hint="lab --log-level debug, and report its output")
+    return EXIT_FAILURE
 
 
 def entry() -> NoReturn:

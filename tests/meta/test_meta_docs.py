@@ -1,0 +1,70 @@
+"""The documents say what is there: every room, every dependency, links that lead somewhere, commands that exist."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HOUSE = REPOSITORY / "lab"
+ARCHITECTURE = (REPOSITORY / "docs/architecture.md").read_text()
+DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_every_link_inside_the_repository_leads_somewhere(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text())
+    inner = [target for target in targets if "://" not in target]
+    assert [target for target in inner if not (document.parent / target).exists()] == []
+
+
+def test_every_module_is_in_the_list_of_rooms() -> None:
+    missing = [room for room in _rooms() if f"`{room}`" not in ARCHITECTURE]
+    assert missing == []
+
+
+def test_the_list_of_rooms_names_no_module_that_is_gone() -> None:
+    table = ARCHITECTURE.partition("<!-- rooms -->")[2].partition("<!-- /rooms -->")[0]
+    named = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
+    assert sorted(set(named) - set(_rooms())) == []
+
+
+def test_every_dependency_has_its_reason() -> None:
+    with (REPOSITORY / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    listed = [
+        *project["dependencies"],
+        *(item for extra in project["optional-dependencies"].values() for item in extra),
+    ]
+    names = [re.split(r"[<>=\[]", item)[0] for item in listed]
+    assert [name for name in names if f"`{name}`" not in ARCHITECTURE] == []
+
+
+def test_the_two_commands_of_the_readme_exist_in_the_script() -> None:
+    readme, script = (REPOSITORY / "README.md").read_text(), (REPOSITORY / "lab.sh").read_text()
+    for verb in ("demo", "test"):
+        assert f"sudo ./lab.sh {verb}" in readme
+        assert re.search(rf"^{verb}\)$", script, re.MULTILINE)
+
+
+def test_every_environment_variable_that_is_read_is_documented() -> None:
+    reference = (REPOSITORY / "docs/reference/environment.md").read_text()
+    sources = [*HOUSE.rglob("*.py"), *(REPOSITORY / "tests").glob("*.py"), REPOSITORY / "lab.sh"]
+    names = {name for path in sources for name in re.findall(r"\b(?:LAB|XDG)_[A-Z_]+\b", path.read_text())}
+    assert sorted(name for name in names if f"`{name}`" not in reference) == []
+
+
+def test_every_check_of_the_doctor_can_be_asked_for_by_its_name() -> None:
+    from lab.target import doctor
+
+    names = [check.name for check in doctor.all_checks()]
+    assert len(names) == len(set(names))
+    assert all(doctor.find_check(name).name == name for name in names)
+
+
+def _rooms() -> list[str]:
+    files = [path.relative_to(HOUSE) for path in HOUSE.rglob("*.py") if path.name != "__init__.py"]
+    return sorted(str(path) for path in files)
