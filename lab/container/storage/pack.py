@@ -100,14 +100,12 @@ class LayerWriter:
 @contextmanager
 def writing_layer(blobs: BlobStore) -> Iterator[LayerWriter]:
     """Give a writer of a gzip layer; ``finished()`` tells after the block what it became."""
-    with blobs.writing() as blob:
-        # cast: GzipFile needs write() and flush() only
-        with gzip.GzipFile("", "wb", GZIP_LEVEL, cast(IO[bytes], blob), mtime=0) as compressed:
-            stream = _DiffStream(compressed)
-            # cast: tarfile's stream mode needs write() only
-            with tarfile.open(fileobj=cast(IO[bytes], stream), mode="w|", format=tarfile.PAX_FORMAT) as tar:
-                writer = LayerWriter(tar, stream)
-                yield writer
+    with blobs.writing() as blob, _compressing(blob) as compressed:
+        stream = _DiffStream(compressed)
+        # cast: tarfile's stream mode needs write() only
+        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="w|", format=tarfile.PAX_FORMAT) as tar:
+            writer = LayerWriter(tar, stream)
+            yield writer
     writer.result = _layer(blob, stream.diff_id)
 
 
@@ -124,12 +122,10 @@ def pack_directory(blobs: BlobStore, directory: str, *, mtime_limit_s: int | Non
 
 def pack_tar(blobs: BlobStore, path: str) -> Layer:
     """Store the uncompressed tar archive at ``path`` as a layer, byte for byte."""
-    with blobs.writing() as blob, open(path, "rb") as source:
-        # cast: GzipFile needs write() and flush() only
-        with gzip.GzipFile("", "wb", GZIP_LEVEL, cast(IO[bytes], blob), mtime=0) as compressed:
-            stream = _DiffStream(compressed)
-            while data := source.read(READ_BYTES):
-                stream.write(data)
+    with blobs.writing() as blob, _compressing(blob) as compressed, open(path, "rb") as source:
+        stream = _DiffStream(compressed)
+        while data := source.read(READ_BYTES):
+            stream.write(data)
     return _layer(blob, stream.diff_id)
 
 
@@ -141,6 +137,11 @@ def tree(directory: str) -> Iterator[str]:
             yield from tree(entry.path)
         else:
             yield entry.path
+
+
+def _compressing(blob: BlobWriter) -> gzip.GzipFile:
+    # cast: GzipFile needs write() and flush() only
+    return gzip.GzipFile("", "wb", GZIP_LEVEL, cast(IO[bytes], blob), mtime=0)
 
 
 def _layer(blob: BlobWriter, diff_id: str) -> Layer:

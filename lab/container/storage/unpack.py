@@ -116,7 +116,7 @@ class _Header(tarfile.TarInfo):
 def _entries(tar: tarfile.TarFile, limits: UnpackLimits) -> Iterator[tarfile.TarInfo]:
     count = size_bytes = 0
     while (entry := tar.next()) is not None:
-        tar.members = []  # or it would keep them all
+        tar.members = []  # type: ignore[attr-defined]  # typeshed hides it, and tarfile would keep every entry
         count += 1
         size_bytes += entry.size if entry.isreg() else 0
         if count > limits.entries:
