@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ _BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome")
 _C_SOURCE = b"int main(void) { return 0; }\n"
 _PAGE = "data:text/html,<p id=answer></p><script>document.getElementById('answer').textContent = 6 * 7</script>"
 _ANSWER = ">42<"
+_VERSION = re.compile(r"\d+\.\d+")
 
 
 def program(*argv: str, package: str) -> Attempt:
@@ -67,8 +69,8 @@ def _run_program(argv: tuple[str, ...], package: str) -> Availability:
 
 
 def _version(text: str) -> tuple[tuple[str, str], ...]:
-    """Return the first line that holds a number; no two programs agree on more than that."""
-    numbered = [line.strip() for line in text.splitlines() if any(character.isdigit() for character in line)]
+    """Return the first line that holds something like "1.2"; no two programs agree on more than that."""
+    numbered = [line.strip() for line in text.splitlines() if _VERSION.search(line)]
     return (("version", numbered[0]),) if numbered else ()
 
 
