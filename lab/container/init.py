@@ -1,0 +1,56 @@
+"""The child: carry out the steps of a plan, report the one that failed, exec.
+
+It talks to the spawner through a pipe that closes on exec: nine-byte frames for the instants that are measured, one
+longer frame for an error, and its end means that the program runs.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import struct
+import time
+
+from lab.container.init_ops import OPERATIONS
+from lab.linux import libc
+
+MARK = "mark"
+"""A step of the plan that is not an operation: stamp the clock, under the name that is its argument."""
+
+FRAME = struct.Struct("=cq")
+"""Kind (first letter of a mark's name, b"X" right before exec, b"!" before an error), nanoseconds or length."""
+
+EXECUTING = b"X"
+FAILED = b"!"
+
+_CLOSE_RANGE_CLOEXEC = 4
+_EXIT_FAILED = 125
+
+
+def run(plan: tuple[tuple[str, tuple[object, ...]], ...], stdio: tuple[int, ...], status: int) -> None:
+    """Carry out ``plan`` in this child; never returns. The last step of a plan is the exec."""
+    step = "stdio"
+    try:
+        for number, descriptor in enumerate(stdio):
+            os.dup2(descriptor, number)
+        libc.syscall("close_range", 3, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
+        for step, arguments in plan[:-1]:
+            if step == MARK:
+                os.write(status, FRAME.pack(str(arguments[0])[:1].encode(), time.monotonic_ns()))
+            else:
+                OPERATIONS[step](*arguments)
+        step, arguments = plan[-1]
+        # The spawner may have died before die_with_spawner: then this write ends us with EPIPE.
+        os.write(status, FRAME.pack(EXECUTING, time.monotonic_ns()))
+        OPERATIONS[step](*arguments)
+    except OSError as error:
+        _report(status, step, error.errno or 0, error.strerror or str(error), str(error.filename or ""))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        _report(status, step, 0, repr(error), "")  # a plan that does not fit its operation: a bug, but not a silent one
+    finally:
+        os._exit(_EXIT_FAILED)
+
+
+def _report(status: int, step: str, errno: int, reason: str, path: str) -> None:
+    payload = marshal.dumps((step, errno, reason, path))
+    os.write(status, FRAME.pack(FAILED, len(payload)) + payload)

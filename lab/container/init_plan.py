@@ -1,0 +1,268 @@
+"""A runtime configuration -> the steps from clone to exec, in order; pure.
+
+A step is the name of a function in ``init_ops`` with its arguments: typed when it is planned, plain data on its way
+to the spawner, one line when it is printed.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ParamSpec
+
+from lab.container import init_ops as ops
+from lab.container.init import MARK
+from lab.container.network.model import Attachment
+from lab.container.spec.runtime import Capabilities, Linux, Mount, NamespaceType, Process, Spec
+from lab.linux import capabilities as caps
+from lab.linux import mount as m
+from lab.linux import namespaces as ns
+
+P = ParamSpec("P")
+
+_FIRST_BIND_DESCRIPTOR = 200
+CLONE_FLAGS = {
+    NamespaceType.PID: ns.CLONE_NEWPID,
+    NamespaceType.NETWORK: ns.CLONE_NEWNET,
+    NamespaceType.MOUNT: ns.CLONE_NEWNS,
+    NamespaceType.IPC: ns.CLONE_NEWIPC,
+    NamespaceType.UTS: ns.CLONE_NEWUTS,
+    NamespaceType.CGROUP: ns.CLONE_NEWCGROUP,
+}
+_MOUNT_FLAGS = {
+    "ro": m.MS_RDONLY,
+    "nosuid": m.MS_NOSUID,
+    "nodev": m.MS_NODEV,
+    "noexec": m.MS_NOEXEC,
+    "noatime": m.MS_NOATIME,
+    "relatime": m.MS_RELATIME,
+    "strictatime": m.MS_STRICTATIME,
+}
+_DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+_DEVICE_LINKS = (
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+    ("/proc/kcore", "/dev/core"),
+    ("pts/ptmx", "/dev/ptmx"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InitOp:
+    """One step: the name of an operation and its arguments, positional."""
+
+    name: str
+    arguments: tuple[object, ...]
+
+    @classmethod
+    def of(cls, operation: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> InitOp:
+        """Return the step that calls ``operation``; its arguments are checked by type here, and are positional."""
+        assert not kwargs
+        return cls(operation.__name__, args)
+
+    def execute(self) -> None:
+        """Carry the step out in this very process."""
+        ops.OPERATIONS[self.name](*self.arguments)
+
+    def __str__(self) -> str:
+        """Return one line for --dry-run: "set_hostname('web')"; binary arguments by their size."""
+        shown = (f"<{len(value)} bytes>" if isinstance(value, bytes) else repr(value) for value in self.arguments)
+        return f"{self.name}({', '.join(shown)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayRoot:
+    """The layers of a root file system, ``lower`` topmost first, and where it is mounted."""
+
+    lower: tuple[str, ...]
+    upper: str
+    work: str
+    target: str
+    volatile: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitConfig:
+    """All that the plan depends on.
+
+    ``procs_files`` are the cgroup.procs files to be joined from inside (v1); ``cgroup_mounts`` are the hierarchies
+    that the container sees; ``bounding_set`` is the host's own mask; ``seccomp`` is BPF, empty for no filter;
+    ``go_descriptor`` is where the spawner says that the host's side of ``attachment`` is there.
+    """
+
+    spec: Spec
+    root: OverlayRoot
+    procs_files: tuple[str, ...] = ()
+    cgroup_mounts: tuple[Mount, ...] = ()
+    bounding_set: int = 0
+    seccomp: bytes = b""
+    attachment: Attachment | None = None
+    go_descriptor: int = -1
+    detached: bool = False
+
+
+def clone_flags(linux: Linux) -> int:
+    """Return the flags of clone3; the cgroup namespace is entered later, when the process is in its cgroup."""
+    wanted = {namespace.type for namespace in linux.namespaces} - {NamespaceType.CGROUP}
+    return sum(CLONE_FLAGS[kind] for kind in wanted)
+
+
+def plan(config: InitConfig) -> tuple[InitOp, ...]:
+    """Return the steps that make a container out of a process that clone3 has put into new namespaces."""
+    return (
+        *_plan_cgroups(config),
+        InitOp(MARK, ("namespaces",)),
+        *_plan_root(config),
+        *_plan_kernel_filesystems(config),
+        *_plan_protection(config.spec),
+        *_plan_network(config),
+        InitOp(MARK, ("environment",)),
+        *plan_process(config.spec.process, config.bounding_set, config.seccomp, detached=config.detached),
+    )
+
+
+def plan_exec(
+    process: Process,
+    *,
+    procs_files: tuple[str, ...],
+    pidfd: int,
+    flags: int,
+    bounding_set: int,
+    seccomp: bytes,
+) -> tuple[InitOp, ...]:
+    """Return the steps that bring a new process into a running container, whose first process is ``pidfd``."""
+    return (
+        InitOp.of(ops.join_cgroups, procs_files),
+        InitOp.of(ops.enter_namespaces, pidfd, flags),
+        InitOp(MARK, ("namespaces",)),
+        InitOp.of(ops.new_session),
+        *plan_process(process, bounding_set, seccomp, detached=False),
+    )
+
+
+def _plan_cgroups(config: InitConfig) -> Iterator[InitOp]:
+    if config.procs_files:
+        yield InitOp.of(ops.join_cgroups, config.procs_files)
+    if NamespaceType.CGROUP in {namespace.type for namespace in config.spec.linux.namespaces}:
+        yield InitOp.of(ops.unshare_cgroup)
+    yield InitOp.of(ops.new_session)
+
+
+def _plan_root(config: InitConfig) -> Iterator[InitOp]:
+    root = config.root
+    yield InitOp.of(ops.make_mounts_private)
+    yield InitOp.of(ops.mount_overlay, root.lower, root.upper, root.work, root.target, root.volatile)
+    for number, bind in _binds(config.spec):
+        yield InitOp.of(ops.open_bind, number, bind.source, "ro" in bind.options)
+    yield InitOp.of(ops.pivot, root.target)
+
+
+def _binds(spec: Spec) -> list[tuple[int, Mount]]:
+    binds = [mount for mount in spec.mounts if mount.type == "bind"]
+    return list(enumerate(binds, start=_FIRST_BIND_DESCRIPTOR))
+
+
+def _plan_kernel_filesystems(config: InitConfig) -> Iterator[InitOp]:
+    for mount in config.spec.mounts:
+        if mount.type == "bind":
+            continue
+        if mount.type == "cgroup":
+            yield from _plan_cgroup_mounts(mount, config.cgroup_mounts)
+            continue
+        yield plan_mount(mount)
+        if mount.destination == "/dev":
+            yield from _plan_dev()
+    for number, bind in _binds(config.spec):
+        yield InitOp.of(ops.attach_bind, number, bind.destination)
+
+
+def plan_mount(mount: Mount) -> InitOp:
+    """Return the step that mounts a file system of the kernel; options are flags or the file system's own."""
+    flags = sum(_MOUNT_FLAGS[option] for option in mount.options if option in _MOUNT_FLAGS)
+    data = ",".join(option for option in mount.options if option not in _MOUNT_FLAGS)
+    return InitOp.of(ops.mount_filesystem, mount.type, mount.source, mount.destination, flags, data)
+
+
+def _plan_dev() -> Iterator[InitOp]:
+    yield from (InitOp.of(ops.make_device, f"/dev/{name}", major, minor) for name, major, minor in _DEVICES)
+    yield from (InitOp.of(ops.make_symlink, target, path) for target, path in _DEVICE_LINKS)
+    yield from (InitOp.of(ops.make_directory, path, mode) for path, mode in _DEVICE_DIRECTORIES)
+
+
+_DEVICE_DIRECTORIES = (("/dev/pts", 0o755), ("/dev/shm", 0o1777), ("/dev/mqueue", 0o755))
+
+
+def _plan_cgroup_mounts(parent: Mount, hierarchies: tuple[Mount, ...]) -> Iterator[InitOp]:
+    if any(hierarchy.destination != parent.destination for hierarchy in hierarchies):
+        yield plan_mount(
+            Mount(
+                destination=parent.destination,
+                type="tmpfs",
+                source="tmpfs",
+                options=("nosuid", "nodev", "noexec", "mode=755"),
+            )
+        )
+    yield from (plan_mount(hierarchy) for hierarchy in hierarchies)
+    if "ro" in parent.options and hierarchies:
+        yield InitOp.of(ops.make_read_only, parent.destination)
+
+
+def _plan_protection(spec: Spec) -> Iterator[InitOp]:
+    yield from (InitOp.of(ops.mask, path) for path in spec.linux.masked_paths)
+    yield from (InitOp.of(ops.make_read_only, path) for path in spec.linux.readonly_paths)
+    if spec.root.readonly:
+        yield InitOp.of(ops.make_root_read_only)
+    if spec.hostname:
+        yield InitOp.of(ops.set_hostname, spec.hostname)
+
+
+def _plan_network(config: InitConfig) -> Iterator[InitOp]:
+    if config.attachment is not None:
+        yield InitOp.of(ops.await_host_side, config.go_descriptor)
+        yield InitOp.of(ops.configure_network, flatten(config.attachment))
+    elif NamespaceType.NETWORK in {namespace.type for namespace in config.spec.linux.namespaces}:
+        yield InitOp.of(ops.raise_loopback)
+
+
+def flatten(attachment: Attachment) -> tuple[str, str, str, int, str, str]:
+    """Return an attachment's fields as plain data, in the order in which the operations take them."""
+    a = attachment
+    return (a.bridge, a.host_link, a.address, a.prefix_length, a.gateway, a.mac)
+
+
+def plan_process(process: Process, bounding_set: int, seccomp: bytes, *, detached: bool) -> Iterator[InitOp]:
+    """Yield the last steps of init and exec alike: limits, privileges, user, directory, program.
+
+    The filter comes before the capabilities go, since without no_new_privs it needs CAP_SYS_ADMIN; what follows
+    is allowed by docker's profile.
+    """
+    for limit in process.rlimits:
+        yield InitOp.of(ops.set_rlimit, int(getattr(resource, limit.type)), limit.soft, limit.hard)
+    if process.no_new_privileges:
+        yield InitOp.of(ops.set_no_new_privileges)
+    if seccomp:
+        yield InitOp.of(ops.install_seccomp, seccomp)
+    yield from _plan_privileges(process, bounding_set)
+    if not detached:
+        yield InitOp.of(ops.die_with_spawner)
+    yield InitOp.of(ops.change_directory, process.cwd)
+    yield InitOp.of(ops.execute, process.args, process.env)
+
+
+def _plan_privileges(process: Process, bounding_set: int) -> Iterator[InitOp]:
+    user, wanted = process.user, process.capabilities
+    yield InitOp.of(ops.drop_bounding, bounding_set & ~caps.mask(wanted.bounding))
+    if user.uid and wanted.ambient:
+        yield InitOp.of(ops.keep_capabilities)
+    yield InitOp.of(ops.set_user, user.uid, user.gid, user.additional_gids, user.umask)
+    if not user.uid or wanted.ambient:  # any other user has lost them all by becoming one
+        yield InitOp.of(ops.set_capabilities, *(_masks(wanted, bounding_set)))
+
+
+def _masks(wanted: Capabilities, bounding_set: int) -> tuple[int, int, int, int]:
+    sets = (wanted.effective, wanted.permitted, wanted.inheritable, wanted.ambient)
+    effective, permitted, inheritable, ambient = (caps.mask(names) & bounding_set for names in sets)
+    return effective, permitted, inheritable, ambient
