@@ -125,7 +125,7 @@ class _Reader:
         self._after = 0  # line from which keys are looked for: those of the n-th [[workload]] are below its heading
 
     def suite(self, table: Mapping[str, Any], digest: str) -> Suite:
-        self._check_keys(table, _TOP, "suite")
+        self._check_keys(table, _TOP, "key")
         arms = self._arms(table, "arms")
         if not arms:
             self._fail("arms", "no arms: name at least one target")
@@ -141,14 +141,16 @@ class _Reader:
         warmup = self._get(blocks, "warmup", int, 1)
         if warmup < 0:
             self._fail("warmup", f"warmup must not be negative, not {warmup}")
+        baseline = self._baseline(table, arms)
+        workloads = self._workloads(table, limits, baseline)
         return Suite(
             name=os.path.basename(self._path).removesuffix(".toml"),
             title=self._get(table, "title", str, ""),
             question=self._get(table, "question", str, ""),
             digest=f"sha256:{digest}",
             arms=arms,
-            baseline=self._baseline(table, arms),
-            workloads=self._workloads(table, limits),
+            baseline=baseline,
+            workloads=workloads,
             warmup_blocks=warmup,
             min_blocks=minimum,
             max_blocks=maximum,
@@ -163,7 +165,7 @@ class _Reader:
             self._fail("baseline", f"the baseline '{baseline}' is not among the arms{_did_you_mean(baseline, arms)}")
         return baseline
 
-    def _workloads(self, table: Mapping[str, Any], limits: Mapping[str, Any]) -> tuple[WorkloadUse, ...]:
+    def _workloads(self, table: Mapping[str, Any], limits: Mapping[str, Any], baseline: str) -> tuple[WorkloadUse, ...]:
         entries = table.get("workload", [])
         if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
             self._fail("workload", "no workloads: write at least one [[workload]] table")
@@ -174,11 +176,13 @@ class _Reader:
             use = self._use(entry, limits)
             if use.key in [other.key for other in uses]:
                 self._fail("name" if use.name else "use", f"two workloads are called '{use.key}': give one a name")
+            if use.arms and baseline not in use.arms:
+                self._fail("arms", f"the baseline '{baseline}' must be among the arms of '{use.key}'")
             uses.append(use)
         return tuple(uses)
 
     def _use(self, entry: Mapping[str, Any], limits: Mapping[str, Any]) -> WorkloadUse:
-        self._check_keys(entry, _USE, "workload")
+        self._check_keys(entry, _USE, "key of a workload")
         workload = self._get(entry, "use", str)
         if workload not in WORKLOADS:
             self._fail("use", f"unknown workload '{workload}'{_did_you_mean(workload, WORKLOADS)}")
@@ -224,7 +228,7 @@ class _Reader:
 
     def _table(self, table: Mapping[str, Any], key: str, known: tuple[str, ...]) -> Mapping[str, Any]:
         value: Mapping[str, Any] = self._get(table, key, dict, {})
-        self._check_keys(value, known, key)
+        self._check_keys(value, known, f"key of [{key}]")
         return value
 
     def _duration(self, table: Mapping[str, Any], key: str, default: str) -> int:
@@ -248,12 +252,13 @@ class _Reader:
         # a TOML 1 is a fine 1.0, but true is not a number
         if type(value) is not kind and not (kind is float and type(value) is int):
             self._fail(key, f"'{key}' must be {_KIND_NAMES[kind]}, not {value!r:.40}")
-        return cast(T, float(value) if kind is float else value)  # cast: the type has just been checked
+        exact = float(value) if kind is float and isinstance(value, int) else value
+        return cast(T, exact)  # cast: the type has just been checked
 
     def _check_keys(self, table: Mapping[str, Any], known: Sequence[str], what: str) -> None:
         for key in table:
             if key not in known:
-                self._fail(key, f"unknown {what} key '{key}'{_did_you_mean(key, known)}")
+                self._fail(key, f"unknown {what} '{key}'{_did_you_mean(key, known)}")
 
     def _fail(self, key: str, message: str) -> NoReturn:
         raise SpecError(message, path=self._path, line=self._line_of(key), hint="lab bench list")

@@ -1,0 +1,45 @@
+"""When a run has measured enough: by precision and budget, never by significance.
+
+A run that stops when a difference shows finds differences that are not there; one that stops when the intervals are
+narrow enough does not look at where they lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+
+class StopReason(StrEnum):
+    """Why a run ended."""
+
+    HALF_WIDTH = "half-width"
+    BLOCKS = "blocks"
+    BUDGET = "budget"
+    INTERRUPTED = "interrupted"
+
+
+def decide(
+    *,
+    blocks_done: int,
+    min_blocks: int,
+    max_blocks: int,
+    elapsed_ns: int,
+    next_block_ns: int,
+    budget_ns: int,
+    half_width_ratios: Sequence[float],
+    target_half_width_ratio: float,
+) -> StopReason | None:
+    """Return why to stop after a measured block, or None to go on.
+
+    ``next_block_ns`` is what another block is expected to take: a block that would not end within the budget is not
+    begun. ``half_width_ratios`` are of every primary ratio of the run; all of them must meet the target.
+    """
+    if blocks_done >= max_blocks:
+        return StopReason.BLOCKS
+    # the budget is a promise to the user; a run that it cuts short of the minimum says "inconclusive"
+    if elapsed_ns + next_block_ns > budget_ns:
+        return StopReason.BUDGET
+    if blocks_done >= min_blocks and all(width <= target_half_width_ratio for width in half_width_ratios):
+        return StopReason.HALF_WIDTH
+    return None
