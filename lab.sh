@@ -114,13 +114,13 @@ known_of() {
     done
 }
 
-# apt_install REQUIRED OPTIONAL: install what is missing of two lists of packages.
+# apt_install REQUIRED OPTIONAL: install what is missing of two lists of packages. The lists of packages are read in any
+# case: the guest kernel and the base images are made from them.
 apt_install() {
     # shellcheck disable=SC2086
     required=$(missing_of $1)
     # shellcheck disable=SC2086
     optional=$(missing_of $2)
-    [ -n "$required$optional" ] || return 0
     export DEBIAN_FRONTEND=noninteractive
     quietly "reading the package lists" apt-get -o DPkg::Lock::Timeout=300 -q update
     # shellcheck disable=SC2086

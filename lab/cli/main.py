@@ -37,7 +37,7 @@ NOUNS = {
     "doctor": "show what this host can do, found by trying",
     "image": "make, list and remove images",
     "report": "build the report of a run",
-    "setup": "make the base images and the guest kernel, and try every target once",
+    "setup": "make the base images and the guest kernel, if they are not there",
 }
 WITHOUT_VERBS = frozenset(("doctor", "setup"))
 
