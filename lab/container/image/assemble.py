@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lab.container.image.packages import debian_architecture
 from lab.container.image.store import ImageStore, StoredImage
@@ -48,6 +48,20 @@ def configuration(assembly: Assembly) -> ImageConfig:
 def assemble(store: ImageStore, assembly: Assembly) -> StoredImage:
     """Store the image under its name; its layers are in the store already."""
     return store.add(assembly.name, configuration(assembly), [step.layer for step in assembly.steps])
+
+
+def extend(store: ImageStore, base: StoredImage, name: str, step: Step, *, labels: Mapping[str, str]) -> StoredImage:
+    """Store the image that one more layer makes of ``base``, under ``name``; the layers below are shared."""
+    below = [Layer(descriptor=source.descriptor, diff_id=source.diff_id) for source in store.layer_sources(base)]
+    old, created = base.config, rfc3339(step.created_s)
+    config = replace(
+        old,
+        created=created,
+        config=replace(old.config, labels={**old.config.labels, **labels}),
+        rootfs=RootFS(diff_ids=(*old.rootfs.diff_ids, step.layer.diff_id)),
+        history=(*old.history, History(created=created, created_by=step.created_by)),
+    )
+    return store.add(name, config, [*below, step.layer])
 
 
 def rfc3339(seconds: int) -> str:

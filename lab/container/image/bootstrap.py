@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lab.container.image import busybox
-from lab.container.image.assemble import Assembly, Step, assemble
+from lab.container.image import busybox, debian
+from lab.container.image.assemble import Assembly, Step, assemble, extend
+from lab.container.image.sources import AptSources, find_sources
 from lab.container.image.store import ImageStore, StoredImage
+from lab.container.image.work import Job, Progress, work_directory
 from lab.container.storage import durable
 from lab.errors import ImageNotFound
-
-Progress = Callable[[str], None]
-"""Called with one line about what begins."""
 
 
 class BaseImage(StrEnum):
@@ -35,19 +33,6 @@ class Bootstrapped:
     made: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What a maker gets: the store, an empty directory of its own, and the wishes of the caller.
-
-    ``epoch_s`` is SOURCE_DATE_EPOCH: the time of creation, and no file is younger.
-    """
-
-    store: ImageStore
-    work: str
-    progress: Progress
-    epoch_s: int | None
-
-
 def bootstrap(
     store: ImageStore, base: BaseImage, *, progress: Progress, force: bool = False, epoch_s: int | None = None
 ) -> Bootstrapped:
@@ -61,7 +46,7 @@ def bootstrap(
     with durable.locked(os.path.join(store.root, f"bootstrap-{base}.lock")):
         if not force and (image := _find(store, base)):
             return Bootstrapped(image=image, made=False)
-        with _work_directory(store, base) as work, store.content_shared():
+        with work_directory(os.path.join(store.root, "work", base)) as work, store.content_shared():
             job = Job(store=store, work=work, progress=progress, epoch_s=epoch_s)
             return Bootstrapped(image=_MAKERS[base](job), made=True)
 
@@ -71,22 +56,6 @@ def _find(store: ImageStore, base: BaseImage) -> StoredImage | None:
         return store.resolve(base)
     except ImageNotFound:
         return None
-
-
-@contextmanager
-def _work_directory(store: ImageStore, base: BaseImage) -> Iterator[str]:
-    work = os.path.join(store.root, "work", base)
-    _remove_work(work)  # a killed bootstrap's: we hold its lock
-    os.makedirs(work, mode=0o755)
-    try:
-        yield work
-    finally:
-        _remove_work(work)
-
-
-def _remove_work(work: str) -> None:
-    if os.path.isdir(work):
-        shutil.rmtree(work)
 
 
 def _make_busybox(job: Job) -> StoredImage:
@@ -101,4 +70,37 @@ def _make_busybox(job: Job) -> StoredImage:
     )
 
 
-_MAKERS: dict[BaseImage, Callable[[Job], StoredImage]] = {BaseImage.BUSYBOX: _make_busybox}
+def _make_debian(job: Job) -> StoredImage:
+    sources = _sources(job)
+    created_s = _created_s(job)
+    installed = debian.make_minbase(job, sources, created_s=created_s)
+    step = debian.step_of(installed, f"mmdebstrap --variant=minbase {sources.suite}", created_s)
+    labels = {"lab.suite": sources.suite} | debian.labels_of(installed)
+    return assemble(job.store, Assembly(name=BaseImage.DEBIAN, steps=(step,), cmd=("bash",), labels=labels))
+
+
+def _make_debian_workloads(job: Job) -> StoredImage:
+    base = bootstrap(job.store, BaseImage.DEBIAN, progress=job.progress, epoch_s=job.epoch_s).image
+    created_s = _created_s(job)
+    lower = job.store.layer_directories(base.manifest_digest)
+    installed = debian.make_workloads(job, _sources(job), lower, created_s=created_s)
+    step = debian.step_of(installed, f"apt-get install {' '.join(debian.WORKLOAD_PACKAGES)}", created_s)
+    return extend(job.store, base, BaseImage.DEBIAN_WORKLOADS, step, labels=debian.labels_of(installed))
+
+
+def _sources(job: Job) -> AptSources:
+    sources = find_sources()
+    if sources.note:
+        job.progress(sources.note)
+    return sources
+
+
+def _created_s(job: Job) -> int:
+    return int(time.time()) if job.epoch_s is None else job.epoch_s
+
+
+_MAKERS: dict[BaseImage, Callable[[Job], StoredImage]] = {
+    BaseImage.BUSYBOX: _make_busybox,
+    BaseImage.DEBIAN: _make_debian,
+    BaseImage.DEBIAN_WORKLOADS: _make_debian_workloads,
+}

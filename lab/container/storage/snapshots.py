@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from lab.linux import mount
 
 # The kernel's defaults for these are its builder's choice. Off, a directory that was renamed, or a file of which only
 # the mode changed, is copied up whole: the upper directory can then be packed as a layer, and moved to another host.
+_OCTAL = re.compile(r"\\([0-7]{3})")
 _OPTIONS = (("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"))
 
 
@@ -54,6 +56,26 @@ def unmount(target: str) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOENT):
             raise KernelError("unmount", target, os.strerror(error.errno or 0)) from error
+
+
+def unmount_below(directory: str) -> None:
+    """Unmount whatever this mount namespace has at ``directory`` and below it, the last mounted first.
+
+    Raises:
+        KernelError: the kernel refused.
+    """
+    for target in reversed(mount_points_below(directory)):
+        unmount(target)
+
+
+def mount_points_below(directory: str) -> tuple[str, ...]:
+    """Return the mount points at ``directory`` and below it, in the order of mounting.
+
+    Source: man proc_pid_mountinfo(5), which writes spaces and the like as octal numbers.
+    """
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        points = [_OCTAL.sub(lambda match: chr(int(match[1], 8)), line.split()[4]) for line in lines]
+    return tuple(point for point in points if point == directory or point.startswith(f"{directory}/"))
 
 
 def _mount_by_context(overlay: Overlay, target: str) -> None:
