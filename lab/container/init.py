@@ -27,7 +27,11 @@ _CLOSE_RANGE_CLOEXEC = 4
 _EXIT_FAILED = 125
 
 
-def run(plan: tuple[tuple[str, tuple[object, ...]], ...], stdio: tuple[int, ...], status: int) -> None:
+Plan = tuple[tuple[str, tuple[object, ...]], ...]
+"""Steps as they travel: the name of each with its arguments."""
+
+
+def run(plan: Plan, stdio: tuple[int, ...], status: int) -> None:
     """Carry out ``plan`` in this child; never returns. The last step of a plan is the exec."""
     step = "stdio"
     try:
@@ -44,13 +48,20 @@ def run(plan: tuple[tuple[str, tuple[object, ...]], ...], stdio: tuple[int, ...]
         os.write(status, FRAME.pack(EXECUTING, time.monotonic_ns()))
         OPERATIONS[step](*arguments)
     except OSError as error:
-        _report(status, step, error.errno or 0, error.strerror or str(error), str(error.filename or ""))
+        os.write(status, failure(step, error))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        _report(status, step, 0, repr(error), "")  # a plan that does not fit its operation: a bug, but not a silent one
+        os.write(
+            status, _failure_frame(step, 0, repr(error), "")
+        )  # a plan that does not fit its operation: a bug, but not a silent one
     finally:
         os._exit(_EXIT_FAILED)
 
 
-def _report(status: int, step: str, errno: int, reason: str, path: str) -> None:
+def failure(step: str, error: OSError) -> bytes:
+    """Return the frame that says that ``step`` failed."""
+    return _failure_frame(step, error.errno or 0, error.strerror or str(error), str(error.filename or ""))
+
+
+def _failure_frame(step: str, errno: int, reason: str, path: str) -> bytes:
     payload = marshal.dumps((step, errno, reason, path))
-    os.write(status, FRAME.pack(FAILED, len(payload)) + payload)
+    return FRAME.pack(FAILED, len(payload)) + payload

@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    AttachmentFields = tuple[str, str, str, int, str, str]
+
 _ENOENT, _EACCES, _EINVAL, _ENOTDIR = 2, 13, 22, 20
 
 
@@ -210,7 +212,7 @@ def await_host_side(descriptor: int) -> None:
     os.close(descriptor)
 
 
-def configure_network(attachment: tuple[str, str, str, int, str, str]) -> None:
+def configure_network(attachment: AttachmentFields) -> None:
     """Raise loopback and eth0, and give eth0 its address and route; fields in the order of ``Attachment``."""
     from lab.container.network import fastpath
 
@@ -226,11 +228,11 @@ class PlainAttachment:
 
     __slots__ = ("address", "bridge", "gateway", "host_link", "mac", "prefix_length")
 
-    def __init__(self, fields: tuple[str, str, str, int, str, str]) -> None:
+    def __init__(self, fields: AttachmentFields) -> None:
         self.bridge, self.host_link, self.address, self.prefix_length, self.gateway, self.mac = fields
 
 
-def attachment_of(fields: tuple[str, str, str, int, str, str]) -> Attachment:
+def attachment_of(fields: AttachmentFields) -> Attachment:
     """Return the fields of an attachment as what ``fastpath`` reads attributes of."""
     plain: object = PlainAttachment(fields)
     return plain  # type: ignore[return-value] # the same attributes, without the import of dataclasses

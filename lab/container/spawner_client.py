@@ -1,0 +1,254 @@
+"""The engine's end of its spawner: start it, send it plans, read what becomes of each process.
+
+Safe to use from many threads: requests are sent under a lock, answers come through a pipe per request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import lab
+from lab.container import init_plan, spawner, wire
+from lab.errors import ContainerError
+from lab.linux import command
+from lab.linux import namespaces as ns
+
+_ENOENT, _EACCES = 2, 13
+_MARKS = {b"n": "namespaces", b"e": "environment"}
+
+
+class SpawnerDied(ContainerError):  # noqa: N818 - a fact about another process
+    """The spawner has gone, and with it, by the kernel's hand, all that it had started."""
+
+
+class StartFailed(ContainerError):  # noqa: N818
+    """A step between clone and exec failed; nothing of the process is left.
+
+    ``exit_code`` is what docker would give: 127 program not found, 126 not executable, 125 the engine's own failure.
+    """
+
+    def __init__(self, step: str, errno: int, reason: str, path: str) -> None:
+        subject = f" {path}" if path else ""
+        super().__init__(f"{step.replace('_', ' ')}{subject}: {reason}" + (f" (errno {errno})" if errno else ""))
+        self.step = step
+        self.errno = errno
+        self.path = path
+        self.exit_code = _exit_code(step, errno)
+
+
+def _exit_code(step: str, errno: int) -> int:
+    if step != "execute":
+        return 125
+    return 127 if errno == _ENOENT else 126
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stdio:
+    """The descriptors that a process gets as its standard input, output and error; they stay the caller's."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+
+
+class Running:
+    """One process that the spawner has started: its pid, its marks, and in the end its exit code.
+
+    ``marks_ns`` are (name, CLOCK_MONOTONIC) in order: spawned, namespaces, environment (not for exec), userspace.
+    """
+
+    def __init__(self, answers: int) -> None:
+        """Take over the reading end of a request's pipe; ``await_started`` comes next."""
+        self.pid = 0
+        self.marks_ns: tuple[tuple[str, int], ...] = ()
+        self.exited_at_ns: int | None = None
+        self._answers = answers
+        self._buffer = bytearray()
+        self._exit_code: int | None = None
+        self._lock = threading.Lock()
+
+    def await_started(self) -> None:
+        """Return when the program has been executed.
+
+        Raises:
+            StartFailed: it could not be.
+            SpawnerDied: the spawner ended meanwhile.
+        """
+        while True:
+            message = self._next(None)
+            if message is None:
+                raise _died()
+            if message[0] == spawner.SPAWNED:
+                self.pid = message[1]
+                self.marks_ns = (("spawned", message[2]),)
+            elif message[0] == spawner.STARTED:
+                seen = tuple((_MARKS[letter], at_ns) for letter, at_ns in message[2])
+                self.marks_ns += (*seen, ("userspace", message[1]))
+                return
+            elif message[0] == spawner.FAILED:
+                self.close()
+                raise StartFailed(*message[1:])
+
+    def wait(self, deadline_ns: int | None = None) -> int | None:
+        """Return the exit code (128+n after death by signal n), or None at ``deadline_ns`` (CLOCK_MONOTONIC).
+
+        Raises:
+            SpawnerDied: the spawner ended before the process: the kernel has killed it with SIGKILL.
+        """
+        with self._lock:
+            if self._exit_code is None:
+                try:
+                    message = self._next(deadline_ns)
+                except TimeoutError:
+                    return None
+                if message is None:
+                    raise _died()
+                self._exit_code, self.exited_at_ns = message[1], message[2]
+            return self._exit_code
+
+    def close(self) -> None:
+        """Stop listening for the exit code; safe to call twice."""
+        if self._answers >= 0:
+            os.close(self._answers)
+            self._answers = -1
+
+    def _next(self, deadline_ns: int | None) -> wire.Message | None:
+        while (message := wire.parse(self._buffer)) is None:
+            _await_readable(self._answers, deadline_ns)
+            data = os.read(self._answers, 65536)
+            if not data:
+                return None
+            self._buffer += data
+        return message
+
+
+def _died() -> SpawnerDied:
+    return SpawnerDied(
+        "the engine's spawner has ended unexpectedly, and all that it had started with it",
+        hint="start the container again; if it was killed for memory, `dmesg | grep -i oom` shows it",
+    )
+
+
+def _await_readable(descriptor: int, deadline_ns: int | None) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    remaining_ms = None if deadline_ns is None else max(0, deadline_ns - time.monotonic_ns()) / 1e6
+    if not poll.poll(remaining_ms):
+        raise TimeoutError
+
+
+class SpawnerClient:
+    """A spawner of our own, started at first use and again after its death."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._lock = threading.Lock()
+        self._process: command.Process | None = None
+        self._control: socket.socket | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The spawner's pid, None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    def spawn(
+        self,
+        plan: Sequence[init_plan.InitOp],
+        *,
+        flags: int,
+        stdio: Stdio,
+        cgroup: int | None = None,
+        network: tuple[str, str, str, int, str, str] | None = None,
+        detached: bool = False,
+    ) -> Running:
+        """Clone a process into new namespaces, carry the plan out in it, and return when it has executed its program.
+
+        ``cgroup`` is an open v2 cgroup to be born in; ``network`` makes the host's side of an attachment meanwhile.
+
+        Raises:
+            StartFailed: a step failed.
+            SpawnerDied: the spawner ended meanwhile.
+        """
+        born = flags | (ns.CLONE_INTO_CGROUP if cgroup is not None else 0)
+        message = (spawner.SPAWN, born, _encode(plan), detached, network)
+        return self._request(message, (*_numbers(stdio), *(() if cgroup is None else (cgroup,))))
+
+    def join(self, plan: Sequence[init_plan.InitOp], *, stdio: Stdio, pidfd: int) -> Running:
+        """Clone a process into the pid namespace of ``pidfd``, carry the plan out in it, and return as ``spawn`` does.
+
+        The plan finds the pidfd as ``spawner.PIDFD_NUMBER``. What it raises is said at ``spawn``.
+        """
+        return self._request((spawner.JOIN, _encode(plan)), (*_numbers(stdio), pidfd))
+
+    def close(self) -> None:
+        """Let the spawner go: it kills what is not detached, and ends when nothing is left; safe to call twice."""
+        with self._lock:
+            self._drop()
+
+    def ensure(self) -> None:
+        """Start the spawner if it is not there, so that the first container does not pay for it."""
+        with self._lock:
+            self._connected()
+
+    def _request(self, message: wire.Message, descriptors: tuple[int, ...]) -> Running:
+        read_end, write_end = os.pipe()
+        running = Running(read_end)
+        try:
+            with self._lock:
+                self._send(message, (write_end, *descriptors))
+        except OSError as error:
+            running.close()
+            raise _died() from error
+        finally:
+            os.close(write_end)
+        running.await_started()
+        return running
+
+    def _send(self, message: wire.Message, descriptors: tuple[int, ...]) -> None:
+        try:
+            wire.send(self._connected(), message, descriptors)
+        except BrokenPipeError:  # it died since the last request: a new one serves this
+            self._drop()
+            wire.send(self._connected(), message, descriptors)
+
+    def _connected(self) -> socket.socket:
+        if self._control is None:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self._process = command.spawn(
+                    _argv(theirs.fileno()), pass_fds=(theirs.fileno(),), stderr=None, start_new_session=True, env={}
+                )
+            self._control = ours
+        return self._control
+
+    def _drop(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.wait()
+            self._process = None
+
+
+def _argv(descriptor: int) -> tuple[str, ...]:
+    # -I -S: nothing of the user's environment or site-packages; our own package by its directory only.
+    root = os.path.dirname(os.path.dirname(os.path.abspath(lab.__file__)))
+    program = f"import sys; sys.path.insert(0, {root!r}); from lab.container.spawner import main; main({descriptor})"
+    return (sys.executable, "-I", "-S", "-c", program)
+
+
+def _encode(plan: Sequence[init_plan.InitOp]) -> tuple[tuple[str, tuple[object, ...]], ...]:
+    return tuple((op.name, op.arguments) for op in plan)
+
+
+def _numbers(stdio: Stdio) -> tuple[int, int, int]:
+    return (stdio.stdin, stdio.stdout, stdio.stderr)

@@ -1,0 +1,223 @@
+"""Containers on disk: one directory each, a state that is replaced whole, and a lock.
+
+    containers/<id>/config.json   the OCI runtime configuration
+    containers/<id>/state.json    the OCI state, and what is needed to find and remove all that belongs to it
+    containers/<id>/upper, work, rootfs
+
+A directory is made under another name and renamed when it is complete, so that a reader never sees half of one.
+Nothing is synced: after a crash of the machine no container runs anyway, and ``repair`` removes what is left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from lab.container.network.model import Attachment
+from lab.container.spec import codec
+from lab.container.spec.runtime import OCI_VERSION, Spec, Status
+from lab.errors import ContainerError, NoSuchContainer, StateConflict
+from lab.linux.pidfd import start_time_ticks
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+_UNFINISHED = re.compile(r"\.new-(\d+)-(\d+)-.*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessIdentity:
+    """A process that is what it was: its pid, and when it was started in clock ticks since boot."""
+
+    pid: int
+    started_ticks: int
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessIdentity:
+        """Return the identity of a running process.
+
+        Raises:
+            ProcessLookupError: there is none.
+        """
+        return cls(pid=pid, started_ticks=start_time_ticks(pid))
+
+    def is_alive(self) -> bool:
+        """Return whether that very process is still there."""
+        try:
+            return start_time_ticks(self.pid) == self.started_ticks
+        except ProcessLookupError:
+            return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerState:
+    """The OCI state of a container, and what is ours.
+
+    ``owner`` is the engine's process that will remove it; without it, and not ``detached``, the container is a
+    leftover. ``process`` is its first process since the last start. ``cgroup`` is relative to every hierarchy.
+    """
+
+    id: str
+    bundle: str
+    status: Status
+    owner: ProcessIdentity
+    cgroup: str
+    layers: tuple[str, ...]
+    process: ProcessIdentity | None = None
+    attachment: Attachment | None = None
+    exit_code: int | None = None
+    detached: bool = False
+    volatile: bool = False
+    oci_version: str = OCI_VERSION
+
+    @property
+    def pid(self) -> int:
+        """The first process's pid as the host sees it, 0 when there is none."""
+        return self.process.pid if self.process is not None and self.status == Status.RUNNING else 0
+
+    @property
+    def upper(self) -> str:
+        """The container's own layer."""
+        return os.path.join(self.bundle, "upper")
+
+    @property
+    def work(self) -> str:
+        """The overlay's work directory."""
+        return os.path.join(self.bundle, "work")
+
+    @property
+    def rootfs(self) -> str:
+        """Where the overlay is mounted, inside the container's mount namespace only."""
+        return os.path.join(self.bundle, "rootfs")
+
+
+class ContainerDirectory:
+    """All containers below one directory."""
+
+    def __init__(self, path: str) -> None:
+        """Nothing is made before the first container."""
+        self._path = path
+
+    def bundle(self, container_id: str) -> str:
+        """Return the directory of a container, whether it exists or not."""
+        return os.path.join(self._path, container_id)
+
+    def add(self, state: ContainerState, spec: Spec) -> None:
+        """Lay a new container out, all at once.
+
+        Raises:
+            ContainerError: the id is none.
+            StateConflict: there is a container with this id.
+            OSError: with errno and path.
+        """
+        if not _NAME.fullmatch(state.id):
+            raise ContainerError(f"{state.id!r} cannot be a container's id", hint="use letters, digits, '_', '.', '-'")
+        os.makedirs(self._path, exist_ok=True)
+        temporary = os.path.join(self._path, f".new-{state.owner.pid}-{state.owner.started_ticks}-{state.id}")
+        os.mkdir(temporary, 0o711)
+        try:
+            for name in ("upper", "work", "rootfs"):
+                os.mkdir(os.path.join(temporary, name), 0o755)
+            _write_json(os.path.join(temporary, "config.json"), codec.encode(spec))
+            _write_json(os.path.join(temporary, "state.json"), codec.encode(state))
+            os.rename(temporary, state.bundle)
+        except OSError as error:
+            shutil.rmtree(temporary)
+            if error.errno in (17, 39):  # EEXIST, ENOTEMPTY: rename found another container
+                raise StateConflict(f"there is a container '{state.id}' already", hint="choose another id") from None
+            raise
+
+    def load(self, container_id: str) -> ContainerState:
+        """Return a container's state; one whose first process has ended is STOPPED, whatever was written last.
+
+        Raises:
+            NoSuchContainer: there is none with this id.
+        """
+        try:
+            document = _read_json(os.path.join(self.bundle(container_id), "state.json"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoSuchContainer(f"no such container: {container_id}") from None
+        state = codec.decode(ContainerState, document)
+        if state.status == Status.RUNNING and (state.process is None or not state.process.is_alive()):
+            return replace(state, status=Status.STOPPED)
+        return state
+
+    def load_spec(self, container_id: str) -> Spec:
+        """Return a container's configuration.
+
+        Raises:
+            NoSuchContainer: there is none with this id.
+        """
+        try:
+            return codec.decode(Spec, _read_json(os.path.join(self.bundle(container_id), "config.json")))
+        except FileNotFoundError:
+            raise NoSuchContainer(f"no such container: {container_id}") from None
+
+    def save(self, state: ContainerState) -> None:
+        """Replace a container's state.
+
+        Raises:
+            OSError: with errno and path.
+        """
+        path = os.path.join(state.bundle, "state.json")
+        _write_json(path + ".new", codec.encode(state))
+        os.replace(path + ".new", path)
+
+    def remove(self, container_id: str) -> None:
+        """Remove a container's directory; one that is gone is no error."""
+        shutil.rmtree(self.bundle(container_id), ignore_errors=True)
+        if os.path.exists(self.bundle(container_id)):
+            shutil.rmtree(self.bundle(container_id))  # now with the reason why it cannot be
+
+    def ids(self) -> tuple[str, ...]:
+        """Return the ids of all containers, sorted."""
+        return tuple(sorted(name for name in self._names() if not name.startswith(".")))
+
+    def remove_unfinished(self) -> tuple[str, ...]:
+        """Remove directories whose maker died before they were complete; return their names."""
+        stale = tuple(name for name in self._names() if (found := _UNFINISHED.fullmatch(name)) and _maker_gone(found))
+        for name in stale:
+            shutil.rmtree(os.path.join(self._path, name))
+        return stale
+
+    @contextmanager
+    def locked(self, container_id: str) -> Iterator[None]:
+        """Hold a container's lock: one process at a time starts, stops or removes it; death releases it.
+
+        Raises:
+            NoSuchContainer: there is none with this id.
+        """
+        try:
+            descriptor = os.open(self.bundle(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NoSuchContainer(f"no such container: {container_id}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _names(self) -> list[str]:
+        try:
+            return os.listdir(self._path)
+        except FileNotFoundError:
+            return []
+
+
+def _maker_gone(found: re.Match[str]) -> bool:
+    return not ProcessIdentity(pid=int(found[1]), started_ticks=int(found[2])).is_alive()
+
+
+def _write_json(path: str, document: object) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(document, file)
+
+
+def _read_json(path: str) -> object:
+    with open(path, encoding="utf-8") as file:
+        document: object = json.load(file)
+    return document

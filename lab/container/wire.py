@@ -1,0 +1,77 @@
+"""How the engine and its spawner talk: marshalled tuples with a length before them, descriptors beside them.
+
+Both ends are the same interpreter of the same installation, so marshal, which is fast and needs no import, is safe.
+Each request brings a pipe of its own for the answers to it: no two threads wait for each other, and the spawner's
+death is the end of every pipe.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import socket
+import struct
+
+LENGTH = struct.Struct("=I")
+MAX_DESCRIPTORS = 8
+_DESCRIPTOR = struct.Struct("=i")
+_MSG_CMSG_CLOEXEC = 0x40000000
+_EPIPE = 32
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Message = tuple[Any, ...]  # Any: what a message holds is said where its kind is defined, in spawner.py
+
+
+def send(channel: socket.socket, message: Message, descriptors: tuple[int, ...]) -> None:
+    """Send a message with descriptors over a stream socket.
+
+    Raises:
+        OSError: with errno; EPIPE when the other end is gone.
+    """
+    payload = marshal.dumps(message)
+    rights = b"".join(_DESCRIPTOR.pack(descriptor) for descriptor in descriptors)
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else []
+    channel.sendmsg([LENGTH.pack(len(payload))], ancillary)
+    channel.sendall(payload)
+
+
+def receive(channel: socket.socket) -> tuple[Message, tuple[int, ...]] | None:
+    """Return the next message and its descriptors (closed on exec), or None when the other end is gone."""
+    space = socket.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR.size)
+    header, ancillary, _, _ = channel.recvmsg(LENGTH.size, space, _MSG_CMSG_CLOEXEC)
+    if len(header) < LENGTH.size:
+        return None
+    descriptors = tuple(number for _, _, data in ancillary for (number,) in _DESCRIPTOR.iter_unpack(data))
+    payload = bytearray()
+    wanted = LENGTH.unpack(header)[0]
+    while len(payload) < wanted:
+        chunk = channel.recv(wanted - len(payload))
+        if not chunk:
+            return None
+        payload += chunk
+    return marshal.loads(payload), descriptors
+
+
+def answer(descriptor: int, message: Message) -> None:
+    """Write an answer into a request's pipe; nobody reading it any more is no error."""
+    payload = marshal.dumps(message)
+    try:
+        os.write(descriptor, LENGTH.pack(len(payload)) + payload)  # under PIPE_BUF, so it is written whole
+    except OSError as error:
+        if error.errno != _EPIPE:
+            raise
+
+
+def parse(buffer: bytearray) -> Message | None:
+    """Take the first whole answer off a buffer and return it, or None when there is none yet."""
+    if len(buffer) < LENGTH.size:
+        return None
+    end = LENGTH.size + LENGTH.unpack_from(buffer)[0]
+    if len(buffer) < end:
+        return None
+    message: Message = marshal.loads(buffer[LENGTH.size : end])
+    del buffer[:end]
+    return message
