@@ -181,9 +181,9 @@ def make_read_only(path: str) -> None:
     mount.mount_setattr(mount.AT_FDCWD, path, mount.AT_RECURSIVE, mount.MOUNT_ATTR_RDONLY, 0, 0)
 
 
-def make_root_read_only() -> None:
-    """Make the root itself read-only, and nothing that is mounted below it."""
-    mount.mount_setattr(mount.AT_FDCWD, "/", 0, mount.MOUNT_ATTR_RDONLY, 0, 0)
+def set_mount_read_only(path: str) -> None:
+    """Make the mount at a path read-only, and nothing that is mounted below it."""
+    mount.mount_setattr(mount.AT_FDCWD, path, 0, mount.MOUNT_ATTR_RDONLY, 0, 0)
 
 
 def set_hostname(name: str) -> None:
@@ -341,7 +341,7 @@ _ALL: tuple[Callable[..., None], ...] = (
     attach_bind,
     mask,
     make_read_only,
-    make_root_read_only,
+    set_mount_read_only,
     set_hostname,
     raise_loopback,
     await_host_side,

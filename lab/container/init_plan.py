@@ -197,24 +197,19 @@ _DEVICE_DIRECTORIES = (("/dev/pts", 0o755), ("/dev/shm", 0o1777), ("/dev/mqueue"
 
 def _plan_cgroup_mounts(parent: Mount, hierarchies: tuple[Mount, ...]) -> Iterator[InitOp]:
     if any(hierarchy.destination != parent.destination for hierarchy in hierarchies):
-        yield plan_mount(
-            Mount(
-                destination=parent.destination,
-                type="tmpfs",
-                source="tmpfs",
-                options=("nosuid", "nodev", "noexec", "mode=755"),
-            )
-        )
-    yield from (plan_mount(hierarchy) for hierarchy in hierarchies)
-    if "ro" in parent.options and hierarchies:
-        yield InitOp.of(ops.make_read_only, parent.destination)
+        options = ("nosuid", "nodev", "noexec", "mode=755")
+        yield plan_mount(Mount(destination=parent.destination, type="tmpfs", source="tmpfs", options=options))
+        yield from (plan_mount(hierarchy) for hierarchy in hierarchies)
+        yield InitOp.of(ops.set_mount_read_only, parent.destination)
+    else:
+        yield from (plan_mount(hierarchy) for hierarchy in hierarchies)
 
 
 def _plan_protection(spec: Spec) -> Iterator[InitOp]:
     yield from (InitOp.of(ops.mask, path) for path in spec.linux.masked_paths)
     yield from (InitOp.of(ops.make_read_only, path) for path in spec.linux.readonly_paths)
     if spec.root.readonly:
-        yield InitOp.of(ops.make_root_read_only)
+        yield InitOp.of(ops.set_mount_read_only, "/")
     if spec.hostname:
         yield InitOp.of(ops.set_hostname, spec.hostname)
 

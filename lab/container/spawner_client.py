@@ -85,6 +85,7 @@ class Running:
         while True:
             message = self._next(None)
             if message is None:
+                self.close()
                 raise _died()
             if message[0] == spawner.SPAWNED:
                 self.pid = message[1]

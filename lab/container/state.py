@@ -72,6 +72,7 @@ class ContainerState:
     exit_code: int | None = None
     detached: bool = False
     volatile: bool = False
+    bridged: bool = False
     oci_version: str = OCI_VERSION
 
     @property

@@ -1,0 +1,203 @@
+"""The library's front door: images, containers and their network under one root directory.
+
+No daemon: any number of processes may have an engine on the same root. Each container has an owner, the process
+that created it; what a dead owner left is found and removed by ``repair``, which the first ``create`` calls.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from types import TracebackType
+
+from lab.container import defaults
+from lab.container.defaults import ContainerConfig, ContainerNetwork
+from lab.container.image.store import ImageStore
+from lab.container.network import ipam
+from lab.container.network.model import Attachment, Bridge
+from lab.container.runtime import Runtime
+from lab.container.spawner_client import Running, SpawnerClient, Stdio
+from lab.container.spec.runtime import Process, Status
+from lab.container.state import ContainerDirectory, ContainerState, ProcessIdentity
+from lab.errors import NoSuchContainer
+from lab.paths import Paths
+
+
+class Engine:
+    """Containers under one root directory; to be closed, or used in a ``with`` block."""
+
+    def __init__(self, paths: Paths) -> None:
+        """Open the engine of a root; nothing is made or started before it is needed."""
+        self._paths = paths
+        self._directory = ContainerDirectory(paths.containers)
+        self._spawner = SpawnerClient()
+        self._runtime = Runtime(self._directory, self._spawner, cache=paths.cache)
+        self._self = ProcessIdentity.of(os.getpid())
+        self._bridge: Bridge | None = None
+        self._profiles: dict[str, str | None] = {}
+        self._repaired = False
+
+    def __enter__(self) -> Engine:
+        """Return the engine itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    @property
+    def runtime(self) -> Runtime:
+        """The lifecycle beneath, for who needs its cgroups."""
+        return self._runtime
+
+    @property
+    def spawner_pid(self) -> int | None:
+        """The pid of the process that all containers of this engine are children of; None before the first."""
+        return self._spawner.pid
+
+    def create(self, config: ContainerConfig) -> ContainerState:
+        """Lay a container out: its layers unpacked, its own layer empty, its network's bridge there; nothing runs.
+
+        Raises:
+            ImageNotFound: the store has no such manifest.
+            StateConflict: the id is taken.
+            UnavailableError: this host cannot enforce one of its limits.
+            KernelError: the bridge could not be made.
+        """
+        self._repair_once()
+        self._spawner.ensure()
+        bundle = self._directory.bundle(config.id)
+        state = ContainerState(
+            id=config.id,
+            bundle=bundle,
+            status=Status.CREATED,
+            owner=self._self,
+            cgroup=os.path.join(config.cgroup_parent, config.id),
+            layers=config.layers or ImageStore.open(self._paths).layer_directories(config.image),
+            detached=config.detached,
+            volatile=config.volatile,
+        )
+        if config.network == ContainerNetwork.BRIDGE:
+            self._bridge = self._ensure_bridge()
+            state = replace(state, bridged=True)
+        self._runtime.create(state, defaults.spec(config, state.rootfs))
+        self._profiles[config.id] = config.seccomp
+        return state
+
+    def start(self, container_id: str, *, stdio: Stdio) -> Running:
+        """Start a container and return once its program runs; ``stdio`` stays the caller's to close.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StateConflict: it runs already.
+            StartFailed: a step between clone and exec failed; nothing of it is left.
+        """
+        state = self._directory.load(container_id)
+        attachment = state.attachment
+        if state.bridged and attachment is None:
+            attachment = self._lease(container_id)
+        try:
+            return self._runtime.start(
+                container_id, stdio=stdio, seccomp=self._profiles.get(container_id), attachment=attachment
+            )
+        except BaseException:
+            if attachment is not None and state.attachment is None:
+                ipam.release(self._paths.networks, attachment)
+            raise
+
+    def exec(self, container_id: str, process: Process, *, stdio: Stdio) -> Running:
+        """Run a further program in a running container, under the same limits; return once it runs.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StateConflict: it does not run.
+            StartFailed: the program could not be executed.
+        """
+        return self._runtime.exec(container_id, process, stdio=stdio, seccomp=self._profiles.get(container_id))
+
+    def kill(self, container_id: str, signal_number: int) -> None:
+        """Send a signal to a container's first process; what it raises is said at ``Runtime.kill``."""
+        self._runtime.kill(container_id, signal_number)
+
+    def terminate(self, container_id: str) -> None:
+        """Kill all processes of a container, and return when none is left; safe to call twice."""
+        self._runtime.terminate(container_id)
+
+    def wait(self, container_id: str, deadline_ns: int | None = None) -> int | None:
+        """Return the exit code of a stopped container, or None at ``deadline_ns`` (CLOCK_MONOTONIC)."""
+        return self._runtime.wait(container_id, deadline_ns)
+
+    def pause(self, container_id: str) -> None:
+        """Freeze a running container in place."""
+        self._runtime.pause(container_id, paused=True)
+
+    def resume(self, container_id: str) -> None:
+        """Let a paused container go on."""
+        self._runtime.pause(container_id, paused=False)
+
+    def delete(self, container_id: str, *, force: bool = False) -> None:
+        """Remove a container and all that belongs to it; ``force`` kills it first if it runs.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StateConflict: it runs, and ``force`` is not set.
+        """
+        state = self._directory.load(container_id)
+        self._runtime.delete(container_id, force=force)
+        self._profiles.pop(container_id, None)
+        if state.attachment is not None:  # its link goes with the namespace: the kernel reaps it
+            ipam.release(self._paths.networks, state.attachment)
+
+    def state(self, container_id: str) -> ContainerState:
+        """Return a container's state as it is now.
+
+        Raises:
+            NoSuchContainer: there is none.
+        """
+        return self._directory.load(container_id)
+
+    def list(self) -> tuple[ContainerState, ...]:
+        """Return the state of every container of this root, by id."""
+        return tuple(self._directory.load(container_id) for container_id in self._directory.ids())
+
+    def repair(self) -> tuple[str, ...]:
+        """Remove what killed processes left: containers without owner, directories that were never complete.
+
+        Returns what was removed, one id or name each. Containers that live, detached ones included, stay.
+        """
+        removed = list(self._directory.remove_unfinished())
+        for container_id in self._directory.ids():
+            try:
+                state = self._directory.load(container_id)
+                if not _is_leftover(state):
+                    continue
+                self.delete(container_id, force=True)
+            except NoSuchContainer:
+                continue  # another process repairs as well
+            removed.append(container_id)
+        return tuple(removed)
+
+    def close(self) -> None:
+        """Let the spawner go; it kills every container of this engine that is not detached; safe to call twice."""
+        self._spawner.close()
+
+    def _repair_once(self) -> None:
+        if not self._repaired:
+            self._repaired = True
+            self.repair()
+
+    def _ensure_bridge(self) -> Bridge:
+        from lab.container.network import apply  # pyroute2 costs 200 ms, and only those who connect need it
+
+        return apply.ensure_bridge(self._paths)
+
+    def _lease(self, container_id: str) -> Attachment:
+        if self._bridge is None:
+            self._bridge = self._ensure_bridge()
+        return ipam.lease(self._paths.networks, self._bridge, container_id)
+
+
+def _is_leftover(state: ContainerState) -> bool:
+    return not state.owner.is_alive() and not state.detached

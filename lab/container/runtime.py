@@ -1,0 +1,308 @@
+"""The life of containers in OCI's words: create, start, exec, kill, pause, delete, state.
+
+It knows directories, cgroups and the spawner; not images, nor where addresses come from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from lab.container import init_plan, resources, seccomp_profile, spawner
+from lab.container.network.model import Attachment
+from lab.container.spawner_client import Running, SpawnerClient, SpawnerDied, Stdio
+from lab.container.spec.runtime import Mount, Process, Spec, Status
+from lab.container.state import ContainerDirectory, ContainerState, ProcessIdentity
+from lab.errors import StateConflict, UnavailableError
+from lab.linux import capabilities
+from lab.linux import namespaces as ns
+from lab.linux.cgroup import layout as cgroup
+from lab.units import NS_PER_S
+
+_GRACE_NS = 10 * NS_PER_S  # how long the kernel may take to end what SIGKILL has hit
+_JOINED = ns.CLONE_NEWNS | ns.CLONE_NEWUTS | ns.CLONE_NEWIPC | ns.CLONE_NEWNET | ns.CLONE_NEWCGROUP
+_CGROUP_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "relatime")
+
+
+class Runtime:
+    """All containers below one directory, started through one spawner."""
+
+    def __init__(self, directory: ContainerDirectory, processes: SpawnerClient, *, cache: str) -> None:
+        """``cache`` is where compiled seccomp profiles are kept."""
+        self.layout = cgroup.detect()
+        self.directory = directory
+        self._spawner = processes
+        self._cache = cache
+        self._bounding_set = capabilities.bounding_set()
+        self._filters: dict[tuple[str, frozenset[str]], bytes] = {}
+        self._running: dict[str, Running] = {}
+
+    def create(self, state: ContainerState, spec: Spec) -> None:
+        """Lay a container out; nothing runs.
+
+        Raises:
+            StateConflict: the id is taken.
+            UnavailableError: this host cannot enforce one of its limits.
+        """
+        missing = resources.unenforceable(spec.linux.resources, self.layout)
+        if missing:
+            raise UnavailableError(
+                f"no cgroup controller for {', '.join(missing)} on this host ({self.layout.kind})",
+                hint="drop the limit, or boot with that controller enabled",
+            )
+        self.directory.add(state, spec)
+
+    def start(
+        self, container_id: str, *, stdio: Stdio, seccomp: str | None = None, attachment: Attachment | None = None
+    ) -> Running:
+        """Start a created or stopped container and return once its program runs.
+
+        ``seccomp`` is a profile's text, None for the default one, "" for no filter.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StateConflict: it runs already.
+            StartFailed: a step failed; the container is as before.
+            SpawnerDied: the spawner ended meanwhile; likewise.
+        """
+        with self.directory.locked(container_id):
+            state = self.directory.load(container_id)
+            if state.status == Status.RUNNING:
+                raise StateConflict(f"container '{container_id}' is running already")
+            spec = self.directory.load_spec(container_id)
+            with self._cgroups(spec) as cgroup_fd:
+                config = self._init_config(state, spec, seccomp, attachment)
+                running = self._spawner.spawn(
+                    init_plan.plan(config),
+                    flags=init_plan.clone_flags(spec.linux),
+                    stdio=stdio,
+                    cgroup=cgroup_fd,
+                    network=None if attachment is None else init_plan.flatten(attachment),
+                    detached=state.detached,
+                )
+            self._running[container_id] = running
+            self._record_start(state, running, attachment)
+        return running
+
+    @contextmanager
+    def _cgroups(self, spec: Spec) -> Iterator[int | None]:
+        """Make and limit the cgroup; yield the v2 directory to be born in; a failure removes what was made."""
+        path, limits = spec.linux.cgroups_path, spec.linux.resources
+        wanted = (*cgroup.TARGET_CONTROLLERS, *resources.controllers(limits))
+        try:
+            cgroup.create(self.layout, path, wanted)
+            cgroup.write(self.layout, path, resources.plan(limits, self.layout))
+            unified = self.layout.hierarchy("")
+            if unified is None:
+                yield None
+                return
+            descriptor = os.open(unified.directory(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+        except BaseException:
+            cgroup.kill(self.layout, path, deadline_ns=_soon())
+            cgroup.remove(self.layout, path, deadline_ns=_soon())
+            raise
+
+    def _init_config(
+        self, state: ContainerState, spec: Spec, seccomp: str | None, attachment: Attachment | None
+    ) -> init_plan.InitConfig:
+        if state.volatile:  # the kernel refuses a second mount while its mark of the first is there
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(os.path.join(state.work, "work", "incompat", "volatile"))
+        return init_plan.InitConfig(
+            spec=spec,
+            root=init_plan.OverlayRoot(
+                lower=state.layers,
+                upper=state.upper,
+                work=state.work,
+                target=state.rootfs,
+                volatile=state.volatile,
+            ),
+            procs_files=self._procs_files(spec.linux.cgroups_path, version=1),
+            cgroup_mounts=cgroup_mounts(self.layout),
+            bounding_set=self._bounding_set,
+            seccomp=self._filter(spec.process, seccomp),
+            attachment=attachment,
+            go_descriptor=spawner.GO_NUMBER,
+            detached=state.detached,
+        )
+
+    def _procs_files(self, path: str, *, version: int | None) -> tuple[str, ...]:
+        hierarchies = (h for h in self.layout.hierarchies if version is None or h.version == version)
+        directories = (hierarchy.directory(path) for hierarchy in hierarchies)
+        return tuple(os.path.join(name, "cgroup.procs") for name in directories if os.path.isdir(name))
+
+    def _filter(self, process: Process, profile: str | None) -> bytes:
+        if profile == "":
+            return b""
+        key = (profile or "", frozenset(process.capabilities.bounding))
+        if key not in self._filters:
+            text = seccomp_profile.default_profile() if profile is None else profile
+            self._filters[key] = seccomp_profile.load(text, key[1], cache=self._cache)
+        return self._filters[key]
+
+    def _record_start(self, state: ContainerState, running: Running, attachment: Attachment | None) -> None:
+        try:
+            process: ProcessIdentity | None = ProcessIdentity.of(running.pid)
+        except ProcessLookupError:
+            process = None  # it has ended and been reaped already
+        self.directory.save(
+            replace(state, status=Status.RUNNING, process=process, attachment=attachment, exit_code=None)
+        )
+
+    def exec(self, container_id: str, process: Process, *, stdio: Stdio, seccomp: str | None = None) -> Running:
+        """Run a further program in a running container, under the same limits, and return once it runs.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StateConflict: it does not run.
+            StartFailed: the program could not be executed.
+        """
+        state = self.directory.load(container_id)
+        with _open_process(state) as pidfd:
+            plan = init_plan.plan_exec(
+                process,
+                procs_files=self._procs_files(state.cgroup, version=None),
+                pidfd=spawner.PIDFD_NUMBER,
+                flags=_JOINED,
+                bounding_set=self._bounding_set,
+                seccomp=self._filter(process, seccomp),
+            )
+            return self._spawner.join(plan, stdio=stdio, pidfd=pidfd)
+
+    def kill(self, container_id: str, signal_number: int) -> None:
+        """Send a signal to the container's first process.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StateConflict: it does not run.
+        """
+        with _open_process(self.directory.load(container_id)) as pidfd:
+            signal.pidfd_send_signal(pidfd, signal_number)
+
+    def wait(self, container_id: str, deadline_ns: int | None = None) -> int | None:
+        """Return the exit code once the container has stopped; None if it runs at ``deadline_ns`` (CLOCK_MONOTONIC).
+
+        A container that another engine started is only waited for: its exit code may be None for ever.
+
+        Raises:
+            NoSuchContainer: there is none.
+            SpawnerDied: the spawner ended, and the container with it.
+        """
+        running = self._running.get(container_id)
+        if running is None:
+            return self._wait_for_foreign(container_id, deadline_ns)
+        code = running.wait(deadline_ns)
+        if code is not None:
+            self._record_exit(container_id, code)
+        return code
+
+    def _wait_for_foreign(self, container_id: str, deadline_ns: int | None) -> int | None:
+        with contextlib.suppress(StateConflict), _open_process(self.directory.load(container_id)) as pidfd:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            poll.poll(None if deadline_ns is None else max(0, deadline_ns - time.monotonic_ns()) / 1e6)
+        return self.directory.load(container_id).exit_code
+
+    def _record_exit(self, container_id: str, code: int) -> None:
+        with self.directory.locked(container_id):
+            state = self.directory.load(container_id)
+            if state.exit_code is None:
+                self.directory.save(replace(state, status=Status.STOPPED, exit_code=code))
+
+    def pause(self, container_id: str, *, paused: bool) -> None:
+        """Freeze a running container in place, or let it go on.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StateConflict: it does not run.
+        """
+        state = self.directory.load(container_id)
+        if state.status != Status.RUNNING:
+            raise StateConflict(f"container '{container_id}' is not running")
+        cgroup.freeze(self.layout, state.cgroup, frozen=paused, deadline_ns=_soon())
+
+    def terminate(self, container_id: str) -> None:
+        """Kill every process of a container and return when none is left; one that does not run is no error.
+
+        Raises:
+            NoSuchContainer: there is none.
+            TimeoutError: the kernel did not end them.
+        """
+        state = self.directory.load(container_id)
+        cgroup.kill(self.layout, state.cgroup, deadline_ns=_soon())
+        running = self._running.get(container_id)
+        if running is not None:
+            with contextlib.suppress(SpawnerDied):
+                running.wait(_soon())
+
+    def delete(self, container_id: str, *, force: bool) -> None:
+        """Remove a container with its layer and cgroups; ``force`` kills it first if it runs.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StateConflict: it runs, and ``force`` is not set.
+        """
+        with self.directory.locked(container_id):
+            state = self.directory.load(container_id)
+            if state.status == Status.RUNNING and not force:
+                raise StateConflict(f"container '{container_id}' is running", hint="stop it first, or force")
+            self.terminate(container_id)
+            cgroup.remove(self.layout, state.cgroup, deadline_ns=_soon())
+            running = self._running.pop(container_id, None)
+            if running is not None:
+                running.close()
+            self.directory.remove(container_id)
+
+    def cgroup_directories(self, state: ContainerState) -> tuple[tuple[str, str], ...]:
+        """Return (controllers joined by comma, "" for v2; directory) of a container's cgroups that exist."""
+        found = ((h, h.directory(state.cgroup)) for h in self.layout.hierarchies)
+        return tuple(
+            ("" if h.version == 2 else ",".join(h.controllers), path) for h, path in found if os.path.isdir(path)
+        )
+
+
+def cgroup_mounts(layout: cgroup.CgroupLayout) -> tuple[Mount, ...]:
+    """Return the read-only mounts that show a container its own cgroup: v2 as such, v1 one directory a hierarchy."""
+    if layout.kind == cgroup.CgroupKind.UNIFIED:
+        return (Mount(destination="/sys/fs/cgroup", type="cgroup2", source="cgroup", options=_CGROUP_OPTIONS),)
+    return tuple(
+        Mount(
+            destination=os.path.join("/sys/fs/cgroup", os.path.basename(hierarchy.mount_point)),
+            type="cgroup",
+            source="cgroup",
+            options=(*_CGROUP_OPTIONS, *hierarchy.controllers),
+        )
+        for hierarchy in layout.select(cgroup.TARGET_CONTROLLERS)
+        if hierarchy.version == 1
+    )
+
+
+@contextmanager
+def _open_process(state: ContainerState) -> Iterator[int]:
+    """Yield a pidfd of a running container's first process, sure to be the one that was started."""
+    descriptor = -1
+    try:
+        if state.process is not None and state.status == Status.RUNNING:
+            descriptor = os.pidfd_open(state.process.pid)
+        if descriptor < 0 or state.process is None or not state.process.is_alive():
+            raise ProcessLookupError
+        yield descriptor
+    except ProcessLookupError:
+        raise StateConflict(f"container '{state.id}' is not running") from None
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _soon() -> int:
+    return time.monotonic_ns() + _GRACE_NS
