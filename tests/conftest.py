@@ -106,5 +106,6 @@ def _find(config: pytest.Config, name: str) -> doctor.Finding:
 
 
 def _reason(finding: doctor.Finding) -> str:
-    availability = finding.availability
-    return f"{finding.check.name}: {availability.reason}" + (f" ({availability.hint})" if availability.hint else "")
+    name, availability = finding.check.name, finding.availability
+    subject = "" if availability.reason.startswith(name) else f"{name}: "
+    return f"{subject}{availability.reason}" + (f" ({availability.hint})" if availability.hint else "")

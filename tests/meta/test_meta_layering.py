@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import shutil
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,8 @@ def copy_of_the_house(tmp_path: Path) -> Path:
 
 
 def _lint(directory: Path, *arguments: str) -> command.Completed:
-    return command.run(["lint-imports", "--no-cache", "--no-logo", *arguments], cwd=str(directory))
+    program = Path(sys.executable).with_name("lint-imports")
+    return command.run([str(program), "--no-cache", "--no-logo", *arguments], cwd=str(directory))
 
 
 def _contracts() -> list[str]:
@@ -99,7 +101,7 @@ def test_only_the_output_file_prints() -> None:
 
 
 def test_only_paths_and_cli_read_the_environment() -> None:
-    names = ("environ", "getenv", "putenv")
+    names = ("environ", "environb", "getenv", "getenvb")
     assert _outside(ENVIRONMENT_READERS, "os", names) == []
 
 
