@@ -67,6 +67,11 @@ class Paths:
         return os.path.join(self.root, "volumes")
 
     @property
+    def processes(self) -> str:
+        """Roots of bare processes that exist now, one directory each."""
+        return os.path.join(self.root, "processes")
+
+    @property
     def runs(self) -> str:
         """Measuring runs, one directory each, unless ``lab bench run --output`` says otherwise."""
         return os.path.join(self.root, "runs")

@@ -116,6 +116,12 @@ def pivot(new_root: str) -> None:
     os.chdir("/")
 
 
+def change_root(new_root: str) -> None:
+    """Make ``new_root`` the root of this process alone; the mounts stay the host's (a bare process has no other)."""
+    os.chroot(new_root)
+    os.chdir("/")
+
+
 # -- what is in the root -----------------------------------------------------------------------------------------------
 
 
@@ -334,6 +340,7 @@ _ALL: tuple[Callable[..., None], ...] = (
     mount_overlay,
     open_bind,
     pivot,
+    change_root,
     mount_filesystem,
     make_directory,
     make_device,

@@ -174,7 +174,7 @@ def _plan_kernel_filesystems(config: InitConfig) -> Iterator[InitOp]:
             continue
         yield plan_mount(mount)
         if mount.destination == "/dev":
-            yield from _plan_dev()
+            yield from plan_dev()
     for number, bind in _binds(config.spec):
         yield InitOp.of(ops.attach_bind, number, bind.destination)
 
@@ -186,7 +186,8 @@ def plan_mount(mount: Mount) -> InitOp:
     return InitOp.of(ops.mount_filesystem, mount.type, mount.source, mount.destination, flags, data)
 
 
-def _plan_dev() -> Iterator[InitOp]:
+def plan_dev() -> Iterator[InitOp]:
+    """Yield the steps that fill an empty /dev with what every program may expect."""
     yield from (InitOp.of(ops.make_device, f"/dev/{name}", major, minor) for name, major, minor in _DEVICES)
     yield from (InitOp.of(ops.make_symlink, target, path) for target, path in _DEVICE_LINKS)
     yield from (InitOp.of(ops.make_directory, path, mode) for path, mode in _DEVICE_DIRECTORIES)
