@@ -33,6 +33,7 @@ _DPKG_OPTIONS = (
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",  # licences ask to be passed on
 )
+_TOLD = ("I: ", "Need to get ", "Fetched ")  # lines of mmdebstrap and apt that say how far they are
 _STATUS = "var/lib/dpkg/status"
 _TRACES = (  # what installing leaves: records of when and how, and indexes that are made anew when they are missing
     "var/cache/apt/pkgcache.bin", "var/cache/apt/srcpkgcache.bin", "var/cache/debconf/config.dat-old",
@@ -207,7 +208,7 @@ def _run(job: Job, argv: Sequence[str], *, package: str) -> None:
     try:
         for raw in process.stdout:
             last.append(raw.decode(errors="replace").rstrip())
-            if last[-1].startswith(("I: ", "Setting up ", "Get:")):
+            if last[-1].startswith(_TOLD):
                 job.progress(f"{os.path.basename(job.work)}: {last[-1].removeprefix('I: ')}")
         exit_code = process.wait()
     except BaseException:
