@@ -104,6 +104,7 @@ class ContainerConfig:
     ``image`` is a manifest digest of the store, or ``layers`` are given: directories, topmost first.
     ``cgroup_parent`` is relative to every hierarchy's root. ``seccomp`` is a profile's text, None for the default
     one, "" for no filter. ``volatile`` leaves out every sync of the container's layer: it cannot outlive a crash.
+    ``anonymous_volumes`` are paths that get a fresh directory of the host, which goes with the container.
     A ``detached`` container outlives the engine that started it.
     """
 
@@ -115,6 +116,7 @@ class ContainerConfig:
     cwd: str = "/"
     hostname: str = ""
     mounts: tuple[Mount, ...] = ()
+    anonymous_volumes: tuple[str, ...] = ()
     resources: Resources = field(default_factory=Resources)
     capabilities: tuple[str, ...] = CAPABILITIES
     network: ContainerNetwork = ContainerNetwork.NONE
@@ -126,14 +128,17 @@ class ContainerConfig:
     detached: bool = False
 
 
-def spec(config: ContainerConfig, rootfs: str) -> Spec:
-    """Return the whole OCI configuration of a container whose root file system will be at ``rootfs``."""
+def spec(config: ContainerConfig, rootfs: str, volume_directories: tuple[str, ...]) -> Spec:
+    """Return the whole OCI configuration of a container whose root file system will be at ``rootfs``.
+
+    ``volume_directories`` are those of its anonymous volumes, in their order.
+    """
     hostname = config.hostname or config.id[:12]
     return Spec(
         root=Root(path=rootfs, readonly=config.read_only),
         process=process(config, hostname),
         hostname=hostname,
-        mounts=(*MOUNTS, *config.mounts),
+        mounts=(*MOUNTS, *config.mounts, *_volume_mounts(config.anonymous_volumes, volume_directories)),
         linux=Linux(
             namespaces=NAMESPACES,
             resources=_with_devices(config.resources),
@@ -160,6 +165,11 @@ def process(config: ContainerConfig, hostname: str) -> Process:
 def capability_sets(names: tuple[str, ...]) -> Capabilities:
     """Return the sets of a process that may use ``names``; none inheritable or ambient, as docker since 20.10.14."""
     return Capabilities(bounding=names, effective=names, permitted=names)
+
+
+def _volume_mounts(destinations: tuple[str, ...], sources: tuple[str, ...]) -> tuple[Mount, ...]:
+    pairs = zip(destinations, sources, strict=True)
+    return tuple(Mount(destination=destination, type="bind", source=source) for destination, source in pairs)
 
 
 def _with_devices(resources: Resources) -> Resources:

@@ -78,11 +78,12 @@ class Engine:
             layers=config.layers or ImageStore.open(self._paths).layer_directories(config.image),
             detached=config.detached,
             volatile=config.volatile,
+            anonymous_volumes=len(config.anonymous_volumes),
+            bridged=config.network == ContainerNetwork.BRIDGE,
         )
-        if config.network == ContainerNetwork.BRIDGE:
+        if state.bridged:
             self._bridge = self._ensure_bridge()
-            state = replace(state, bridged=True)
-        self._runtime.create(state, defaults.spec(config, state.rootfs))
+        self._runtime.create(state, defaults.spec(config, state.rootfs, state.volume_directories))
         self._profiles[config.id] = config.seccomp
         return state
 
@@ -116,6 +117,19 @@ class Engine:
             StartFailed: the program could not be executed.
         """
         return self._runtime.exec(container_id, process, stdio=stdio, seccomp=self._profiles.get(container_id))
+
+    def process(
+        self, container_id: str, args: tuple[str, ...], *, env: tuple[str, ...] = (), cwd: str = "/"
+    ) -> Process:
+        """Return a further program for ``exec``: as the container's main one, with ``env`` before its environment.
+
+        Raises:
+            NoSuchContainer: there is none.
+        """
+        main = self._directory.load_spec(container_id).process
+        given = {line.partition("=")[0] for line in env}
+        kept = (line for line in main.env if line.partition("=")[0] not in given)
+        return replace(main, args=args, cwd=cwd, env=(*kept, *env))
 
     def kill(self, container_id: str, signal_number: int) -> None:
         """Send a signal to a container's first process; what it raises is said at ``Runtime.kill``."""

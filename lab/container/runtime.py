@@ -263,6 +263,10 @@ class Runtime:
                 running.close()
             self.directory.remove(container_id)
 
+    def processes(self, state: ContainerState) -> tuple[int, ...]:
+        """Return the host pids of all processes in a container's cgroup, sorted."""
+        return cgroup.processes(self.layout, state.cgroup)
+
     def cgroup_directories(self, state: ContainerState) -> tuple[tuple[str, str], ...]:
         """Return (controllers joined by comma, "" for v2; directory) of a container's cgroups that exist."""
         found = ((h, h.directory(state.cgroup)) for h in self.layout.hierarchies)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import sys
 import threading
@@ -114,6 +115,20 @@ class Running:
                     raise _died()
                 self._exit_code, self.exited_at_ns = message[1], message[2]
             return self._exit_code
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when the process has ended; then ``wait`` does not block."""
+        return self._answers
+
+    def kill_group(self) -> None:
+        """Send SIGKILL to the process and its process group; one that has ended is no error."""
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(self.pid)  # from here on the pid is not given to another
+            try:
+                if self.wait(time.monotonic_ns()) is None:
+                    os.killpg(self.pid, signal.SIGKILL)
+            finally:
+                os.close(descriptor)
 
     def close(self) -> None:
         """Stop listening for the exit code; safe to call twice."""

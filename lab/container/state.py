@@ -2,7 +2,7 @@
 
     containers/<id>/config.json   the OCI runtime configuration
     containers/<id>/state.json    the OCI state, and what is needed to find and remove all that belongs to it
-    containers/<id>/upper, work, rootfs
+    containers/<id>/upper, work, rootfs, volumes/<n>
 
 A directory is made under another name and renamed when it is complete, so that a reader never sees half of one.
 Nothing is synced: after a crash of the machine no container runs anyway, and ``repair`` removes what is left.
@@ -58,7 +58,8 @@ class ContainerState:
     """The OCI state of a container, and what is ours.
 
     ``owner`` is the engine's process that will remove it; without it, and not ``detached``, the container is a
-    leftover. ``process`` is its first process since the last start. ``cgroup`` is relative to every hierarchy.
+    leftover. ``bridged`` asks for an ``attachment``, which it has from its first start on. ``process`` is its first
+    process since the last start. ``cgroup`` is relative to every hierarchy.
     """
 
     id: str
@@ -73,6 +74,7 @@ class ContainerState:
     detached: bool = False
     volatile: bool = False
     bridged: bool = False
+    anonymous_volumes: int = 0
     oci_version: str = OCI_VERSION
 
     @property
@@ -94,6 +96,11 @@ class ContainerState:
     def rootfs(self) -> str:
         """Where the overlay is mounted, inside the container's mount namespace only."""
         return os.path.join(self.bundle, "rootfs")
+
+    @property
+    def volume_directories(self) -> tuple[str, ...]:
+        """The directories of its anonymous volumes."""
+        return tuple(os.path.join(self.bundle, "volumes", str(n)) for n in range(self.anonymous_volumes))
 
 
 class ContainerDirectory:
@@ -123,6 +130,8 @@ class ContainerDirectory:
         try:
             for name in ("upper", "work", "rootfs"):
                 os.mkdir(os.path.join(temporary, name), 0o755)
+            for path in state.volume_directories:
+                os.makedirs(os.path.join(temporary, os.path.relpath(path, state.bundle)), 0o755)
             _write_json(os.path.join(temporary, "config.json"), codec.encode(spec))
             _write_json(os.path.join(temporary, "state.json"), codec.encode(state))
             os.rename(temporary, state.bundle)

@@ -1,0 +1,341 @@
+"""The arm "container": our own engine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lab
+from lab.container import resources
+from lab.container.defaults import ContainerConfig, ContainerNetwork
+from lab.container.engine import Engine
+from lab.container.output import Drain, Tail, communicate
+from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Stdio
+from lab.container.spec.runtime import Mount
+from lab.errors import ContainerError, LabError, NoSuchContainer, StateConflict, TargetError, TargetTimeout
+from lab.paths import Paths
+from lab.target.protocol import Backend
+from lab.target.spec import (
+    Availability,
+    CgroupDirectory,
+    Command,
+    Endpoint,
+    Execution,
+    Footprint,
+    MarkName,
+    MarkSink,
+    NetworkMode,
+    TargetSpec,
+)
+from lab.units import NS_PER_S, format_duration_ns
+
+_NAME = "container"
+_TERM_GRACE_NS = 3 * NS_PER_S
+_NOT_FOUND = (126, 127)
+_MESSAGE_LINES = 10
+
+
+def open_backend(name: str, paths: Paths) -> Backend:
+    """Return the backend of our engine, with a spawner of its own."""
+    del name  # there is one only
+    return EngineBackend(paths)
+
+
+class EngineBackend:
+    """Our engine as a way of isolating."""
+
+    def __init__(self, paths: Paths) -> None:
+        """Open the engine of a root; nothing is started before it is needed."""
+        self._engine = Engine(paths)
+        self._drain = Drain()
+
+    @property
+    def name(self) -> str:
+        """What users type and reports print."""
+        return _NAME
+
+    def check(self) -> Availability:
+        """Return whether this host can, by going the whole way of a start but its very last step."""
+        if os.geteuid() != 0:
+            return Availability(available=False, reason="our engine needs root", hint="use sudo")
+        try:
+            reached = _try_start(self._engine)
+        except (LabError, OSError) as error:
+            hint = error.hint if isinstance(error, LabError) else ""
+            return Availability(available=False, reason=str(error), hint=hint or "see `lab doctor`")
+        if reached.step != "execute":
+            return Availability(available=False, reason=str(reached), hint="see `lab doctor`")
+        return Availability(available=True, facts=self._facts())
+
+    def _facts(self) -> tuple[tuple[str, str], ...]:
+        layout = self._engine.runtime.layout
+        return (
+            ("isolation", "namespaces"),
+            ("accelerator", "none"),
+            ("version", f"lab {lab.__version__}"),
+            ("cgroup_layout", str(layout.kind)),
+            ("seccomp", "docker's default"),
+        )
+
+    def provision(self, spec: TargetSpec, marks: MarkSink) -> EngineTarget:
+        """Create a container; nothing runs.
+
+        Raises:
+            ImageNotFound: the store has no such manifest.
+            TargetError: it could not be laid out; nothing is left.
+        """
+        try:
+            self._engine.create(_config(spec))
+        except OSError as error:
+            raise TargetError(str(error), backend=_NAME, phase="provision") from error
+        return EngineTarget(self._engine, self._drain, spec, marks)
+
+
+def _try_start(engine: Engine) -> StartFailed:
+    name = f"lab-check-{os.getpid()}"
+    with tempfile.TemporaryDirectory(prefix="lab-check-") as empty_layer, _null() as null:
+        engine.create(
+            ContainerConfig(
+                id=name,
+                args=("/there-is-no-such-program",),
+                layers=(empty_layer,),
+                resources=resources.limits(vcpus=1, memory_bytes=64 * 1024 * 1024, pids=16),
+            )
+        )
+        try:
+            running = engine.start(name, stdio=Stdio(stdin=null, stdout=null, stderr=null))
+        except StartFailed as failure:
+            return failure
+        finally:
+            engine.delete(name, force=True)
+    raise ContainerError(f"a program that is not there was executed as process {running.pid}")
+
+
+@contextmanager
+def _null() -> Iterator[int]:
+    descriptor = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _config(spec: TargetSpec) -> ContainerConfig:
+    limits = spec.limits
+    return ContainerConfig(
+        id=spec.name,
+        args=spec.command.argv,
+        image=spec.image,
+        env=_environment(spec.command),
+        cwd=spec.command.cwd,
+        hostname=spec.name,
+        mounts=tuple(
+            Mount(
+                destination=volume.path,
+                type="bind",
+                source=volume.source,
+                options=("rbind", "ro" if volume.read_only else "rw"),
+            )
+            for volume in spec.volumes
+        ),
+        anonymous_volumes=("/data",) if spec.scratch_bytes else (),
+        resources=resources.limits(vcpus=limits.vcpus, memory_bytes=limits.memory_bytes, pids=limits.pids),
+        network=ContainerNetwork.BRIDGE if spec.network == NetworkMode.BRIDGE else ContainerNetwork.NONE,
+        cgroup_parent=spec.cgroup_parent,
+    )
+
+
+def _environment(command: Command) -> tuple[str, ...]:
+    return tuple(f"{name}={value}" for name, value in command.env)
+
+
+class EngineTarget:
+    """One container."""
+
+    def __init__(self, engine: Engine, drain: Drain, spec: TargetSpec, marks: MarkSink) -> None:
+        """Take over a container that has been created."""
+        self._engine = engine
+        self._drain = drain
+        self._spec = spec
+        self._marks = marks
+        self._output = Tail()
+        self._errors = Tail()
+        self._running: Running | None = None
+
+    @property
+    def spec(self) -> TargetSpec:
+        """What was asked for."""
+        return self._spec
+
+    def start(self) -> None:
+        """Start the container; what it raises is said in the protocol."""
+        deadline_ns = time.monotonic_ns() + self._spec.start_timeout_ns
+        output = self._launch()
+        for name, at_ns in self._started().marks_ns:
+            self._marks(MarkName(name), at_ns)
+        if self._spec.service_port is None:
+            self._await_ready(output, deadline_ns)
+        self._drain.add(output, self._output)
+
+    def _launch(self) -> int:
+        """Start the main program and return the reading end of its output; its errors are drained already."""
+        output, stdout = os.pipe()
+        errors, stderr = os.pipe()
+        try:
+            with _null() as null:
+                self._running = self._engine.start(
+                    self._spec.name, stdio=Stdio(stdin=null, stdout=stdout, stderr=stderr)
+                )
+        except (ContainerError, OSError) as error:
+            os.close(output)
+            os.close(errors)
+            raise self._failure(str(error), "start") from error
+        finally:
+            os.close(stdout)
+            os.close(stderr)
+        self._drain.add(errors, self._errors)
+        return output
+
+    def _await_ready(self, output: int, deadline_ns: int) -> None:
+        poll = select.poll()
+        poll.register(output, select.POLLIN)
+        if not poll.poll(max(0, deadline_ns - time.monotonic_ns()) / 1e6):
+            os.close(output)
+            self._give_up()
+            after = format_duration_ns(self._spec.start_timeout_ns)
+            raise TargetTimeout(f"no ready byte after {after}{self._last_lines()}", backend=_NAME, phase="start")
+        data = os.read(output, 65536)
+        if not data:
+            os.close(output)
+            code = self._started().wait()
+            self._give_up()
+            raise self._failure(f"the main command ended with code {code} before it was ready", "start")
+        self._marks(MarkName.READY, None)
+        self._output.append(data)
+
+    def _give_up(self) -> None:
+        self._engine.terminate(self._spec.name)
+
+    def exec(self, command: Command) -> Execution:
+        """Run a program in the container; what it raises is said in the protocol."""
+        deadline_ns = time.monotonic_ns() + command.timeout_ns
+        (stdin, our_stdin), (our_stdout, stdout), (our_stderr, stderr) = os.pipe(), os.pipe(), os.pipe()
+        try:
+            process = self._engine.process(self._spec.name, command.argv, env=_environment(command), cwd=command.cwd)
+            running = self._engine.exec(
+                self._spec.name, process, stdio=Stdio(stdin=stdin, stdout=stdout, stderr=stderr)
+            )
+        except StartFailed as failure:
+            _close(our_stdin, our_stdout, our_stderr)
+            if failure.exit_code not in _NOT_FOUND:
+                raise self._failure(str(failure), "exec") from failure
+            return Execution(exit_code=failure.exit_code, stdout=b"", stderr=f"{failure}\n".encode())
+        except (ContainerError, OSError) as error:
+            _close(our_stdin, our_stdout, our_stderr)
+            raise self._failure(str(error), "exec") from error
+        finally:
+            _close(stdin, stdout, stderr)
+        return self._communicate(running, command, (our_stdin, our_stdout, our_stderr), deadline_ns)
+
+    def _communicate(
+        self, running: Running, command: Command, ours: tuple[int, int, int], deadline_ns: int
+    ) -> Execution:
+        stdin, stdout, stderr = ours
+        try:
+            code, output, errors = communicate(
+                running, stdin=stdin, stdout=stdout, stderr=stderr, data=command.stdin, deadline_ns=deadline_ns
+            )
+        except TimeoutError:
+            after = format_duration_ns(command.timeout_ns)
+            message = f"{command.argv[0]} did not end within {after}; it has been killed"
+            raise TargetTimeout(message, backend=_NAME, phase="exec") from None
+        except SpawnerDied as error:
+            raise self._failure(str(error), "exec") from error
+        finally:
+            running.close()
+        return Execution(exit_code=code, stdout=output, stderr=errors)
+
+    def footprint(self) -> Footprint:
+        """Return the container's cgroups and processes; the spawner serves all containers."""
+        try:
+            state = self._engine.state(self._spec.name)
+        except NoSuchContainer:
+            return Footprint(cgroups=(), pids=())
+        spawner = self._engine.spawner_pid
+        return Footprint(
+            cgroups=tuple(
+                CgroupDirectory(controller=controller, path=path)
+                for controllers, path in self._engine.runtime.cgroup_directories(state)
+                for controller in controllers.split(",")
+            ),
+            pids=self._engine.runtime.processes(state),
+            shared_daemons=() if spawner is None else (("spawner", spawner),),
+            links=() if state.attachment is None else (state.attachment.host_link,),
+        )
+
+    def endpoint(self) -> Endpoint:
+        """Return where the container's service answers.
+
+        Raises:
+            TargetError: it has no network or no service.
+        """
+        attachment = self._engine.state(self._spec.name).attachment
+        if attachment is None or self._spec.service_port is None:
+            raise self._failure("it has no network, no service, or has not been started", "endpoint")
+        return Endpoint(host=attachment.address, port=self._spec.service_port)
+
+    def pause(self) -> None:
+        """Freeze every process of the container."""
+        self._engine.pause(self._spec.name)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self._engine.resume(self._spec.name)
+
+    def stop(self) -> None:
+        """Stop the container, SIGTERM first, then by force."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        with contextlib.suppress(StateConflict):  # it has ended by itself
+            self._engine.kill(self._spec.name, signal.SIGTERM)
+        try:
+            self._engine.wait(self._spec.name, time.monotonic_ns() + _TERM_GRACE_NS)
+            self._engine.terminate(self._spec.name)
+        except SpawnerDied:  # and the kernel has killed all that it had started; what was not is killed now
+            self._engine.terminate(self._spec.name)
+        except TimeoutError as error:
+            raise self._failure(str(error), "stop") from error
+        self._marks(MarkName.GONE, running.exited_at_ns)
+
+    def destroy(self) -> None:
+        """Remove the container and all that belongs to it."""
+        self.stop()
+        try:
+            self._engine.delete(self._spec.name, force=True)
+        except NoSuchContainer:
+            return
+        except (OSError, ContainerError) as error:
+            raise self._failure(str(error), "destroy") from error
+
+    def _started(self) -> Running:
+        assert self._running is not None
+        return self._running
+
+    def _failure(self, message: str, phase: str) -> TargetError:
+        return TargetError(message + self._last_lines(), backend=_NAME, phase=phase)
+
+    def _last_lines(self) -> str:
+        lines = (self._errors.text + self._output.text).splitlines()[-_MESSAGE_LINES:]
+        return "; its last lines: " + " | ".join(lines) if lines else ""
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
