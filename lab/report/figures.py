@@ -13,37 +13,35 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec  # Any: matplotlib spells dashes and settings in too many ways
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Figure  # charts.py speaks of figures, and only this file of matplotlib
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+_ARM_COLOURS = (
+    "#3f4650", "#0b69b3", "#b4530a", "#0a7a5c", "#a83f86", "#5b4bb5", "#8a6d00", "#b3261e", "#2d7d8f", "#7d5a45",
+)  # fmt: skip
+_PHASE_COLOURS = ("#9aa3ad", "#4f8fc9", "#d99a4e", "#b5697f", "#6aa78c", "#8d7cc3")
 THEME = {
     "ink": "#1d2025",
     "muted": "#585f69",
     "grid": "#e3e0d9",
     "band": "#d8d4c8",
     "paper": "#ffffff",
-    **{
-        f"s{index}": colour
-        for index, colour in enumerate(
-            "#3f4650 #0b69b3 #b4530a #0a7a5c #a83f86 #5b4bb5 #8a6d00 #b3261e #2d7d8f #7d5a45".split()
-        )
-    },
-    **{
-        f"p{index}": colour
-        for index, colour in enumerate("#9aa3ad #4f8fc9 #d99a4e #b5697f #6aa78c #8d7cc3".split())
-    },
+    **dict(zip([f"s{index}" for index in range(10)], _ARM_COLOURS, strict=True)),
+    **dict(zip([f"p{index}" for index in range(6)], _PHASE_COLOURS, strict=True)),
 }
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
-DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)))
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)))
 HATCHES = ("", "///", "...", "\\\\\\", "xx", "++")
-STYLE = {
+STYLE: Any = {  # Any: matplotlib's stubs want its own enumeration of keys
     "font.family": ["DejaVu Sans"],
     "font.size": 9.0,
     "axes.edgecolor": THEME["muted"],
@@ -99,7 +97,7 @@ class Ink:
         return THEME["paper"] if self.hollow else self.colour
 
     @property
-    def dash(self) -> str | tuple[int, tuple[float, ...]]:
+    def dash(self) -> Any:
         """Its line style."""
         return DASHES[(1 if self.hollow else self.slot) % len(DASHES)]
 
@@ -155,10 +153,9 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return inner
 
 
-def _figure(height_in: float, **grid: int) -> Figure:
-    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+def _figure(height_in: float) -> Figure:
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06))
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)  # type: ignore[union-attr]  # it was just given one
     return figure
 
 
@@ -182,7 +179,9 @@ def _span(values: Sequence[float], room: float = 1.25) -> tuple[float, float]:
 @styled
 def forest(rows: Sequence[ForestRow], *, tau: float) -> Figure:
     """Draw ratios to the baseline with their intervals around 1, and the band within which no difference counts."""
-    places, headings, y = [], [], 0.0
+    places: list[float] = []
+    headings: list[tuple[float, str]] = []
+    y = 0.0
     for row in rows:
         if row.heading:
             y += 0.55 if places else 0.0
@@ -203,9 +202,10 @@ def forest(rows: Sequence[ForestRow], *, tau: float) -> Figure:
             row.text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color=THEME["ink"]
         )
     for place, heading in headings:
+        paper = {"facecolor": THEME["paper"], "edgecolor": "none", "pad": 1}
         axes.annotate(
             heading, (0, place), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-            va="center", fontsize=9, fontweight="bold", bbox={"facecolor": THEME["paper"], "edgecolor": "none", "pad": 1},
+            va="center", fontsize=9, fontweight="bold", bbox=paper,
         )  # fmt: skip
     _rows(axes, places, [row.label for row in rows])
     axes.set_ylim(y - 0.35, -0.6)
@@ -290,7 +290,7 @@ def phases(panels: Sequence[Sequence[PhaseBar]], *, order: Sequence[str], write:
             )  # fmt: skip
     handles = [Patch(facecolor=THEME[f"p{i % 6}"], hatch=HATCHES[i % 6], edgecolor=THEME["paper"], label=name)
                for i, name in enumerate(order)]  # fmt: skip
-    total = mpl.lines.Line2D([], [], color=THEME["ink"], marker="D", markersize=4.5, linewidth=1.1, label="total")
+    total = Line2D([], [], color=THEME["ink"], marker="D", markersize=4.5, linewidth=1.1, label="total")
     figure.legend(
         handles=[*handles, total], loc="outside upper left", ncols=4, fontsize=8.5, handlelength=1.6, columnspacing=1.6
     )
@@ -339,9 +339,9 @@ def dot_rows(rows: Sequence[tuple[str, Sequence[Line]]], *, write: Format, quant
     return figure
 
 
-def _handles(inks: Mapping[str, Ink], *, dashed: bool = False) -> list[mpl.lines.Line2D]:
+def _handles(inks: Mapping[str, Ink], *, dashed: bool = False) -> list[Line2D]:
     return [
-        mpl.lines.Line2D(
+        Line2D(
             [], [], marker=ink.marker, color=ink.colour, markerfacecolor=ink.face, label=name.replace("\n", ", "),
             linestyle=ink.dash if dashed else "none", markersize=5.5, linewidth=1.3,
         )

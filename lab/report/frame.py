@@ -12,6 +12,7 @@ Durations are nanoseconds and sizes bytes, as recorded.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -204,9 +205,7 @@ def _samples(placed: Sequence[tuple[int, Trial]]) -> pd.DataFrame:
 
 
 def _trials(placed: Sequence[tuple[int, Trial]]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [_place(line, index, trial) | _readings(trial) for index, (line, trial) in enumerate(placed)]
-    )
+    return pd.DataFrame([_place(line, index, trial) | _readings(trial) for index, (line, trial) in enumerate(placed)])
 
 
 def _readings(trial: Trial) -> dict[str, object]:
@@ -252,7 +251,7 @@ def phases_of(marks_ns: Mapping[str, int]) -> tuple[tuple[MarkName, int], ...]:
     present = [mark for mark in START_MARKS if mark in marks_ns]
     if not present or present[0] is not MarkName.REQUESTED or present[-1] is not MarkName.READY:
         return ()
-    pairs = zip(present, present[1:], strict=False)
+    pairs = itertools.pairwise(present)
     return tuple((end, marks_ns[end] - marks_ns[start]) for start, end in pairs)
 
 

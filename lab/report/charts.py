@@ -1,0 +1,354 @@
+"""Evidence -> charts: the figure, its finding in words (which is its alt text), how to read it, and its table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from lab.bench.stats.verdict import Conclusion
+from lab.report import figures, tables, wording
+from lab.report.arms import TWIN_SUFFIX, chart_label, series_label
+from lab.report.figures import Curve, ForestRow, Ink, Line, PhaseBar, RunPoint
+from lab.report.frame import START_MARKS, Evidence
+from lab.report.material import slug, view_rank
+from lab.report.measures import Comparison, Quantity, series_order, summary
+from lab.report.page import Chart, Table
+from lab.units import format_duration_ns, format_percent
+
+
+def make(
+    key: str, title: str, *, figure: figures.Figure, finding: str, reading: str, table: Table, files: bool
+) -> Chart:
+    """Return a finished chart; ``files`` also renders the pictures that stand alone."""
+    return Chart(
+        key=key,
+        title=title,
+        finding=finding,
+        reading=reading,
+        table=table,
+        svg=figures.for_page(figures.to_svg(figure), key=key, alt=f"{title}. {finding}"),
+        svg_file=figures.to_svg(figure, opaque=True) if files else b"",
+        png=figures.to_png(figure) if files else b"",
+    )
+
+
+def ink(series: str, evidence: Evidence) -> Ink:
+    """Return how a series is drawn: by the place of its arm in the run, hollow for the twin."""
+    arms = list(evidence.arms)
+    name = series.removesuffix(TWIN_SUFFIX)
+    return Ink(slot=arms.index(name) if name in arms else len(arms), hollow=series.endswith(TWIN_SUFFIX))
+
+
+def forest(evidence: Evidence, comparisons: Sequence[Comparison], *, files: bool) -> Chart:
+    """Return the ratios to the baseline with their intervals, the A/A row first in each group."""
+    tau = max(comparison.verdict.noise_floor_ratio for comparison in comparisons)
+    return make(
+        "forest",
+        f"How each arm compares with {evidence.arms[evidence.run.suite.baseline].label}",
+        figure=figures.forest(_forest_rows(evidence, comparisons), tau=tau),
+        finding=forest_finding(evidence, comparisons),
+        reading="Each mark is the ratio to the baseline, block by block (Hodges-Lehmann); its line is the 95 % "
+        "interval (BCa bootstrap over blocks). The shaded band is the widest noise floor of the quantities shown: the "
+        "larger of 5 % and what the A/A twin, the baseline measured twice, shows. A ratio is called different only "
+        "when its whole interval lies outside the band of its quantity, also after Holm's correction for the number of "
+        "ratios; equivalent when inside; otherwise it is inconclusive. The axis is logarithmic: ½ and 2 lie equally "
+        "far from 1.",
+        table=tables.ratio_table("forest", "Ratios to the baseline", comparisons, evidence.arms),
+        files=files,
+    )
+
+
+def _forest_rows(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[ForestRow]:
+    rows: list[ForestRow] = []
+    last = ""
+    for comparison in comparisons:
+        title = comparison.quantity.title
+        found = comparison.ratio
+        rows.append(
+            ForestRow(
+                label=chart_label(comparison.subject, evidence.arms),
+                ink=ink(comparison.subject, evidence),
+                ratio=found.ratio,
+                low=max(found.low, found.ratio / 100),
+                high=min(found.high, found.ratio * 100),
+                text=f"{wording.ratio(found.ratio)}× {wording.interval(found.low, found.high)}",
+                heading=title if title != last else "",
+            )
+        )
+        last = title
+    return rows
+
+
+def forest_finding(evidence: Evidence, comparisons: Sequence[Comparison]) -> str:
+    """Say how many ratios differ, and what the A/A twin reads."""
+    twins = [comparison for comparison in comparisons if comparison.subject.endswith(TWIN_SUFFIX)]
+    others = [comparison for comparison in comparisons if not comparison.subject.endswith(TWIN_SUFFIX)]
+    counts = {
+        conclusion: sum(comparison.verdict.conclusion is conclusion for comparison in others)
+        for conclusion in Conclusion
+    }
+    baseline = evidence.arms[evidence.run.suite.baseline].label
+    said = (
+        f"Of {wording.plural(len(others), 'ratio')} to {baseline}, {counts[Conclusion.DIFFERENT]} differ, "
+        f"{counts[Conclusion.EQUIVALENT]} are equivalent and {counts[Conclusion.INCONCLUSIVE]} are inconclusive."
+    )
+    return f"{said} {twin_finding(twins)}"
+
+
+def twin_finding(twins: Sequence[Comparison]) -> str:
+    """Say whether the A/A twin, which must show no difference, shows none."""
+    if not twins:
+        return "The run has no A/A twin, so the noise floor is only assumed."
+    wrong = [twin for twin in twins if twin.verdict.conclusion is Conclusion.DIFFERENT]
+    worst = max(twins, key=lambda twin: abs(twin.ratio.log.estimate))
+    floor = max(twin.verdict.noise_floor_ratio for twin in twins)
+    if wrong:
+        named = wording.joined([twin.quantity.title for twin in wrong])
+        return f"The A/A twin differs from its own baseline on {named}: this machine was too noisy for these ratios."
+    return (
+        f"The A/A twin shows no difference from its baseline (furthest: {wording.ratio(worst.ratio.ratio)}×); "
+        f"the noise floor is at most ±{format_percent(floor)}."
+    )
+
+
+def ecdf(evidence: Evidence, quantity: Quantity, *, files: bool) -> Chart:
+    """Return how the start-up times of each arm are distributed."""
+    lines = [
+        Line(label=chart_label(name, evidence.arms), ink=ink(name, evidence), values=series.values)
+        for name, series in quantity.series.items()
+    ]
+    key = f"ecdf-{slug(quantity.workload)}"
+    return make(
+        key,
+        f"How start-up times are distributed: {quantity.title}",
+        figure=figures.ecdf(lines, write=wording.tick(quantity.unit), quantity=quantity.metric.title),
+        finding=f"Half of the starts were ready within {_medians(evidence, quantity)}.",
+        reading="A curve gives, for each time, the share of an arm's starts that were ready by then: further left is "
+        "sooner, steeper is steadier. The mark on each curve is its median. Beneath, every single start is a mark in "
+        "its arm's row. The axis is logarithmic: equal distances are equal factors. The A/A twin is drawn hollow.",
+        table=tables.values_table(key, f"Start-up times, {quantity.workload}", [quantity], evidence.arms),
+        files=files,
+    )
+
+
+def _medians(evidence: Evidence, quantity: Quantity) -> str:
+    said = [
+        f"{quantity.median_text(name)} for {series_label(name, evidence.arms)}"
+        for name in quantity.series
+        if not name.endswith(TWIN_SUFFIX)
+    ]
+    return wording.joined(said)
+
+
+def phases(evidence: Evidence, workload: str, *, files: bool) -> Chart | None:
+    """Return where the time goes, a stacked bar of phase medians per arm; None when no trial has marks."""
+    frame = tables.measured(evidence.phases_frame)
+    frame = frame[frame["workload"] == workload]
+    if frame.empty:
+        return None
+    order = [mark.value for mark in START_MARKS if (frame["phase"] == mark.value).any()]
+    names = [name for name in series_order(dict.fromkeys(frame["series"]), evidence) if not name.endswith(TWIN_SUFFIX)]
+    bars = [_phase_bar(evidence, name, frame[frame["series"] == name], order) for name in names]
+    key = f"phases-{slug(workload)}"
+    return make(
+        key,
+        f"Where the time goes: request to ready ({workload})",
+        figure=figures.phases(
+            panels_by_size(bars), order=[wording.PHASES[name] for name in order], write=wording.tick_ns
+        ),
+        finding=phases_finding(evidence, frame),
+        reading="Each segment is the median of one phase, named for the mark that ends it; the thin line at its end "
+        "spans its middle half (p25 to p75). An arm that cannot see a mark has the phase inside the next one. The "
+        "diamond below each bar is the median of the total with its middle half: it is measured on its own, since "
+        "medians do not add. Arms of different orders of magnitude have panels of their own, each from zero.",
+        table=tables.phases_table(evidence, workload, order),
+        files=files,
+    )
+
+
+def _phase_bar(evidence: Evidence, name: str, frame: pd.DataFrame, order: Sequence[str]) -> PhaseBar:
+    parts = []
+    for phase in order:
+        values = frame[frame["phase"] == phase]["duration_ns"]
+        if not values.empty:
+            low, middle, high = (float(values.quantile(share)) for share in (0.25, 0.5, 0.75))
+            parts.append((wording.PHASES[phase], middle, low, high))
+    totals = frame.drop_duplicates("line")["total_ns"]
+    return PhaseBar(
+        label=chart_label(name, evidence.arms),
+        phases=parts,
+        total=(float(totals.quantile(0.5)), float(totals.quantile(0.25)), float(totals.quantile(0.75))),
+    )
+
+
+PANEL_FACTOR = 6.0
+"""Bars whose totals differ by more than this do not share a panel: the shorter could not be read."""
+
+
+def panels_by_size(bars: Sequence[PhaseBar]) -> list[list[PhaseBar]]:
+    """Return bars in panels of similar size, short ones first, each panel from zero."""
+    panels: list[list[PhaseBar]] = []
+    for bar in sorted(bars, key=lambda bar: bar.total[0]):
+        if panels and bar.total[0] <= panels[-1][0].total[0] * PANEL_FACTOR:
+            panels[-1].append(bar)
+        else:
+            panels.append([bar])
+    return panels
+
+
+def phases_finding(evidence: Evidence, frame: pd.DataFrame) -> str:
+    """Say for each arm which phase is the longest."""
+    said = []
+    for name in series_order(dict.fromkeys(frame["series"]), evidence):
+        if name.endswith(TWIN_SUFFIX):
+            continue
+        medians = frame[frame["series"] == name].groupby("phase")["duration_ns"].median()
+        longest = str(medians.idxmax())
+        duration = format_duration_ns(float(medians.max()))
+        said.append(f"{series_label(name, evidence.arms)}: {wording.PHASES[longest]} ({duration})")
+    return f"The longest phase of each arm, by median: {'; '.join(said)}."
+
+
+def memory(evidence: Evidence, workload: str, views: Sequence[Quantity], *, files: bool) -> Chart:
+    """Return what one instance takes in every view of memory."""
+    ordered = sorted(views, key=view_rank)
+    state = ordered[0].label("state")
+    key = f"memory-{slug(workload)}"
+    name = f"{state}, {workload}" if state and state != workload else workload
+    return make(
+        key,
+        f"What one instance takes in memory ({name})",
+        figure=figures.dot_rows(
+            [(wording.view_name(quantity.label("view")), _lines(evidence, quantity)) for quantity in ordered],
+            write=wording.tick(ordered[0].unit),
+            quantity="memory of one instance",
+        ),
+        finding=f"By {wording.view_name(ordered[0].label('view'))} an instance takes {_medians(evidence, ordered[0])}.",
+        reading="Each row is one way of counting, each mark an arm's median with a line from p10 to p90. The views "
+        "differ on purpose: PSS divides shared pages among their users, USS leaves them out, RSS counts them in "
+        "full, the cgroup also has page cache and kernel objects. Helpers that vanish with the instance (VMM, shim, monitor) are "
+        "counted in every arm. A guest's own view is of memory inside it, not of the host's. The axis is logarithmic.",
+        table=tables.values_table(key, f"Memory of one instance, {name}", ordered, evidence.arms),
+        files=files,
+    )
+
+
+def _lines(evidence: Evidence, quantity: Quantity) -> list[Line]:
+    return [
+        Line(label=chart_label(name, evidence.arms), ink=ink(name, evidence), values=series.values)
+        for name, series in quantity.series.items()
+        if any(value > 0 for value in series.values)
+    ]
+
+
+def dots(evidence: Evidence, key: str, title: str, chosen: Sequence[Quantity], *, files: bool) -> Chart:
+    """Return medians of several quantities of one unit, an arm per mark."""
+    return make(
+        key,
+        title,
+        figure=figures.dot_rows(
+            [(_short(quantity), _lines(evidence, quantity)) for quantity in chosen],
+            write=wording.tick(chosen[0].unit),
+            quantity=chosen[0].metric.title,
+        ),
+        finding=f"{chosen[0].title}: {_medians(evidence, chosen[0])}, medians.",
+        reading="Each row is one quantity, each mark an arm's median with a line from p10 to p90 of its trials. The "
+        "axis is logarithmic; the A/A twin is drawn hollow.",
+        table=tables.values_table(key, title, chosen, evidence.arms),
+        files=files,
+    )
+
+
+def _short(quantity: Quantity) -> str:
+    return wording.labels_in_words(quantity.labels).replace(", ", "\n", 1) or quantity.metric.title
+
+
+def depth_sweep(evidence: Evidence, key: str, title: str, chosen: Sequence[Quantity], *, files: bool) -> Chart:
+    """Return a quantity against the queue depth, a small multiple per pattern, place and percentile."""
+    panels: dict[str, list[Quantity]] = {}
+    for quantity in chosen:
+        rest = tuple(pair for pair in quantity.labels if pair[0] != "io_depth")
+        panels.setdefault(wording.labels_in_words(rest), []).append(quantity)
+    return make(
+        key,
+        title,
+        figure=figures.sweep(
+            [(name, _curves(evidence, members)) for name, members in panels.items()],
+            write=wording.tick(chosen[0].unit),
+            x_label="queue depth (operations in flight)",
+            y_label=chosen[0].metric.title,
+        ),
+        finding=f"{chosen[0].title}: {_medians(evidence, chosen[0])}, medians.",
+        reading="Each panel is one pattern and percentile, all on the same axes; each curve joins an arm's medians "
+        "over trials, with a line over their middle half (p25 to p75). At depth 1 nothing is overlapped: that "
+        "latency is the honest overhead of an arm. Percentiles are taken within each job and never averaged.",
+        table=tables.values_table(key, title, chosen, evidence.arms),
+        files=files,
+    )
+
+
+def _curves(evidence: Evidence, members: Sequence[Quantity]) -> list[Curve]:
+    names = series_order({name for quantity in members for name in quantity.series}, evidence)
+    return [
+        Curve(
+            label=chart_label(name, evidence.arms),
+            ink=ink(name, evidence),
+            points=[_point(quantity, name) for quantity in members if name in quantity.series],
+        )
+        for name in names
+    ]
+
+
+def _point(quantity: Quantity, name: str) -> tuple[float, float, float, float]:
+    values = pd.Series(quantity.series[name].values)
+    return (
+        float(quantity.label("io_depth") or 0),
+        float(values.quantile(0.5)),
+        float(values.quantile(0.25)),
+        float(values.quantile(0.75)),
+    )
+
+
+def run_order(evidence: Evidence, quantity: Quantity, *, files: bool) -> Chart:
+    """Return each trial in the order of the run above the steal time in it."""
+    index_of = {int(line): int(index) for line, index in evidence.trials_frame[["line", "index"]].to_numpy()}
+    lines = [
+        (
+            chart_label(name, evidence.arms),
+            ink(name, evidence),
+            [
+                RunPoint(index=index_of[line], value=value, flagged=flag)
+                for line, value, flag in zip(series.lines, series.values, series.flagged, strict=True)
+            ],
+        )
+        for name, series in quantity.series.items()
+    ]
+    steal = [(int(index), float(value)) for index, value in evidence.trials_frame[["index", "steal_ns"]].to_numpy()]
+    key = f"order-{slug(quantity.workload)}"
+    return make(
+        key,
+        f"Did the machine drift? {quantity.title}",
+        figure=figures.run_order(lines, steal, write=wording.tick_ns, quantity=quantity.metric.title),
+        finding=drift_finding(evidence, quantity),
+        reading="Each mark is one trial, placed in the order in which it ran; arms alternate because every block holds "
+        "each of them once. A ring marks a trial that a noise reading flagged. Below, on the same order, is the time "
+        "that the hypervisor beneath this machine took away during each trial. A slope that all arms share is drift.",
+        table=tables.flags_table(evidence),
+        files=files,
+    )
+
+
+def drift_finding(evidence: Evidence, quantity: Quantity) -> str:
+    """Say how the baseline's last third compares with its first, and how many trials were flagged."""
+    series = quantity.series.get(evidence.run.suite.baseline)
+    flagged = int(evidence.trials_frame["flagged"].sum())
+    counted = f"{flagged} of {wording.plural(len(evidence.trials_frame), 'trial')} were flagged as disturbed."
+    third = len(series.values) // 3 if series else 0
+    if series is None or third == 0:
+        return f"Too few trials of the baseline to speak of drift. {counted}"
+    ratio = summary(series.values[-third:]).median / summary(series.values[:third]).median
+    return (
+        f"The baseline's median in the last third of the run is {wording.ratio(ratio)} times that of the first third "
+        f"({third} trials each). {counted}"
+    )

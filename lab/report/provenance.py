@@ -1,0 +1,116 @@
+"""The box that says where the numbers come from, and how to get them again."""
+
+from __future__ import annotations
+
+import os
+
+from lab.report.arms import EMULATION
+from lab.report.frame import Evidence
+from lab.report.page import Column, Table
+from lab.units import format_bytes, format_duration_ns
+
+_TWO = (Column(title="what"), Column(title="value"))
+
+
+def run_table(evidence: Evidence) -> Table:
+    """Return what identifies the run: suite, seed, order, commit, times, images."""
+    run, end = evidence.run, evidence.end
+    rows = [
+        ("run", run.id),
+        ("suite", f"{run.suite.name} ({run.suite.digest})"),
+        ("seed", str(run.seed)),
+        ("order of all trials, digest", run.order),
+        ("lab", f"{run.lab_version}, commit {run.commit or 'not known'}"),
+        ("schema of results.jsonl", str(run.schema)),
+        ("started at", run.started_at),
+        ("ended at", end.ended_at if end else "the run has not ended"),
+        *((f"image {name}", digest) for name, digest in run.images.items()),
+        *((f"limits of {use.key}", f"{use.vcpus} vCPU, {format_bytes(use.memory_bytes)}, image {use.image}")
+          for use in run.suite.workloads),
+    ]  # fmt: skip
+    return Table(key="provenance-run", title="This run", columns=_TWO, rows=tuple(rows))
+
+
+def machine_table(evidence: Evidence) -> Table:
+    """Return the dimensions that label every number of the run."""
+    rows = tuple((name.replace("_", " "), value) for name, value in evidence.run.dimensions.items())
+    return Table(key="provenance-machine", title="This machine", columns=_TWO, rows=rows)
+
+
+def readings_table(evidence: Evidence) -> Table:
+    """Return what the host looked like before the first and after the last trial."""
+    before = evidence.run.readings
+    after = evidence.end.readings if evidence.end else {}
+    names = list(dict.fromkeys((*before, *after)))
+    return Table(
+        key="readings",
+        title="The host before and after",
+        columns=(Column(title="reading"), Column(title="before"), Column(title="after")),
+        rows=tuple(
+            (
+                name.removesuffix("_ns").replace("_", " "),
+                _reading(name, before.get(name)),
+                _reading(name, after.get(name)),
+            )
+            for name in names
+        ),
+    )
+
+
+def _reading(name: str, value: str | None) -> str:
+    if value is None:
+        return "not read"
+    # readings are text on disk; those whose name carries a unit are written with it
+    if name.endswith("_ns") and value.lstrip("-").isdigit():
+        return format_duration_ns(int(value))
+    if name.endswith("_bytes") and value.isdigit():
+        return format_bytes(int(value))
+    return value
+
+
+def arms_table(evidence: Evidence) -> Table:
+    """Return what each arm says about itself: versions, accelerator, isolation."""
+    rows = []
+    for arm in evidence.arms.values():
+        facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in arm.facts.items()) or "none recorded"
+        kind = EMULATION if arm.emulated else arm.isolation.value
+        rows.append((arm.label, kind, "measured" if arm.available else "cannot be measured here", facts))
+    return Table(
+        key="provenance-arms",
+        title="The arms",
+        columns=(Column(title="arm"), Column(title="kind"), Column(title="here"), Column(title="facts")),
+        rows=tuple(rows),
+    )
+
+
+def overhead_table(evidence: Evidence) -> Table:
+    """Return what the harness itself cost; it is shown and never subtracted."""
+    end = evidence.end
+    rows: list[tuple[str, str]] = []
+    if end is not None:
+        share = f" ({end.harness_cpu_ns / end.elapsed_ns * 100:.3g} % of one processor)" if end.elapsed_ns else ""
+        rows = [
+            ("CPU time of the harness", format_duration_ns(end.harness_cpu_ns) + share),
+            ("CPU time of the sampler", format_duration_ns(end.sampler_cpu_ns)),
+            ("length of the last session", format_duration_ns(end.elapsed_ns)),
+        ]
+    rows += [
+        (name.removesuffix("_ns").replace("_", " "), _reading(name, value))
+        for name, value in evidence.run.readings.items()
+        if "overhead" in name or "noop" in name
+    ]
+    return Table(
+        key="overhead",
+        title="What the harness cost",
+        columns=_TWO,
+        rows=tuple(rows),
+        note="Measured, shown, and never subtracted from any number.",
+    )
+
+
+def commands(evidence: Evidence) -> tuple[str, ...]:
+    """Return the commands that measure the same again and build this page again."""
+    run = evidence.run
+    suite = run.suite.path or run.suite.name
+    folder = os.path.basename(os.path.dirname(os.path.abspath(evidence.path)))
+    return (f"sudo lab bench run {suite} --seed {run.seed}", f"lab report build {folder}")
