@@ -1,8 +1,8 @@
 """The connection to libvirt: in this process by default, to a daemon by its URI if one asks.
 
 ``qemu:///embed`` runs libvirt's QEMU driver inside our process: no daemon, no service, no bus. Its root directory
-belongs to one process at a time, and one process may have one root; so there is a row of them (slots), of which a process
-takes the first free one and keeps it. What is dear to find out, what QEMU can do (4 s), they share.
+belongs to one process at a time, and one process may have one root; so there is a row of them (slots), of which a
+process takes the first free one and keeps it. What is dear to find out, what QEMU can do (4 s), they share.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+# libvirt's log goes to standard error by default, and it reads this when it is imported. What is worth saying
+# arrives as an error as well; QEMU's own messages have a file per guest.
+os.putenv("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
+
 import libvirt
 
 from lab.errors import DomainError, UnavailableError
@@ -28,6 +32,8 @@ EMBEDDED = "embed"
 _QEMU = "qemu-system-x86_64"
 _PACKAGES = "apt install qemu-system-x86 libvirt-daemon-driver-qemu"
 _SLOTS = 64
+_USER = "libvirt-qemu"  # the driver looks this user up before it reads that it should use another
+_USER_HINT = f"useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {_USER}"
 
 _QEMU_CONF = """\
 # Written by lab; made for guests that live as long as the process that started them.
@@ -109,6 +115,7 @@ def _connect(directory: str, uri: str) -> Connection:
     _prepare(root, os.path.join(directory, "cache"))
     connection = _open(f"qemu:///embed?root={root}", f"{root}/run/qemu", f"{root}/log/qemu", emulator)
     _destroy_leftovers(connection)
+    _probe(connection)
     return connection
 
 
@@ -166,12 +173,25 @@ def _open(uri: str, run_directory: str, log_directory: str, emulator: str) -> Co
     try:
         handle = libvirt.open(uri)
     except libvirt.libvirtError as error:
-        raise UnavailableError(f"cannot open {uri}: {reason(error)}", hint=_PACKAGES) from error
+        hint = _USER_HINT if _USER in reason(error) else _PACKAGES
+        raise UnavailableError(f"cannot open {uri}: {reason(error)}", hint=hint) from error
     connection = Connection(
         uri=uri, handle=handle, run_directory=run_directory, log_directory=log_directory, emulator=emulator
     )
     handle.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, _dispatch, connection)
     return connection
+
+
+def _probe(connection: Connection) -> None:
+    """Make libvirt find out what QEMU can do: 4 s the first time, from its cache afterwards.
+
+    It starts QEMU for that and waits until PID 1 has reaped it. It must not happen in ``Domain.create``, where such
+    a QEMU would become our child: nobody would reap it, and libvirt would wait for a minute.
+    """
+    try:
+        connection.handle.getDomainCapabilities(connection.emulator, "x86_64", "q35", "qemu")
+    except libvirt.libvirtError as error:
+        raise UnavailableError(f"libvirt cannot use QEMU: {reason(error)}", hint=_PACKAGES) from error
 
 
 def _dispatch(
@@ -188,8 +208,14 @@ def _destroy_leftovers(connection: Connection) -> None:
         try:
             domain.destroy()
         except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:  # it ended meanwhile
+            if not is_gone(error):
                 raise domain_error(f"destroy the leftover guest {domain.name()}", error) from error
+
+
+def is_gone(error: libvirt.libvirtError) -> bool:
+    """Return whether the error says that the domain is not there or does not run, which it may do at any time."""
+    code: int = error.get_error_code()
+    return code in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
 
 
 def reason(error: libvirt.libvirtError) -> str:

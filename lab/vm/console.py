@@ -58,7 +58,8 @@ class Tail:
 class GuestChannels:
     """Sockets of one guest in one directory, from ``open`` to ``close``.
 
-    ``stamps`` has the instants that have happened; ``guest_uptime_ns`` the guest's clock at USERSPACE.
+    ``stamps`` has the instants that have happened; ``kernel_age_ns`` how long the guest's
+    kernel had run at USERSPACE, on its own clock, known soon after the main command's start.
     """
 
     def __init__(self, directory: str, agent: GuestAgent) -> None:
@@ -71,9 +72,10 @@ class GuestChannels:
         self._mark = bytearray()
         self._lost = ""
         self._connected: set[ChannelName] = set()
+        self._open_channels = 0
         self._tails = {name: Tail() for name in _KEPT}
         self.stamps: dict[Instant, int] = {}
-        self.guest_uptime_ns: int | None = None
+        self.kernel_age_ns: int | None = None
 
     @property
     def paths(self) -> Mapping[ChannelName, str]:
@@ -132,6 +134,10 @@ class GuestChannels:
             )
         return happened()
 
+    def drained(self) -> bool:
+        """Return whether every channel has been read to its end."""
+        return self._open_channels == 0
+
     def agent_connected(self) -> bool:
         """Return whether QEMU has opened the agent's channel."""
         return ChannelName.AGENT in self._connected
@@ -163,6 +169,7 @@ class GuestChannels:
         if name is ChannelName.AGENT:
             self._agent.connect(connection)
         self._connected.add(name)
+        self._open_channels += 1
 
     def _receive(self, connection: socket.socket, name: ChannelName, now_ns: int) -> None:
         try:
@@ -171,6 +178,7 @@ class GuestChannels:
             data = b""
         if not data:
             self._close(connection)
+            self._open_channels -= 1
         elif name is ChannelName.AGENT:
             self._agent.feed(data)
         elif name is ChannelName.MARKER:
@@ -183,8 +191,8 @@ class GuestChannels:
     def _take_mark(self, data: bytes, now_ns: int) -> None:
         self.stamps.setdefault(Instant.USERSPACE, now_ns)
         self._mark += data
-        if self.guest_uptime_ns is None and len(self._mark) >= _MARK_BYTES:
-            self.guest_uptime_ns = int.from_bytes(self._mark[1:_MARK_BYTES], "little")
+        if self.kernel_age_ns is None and len(self._mark) >= _MARK_BYTES:
+            self.kernel_age_ns = int.from_bytes(self._mark[1:_MARK_BYTES], "little")
 
     def _close(self, file: object) -> None:
         self._selector.unregister(file)  # type: ignore[arg-type]  # as it was registered

@@ -1,8 +1,8 @@
 """One domain in libvirt's words: create starts it, destroy powers it off.
 
-Domains here are transient: they exist while they run, and nothing of them is kept by libvirt. QEMU daemonises itself, so
-its process would become a child of PID 1, which may be slow to reap it, and libvirt polls until it has. While it is being
-started we are the reaper of our descendants, so that QEMU becomes our child, and a thread waits for it.
+Domains here are transient: they exist while they run, and nothing of them is kept by libvirt. QEMU daemonises itself,
+so its process would become a child of PID 1, which may be slow to reap it, and libvirt polls until it has. While it is
+being started we are the reaper of our descendants, so that QEMU becomes our child, and a thread waits for it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import libvirt
 
 from lab.errors import DomainError
 from lab.linux import pidfd, prctl
-from lab.units import NS_PER_MS, NS_PER_S
-from lab.vm.connection import Connection, domain_error
+from lab.units import NS_PER_S
+from lab.vm.connection import Connection, domain_error, is_gone
 
 _starting = threading.Lock()  # being the reaper is an attribute of the whole process
 
@@ -145,7 +145,7 @@ class Domain:
         try:
             self._handle.destroy()
         except libvirt.libvirtError as error:
-            if error.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
+            if not is_gone(error):
                 raise domain_error(f"destroy {self.name}", error) from error
         log = os.path.join(self._connection.log_directory, f"{self.name}.log")
         with contextlib.suppress(FileNotFoundError):
@@ -218,8 +218,3 @@ def _open_pidfd(pid: int) -> int:
 def _exit_code(status: int) -> int:
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
-
-
-def milliseconds(duration_ns: int) -> int:
-    """Return whole milliseconds, at least one for any duration above zero."""
-    return -(-duration_ns // NS_PER_MS)

@@ -35,6 +35,7 @@ _COMPRESSIONS = {  # Source: kernel lib/decompress.c
     b"\x7fELF": "none",
 }
 _MODULE_FILE = re.compile(r"(?P<name>[^/]+)\.ko(?P<suffix>\.xz|\.zst|\.gz)?")
+_SIGNATURE_MARK = b"~Module signature appended~\n"
 _MODULE_DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
 
 
@@ -230,9 +231,9 @@ def _by_program(program: str, data: bytes) -> bytes:
     try:
         done = command.run((program, "-d", "-c"), stdin=data)
     except FileNotFoundError as error:
-        raise UnavailableError(f"{program} is missing, needed to unpack the kernel", hint=f"apt install {program}") from (
-            error
-        )
+        raise UnavailableError(
+            f"{program} is missing, needed to unpack the kernel", hint=f"apt install {program}"
+        ) from (error)
     if done.exit_code:
         raise ValueError(f"{program}: {_last_line(done.error_text)}")
     return done.stdout
@@ -272,7 +273,7 @@ def read_modules(kernel: GuestKernel, wanted: Iterable[str]) -> tuple[tuple[str,
             continue
         if name not in files:
             raise UnavailableError(f"guest kernel {kernel.version} has no module {name}")
-        contents[name] = _plain_module(files[name])
+        contents[name] = without_signature(_plain_module(files[name]))
         waiting += module_depends(contents[name])
     depends = {name: module_depends(content) for name, content in contents.items()}
     return tuple((name, contents[name]) for name in module_order(sorted(contents), depends))
@@ -285,6 +286,20 @@ def module_depends(module: bytes) -> tuple[str, ...]:
     """
     match = _MODULE_DEPENDS.search(module)
     return tuple(_module_name(name) for name in match[1].decode().split(",") if name) if match else ()
+
+
+def without_signature(module: bytes) -> bytes:
+    """Return a module without the signature at its end.
+
+    Our kernels do not load the certificates that it would be checked against, and a signature that cannot be checked
+    costs a digest of the whole module for nothing.
+    Source: kernel include/linux/module_signature.h: signature, 12 bytes of which the last four are its length, mark.
+    """
+    if not module.endswith(_SIGNATURE_MARK):
+        return module
+    end = len(module) - len(_SIGNATURE_MARK)
+    (length,) = struct.unpack_from(">I", module, end - 4)
+    return module[: end - 12 - length]
 
 
 def _module_name(text: str) -> str:

@@ -53,7 +53,7 @@ def kernel_options(*, machine: MachineType, vcpus: int, tsc_khz: int | None, net
         f"initcall_blacklist={','.join(skipped)}",
         *(_clock_options(tsc_khz) if tsc_khz else ()),
         # one processor stays one: the LOCK prefixes are not patched out and in again (12 000 code invalidations)
-        *(("noreplace-smp",) if vcpus == 1 and machine is MachineType.MICROVM else ()),
+        *(("noreplace-smp",) if vcpus == 1 else ()),
         # saves its set-up; with a network it stays, since services listen on [::] by default
         *(() if network else ("ipv6.disable=1",)),
     )

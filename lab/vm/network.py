@@ -1,0 +1,117 @@
+"""Addresses of guests: a point-to-point link each, from a pool that no host uses.
+
+The pool is 198.19.0.0/16, half of the range that RFC 2544 sets aside for benchmarks; each guest has four addresses
+of it: network, host, guest, broadcast. libvirt makes the tap device and gives it the host's address, init sets the
+guest's. A lease is a locked file: it ends with the process that has it, however that ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import os
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lab.errors import UnavailableError
+from lab.paths import Paths
+from lab.vm.domain_spec import DomainNetwork
+
+POOL = ipaddress.IPv4Network("198.19.0.0/16")
+_PREFIX_LENGTH = 30
+_STEP = 1 << (32 - _PREFIX_LENGTH)
+_MAC_PREFIX = "52:54:00"  # QEMU's own. Source: QEMU docs/system/devices/net.rst
+LINK_PREFIX = "labvm"  # a link's name has at most 15 characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A link's addresses, held until ``release``; ``descriptor`` keeps the lock."""
+
+    network: DomainNetwork
+    descriptor: int
+    path: str
+
+    def release(self) -> None:
+        """Give the addresses back."""
+        os.unlink(self.path)
+        os.close(self.descriptor)
+
+
+def link_at(index: int) -> DomainNetwork:
+    """Return the link with this index in the pool.
+
+    Raises:
+        ValueError: the pool is not that large.
+    """
+    if not 0 <= index < POOL.num_addresses // _STEP:
+        raise ValueError(f"no link {index} in {POOL}")
+    base = POOL.network_address + index * _STEP
+    return DomainNetwork(
+        link=f"{LINK_PREFIX}{index}",
+        mac=f"{_MAC_PREFIX}:{19:02x}:{index >> 8:02x}:{index & 255:02x}",
+        host_address=str(base + 1),
+        guest_address=str(base + 2),
+        prefix_length=_PREFIX_LENGTH,
+    )
+
+
+def netmask(network: DomainNetwork) -> str:
+    """Return the link's netmask, dotted."""
+    return str(ipaddress.IPv4Network(f"0.0.0.0/{network.prefix_length}").netmask)
+
+
+def parse_routes(table: str) -> tuple[ipaddress.IPv4Network, ...]:
+    """Return the destinations in the text of /proc/net/route, without the default route.
+
+    Source: man proc(5), kernel net/ipv4/fib_trie.c: hexadecimal, in the host's byte order.
+    """
+    found = []
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        address, mask = (struct.pack("=I", int(fields[index], 16)) for index in (1, 7))
+        network = ipaddress.IPv4Network((address, str(ipaddress.IPv4Address(mask))), strict=False)
+        if network.prefixlen:
+            found.append(network)
+    return tuple(found)
+
+
+def is_free(network: DomainNetwork, routes: Iterable[ipaddress.IPv4Network]) -> bool:
+    """Return whether no route of the host leads into this link's addresses."""
+    ours = ipaddress.IPv4Network(f"{network.host_address}/{network.prefix_length}", strict=False)
+    return not any(ours.overlaps(route) for route in routes)
+
+
+def lease(paths: Paths) -> Lease:
+    """Return addresses that no guest has and no route of the host leads to.
+
+    Raises:
+        UnavailableError: the pool is used up.
+    """
+    directory = os.path.join(paths.networks, "guests")
+    os.makedirs(directory, exist_ok=True)
+    with open("/proc/net/route", encoding="ascii") as file:
+        routes = parse_routes(file.read())
+    for index in range(POOL.num_addresses // _STEP):
+        network = link_at(index)
+        path = os.path.join(directory, network.link)
+        if not is_free(network, routes):
+            continue
+        descriptor = _lock(path)
+        if descriptor is not None:
+            return Lease(network=network, descriptor=descriptor, path=path)
+    raise UnavailableError(f"no addresses left for guests in {POOL}", hint="ip route show root 198.19.0.0/16")
+
+
+def _lock(path: str) -> int | None:
+    """Return a descriptor that holds the lock of ``path``, None when someone else does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.stat(path).st_ino == os.fstat(descriptor).st_ino:  # else its last holder removed it meanwhile
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(descriptor)
+    return None
