@@ -1,0 +1,133 @@
+"""Packing: the same files are the same bytes; plans of trees are whole."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import posixpath
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.container.image import busybox
+from lab.container.storage.blobs import BlobStore
+from lab.container.storage.layers import chain_ids
+from lab.container.storage.pack import Layer, pack_directory, pack_tar
+from lab.container.storage.snapshots import Overlay, classic_options
+from lab.container.storage.unpack import parts_of
+from lab.errors import LayerCorrupt
+
+BUSYBOX = busybox.Busybox(
+    program=b"\x7fELF",
+    applets=("bin/busybox", "bin/sh", "usr/bin/awk", "usr/sbin/chroot", "linuxrc"),
+    version="1",
+    mtime_s=1000,
+)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore(str(tmp_path / "store"))
+
+
+def entries_of(blobs: BlobStore, layer: Layer) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(blobs.path(layer.descriptor.digest)) as tar:
+        return {entry.name: entry for entry in tar}
+
+
+def make_tree(root: Path) -> Path:
+    (root / "b" / "c").mkdir(parents=True)
+    (root / "a").write_text("first")
+    os.link(root / "a", root / "b" / "second-name")
+    (root / "link").symlink_to("/nowhere")
+    (root / "ünï\udcff").write_text("odd name")
+    os.mkfifo(root / "pipe")
+    return root
+
+
+def test_the_same_tree_packs_to_the_same_bytes(blobs: BlobStore, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree")
+    assert pack_directory(blobs, str(tree)) == pack_directory(blobs, str(tree))
+
+
+def test_the_order_in_which_files_were_made_does_not_matter(blobs: BlobStore, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for root, names in ((one, "abc"), (other, "cba")):
+        root.mkdir()
+        for name in names:
+            (root / name).write_text(name)
+    assert pack_directory(blobs, str(one), mtime_limit_s=5) == pack_directory(blobs, str(other), mtime_limit_s=5)
+
+
+def test_no_file_is_younger_than_the_limit(blobs: BlobStore, tmp_path: Path) -> None:
+    layer = pack_directory(blobs, str(make_tree(tmp_path / "tree")), mtime_limit_s=1234)
+    assert {entry.mtime for entry in entries_of(blobs, layer).values()} == {1234}
+
+
+def test_a_second_name_of_a_file_is_a_hard_link(blobs: BlobStore, tmp_path: Path) -> None:
+    entries = entries_of(blobs, pack_directory(blobs, str(make_tree(tmp_path / "tree"))))
+    assert entries["b/second-name"].islnk()
+    assert entries["b/second-name"].linkname == "a"
+    assert entries["link"].linkname == "/nowhere"
+    assert entries["pipe"].isfifo()
+
+
+def test_names_of_users_are_not_stored(blobs: BlobStore, tmp_path: Path) -> None:
+    entries = entries_of(blobs, pack_directory(blobs, str(make_tree(tmp_path / "tree"))))
+    assert {(entry.uname, entry.gname) for entry in entries.values()} == {("", "")}
+
+
+def test_the_diff_id_is_that_of_the_tar_before_compression(blobs: BlobStore, tmp_path: Path) -> None:
+    layer = pack_directory(blobs, str(make_tree(tmp_path / "tree")))
+    data = gzip.decompress(Path(blobs.path(layer.descriptor.digest)).read_bytes())
+    assert layer.diff_id == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    (tmp_path / "plain.tar").write_bytes(data)
+    assert pack_tar(blobs, str(tmp_path / "plain.tar")) == layer
+
+
+def test_a_chain_id_stands_for_a_layer_and_all_below_it() -> None:
+    low, high = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
+    both = f"sha256:{hashlib.sha256(f'{low} {high}'.encode()).hexdigest()}"
+    assert chain_ids((low, high)) == (low, both)
+    assert chain_ids(()) == ()
+
+
+def test_the_busybox_plan_has_every_directory_before_what_is_in_it() -> None:
+    names = [entry.name for entry in busybox.plan(BUSYBOX)]
+    for index, name in enumerate(names):
+        parent = posixpath.dirname(name)
+        assert not parent or parent in names[:index]
+
+
+def test_applets_are_links_that_reach_the_program() -> None:
+    entries = {entry.name: entry for entry in busybox.plan(BUSYBOX)}
+    links = {name: entry.link for name, entry in entries.items() if entry.link}
+    assert links == {"bin/sh": "busybox", "usr/bin/awk": "../../bin/busybox", "usr/sbin/chroot": "../../bin/busybox"}
+    assert entries["bin/busybox"].content == BUSYBOX.program
+    assert entries["tmp"].mode == 0o1777
+
+
+def test_the_same_program_gives_the_same_layer(blobs: BlobStore) -> None:
+    plan = busybox.plan(BUSYBOX)
+    assert busybox.pack(blobs, plan, mtime_s=7) == busybox.pack(blobs, plan, mtime_s=7)
+
+
+def test_paths_with_special_characters_are_escaped_for_the_old_mount_call() -> None:
+    overlay = Overlay(lower=("/top:1", "/low,2"), upper="/u\\3", work="/w", volatile=True)
+    options = classic_options(overlay)
+    assert options.startswith("lowerdir=/top\\:1:/low\\,2,upperdir=/u\\\\3,workdir=/w,")
+    assert options.endswith(",volatile")
+
+
+@given(st.lists(st.sampled_from(["..", "a", "", ".", "b"]), max_size=6), st.booleans())
+def test_a_name_that_goes_up_or_begins_at_the_root_is_refused(parts: list[str], absolute: bool) -> None:
+    name = ("/" if absolute else "") + "/".join(parts)
+    if ".." in parts or name.startswith("/"):
+        with pytest.raises(LayerCorrupt, match="leaves"):
+            parts_of(name)
+    else:
+        assert parts_of(name) == tuple(part for part in parts if part in ("a", "b"))
