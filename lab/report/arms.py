@@ -50,7 +50,7 @@ class ArmView:
     @property
     def label(self) -> str:
         """The arm's name, followed by "software emulation (TCG)" where it is that."""
-        return f"{self.name}, {EMULATION}" if self.emulated else self.name
+        return f"{self.name} · {EMULATION}" if self.emulated else self.name
 
     @property
     def chart_label(self) -> str:
@@ -110,4 +110,4 @@ def chart_label(series: str, arms: Mapping[str, ArmView]) -> str:
     """Return a series' name for the margin of a chart."""
     name = series.removesuffix(TWIN_SUFFIX)
     label = arms[name].chart_label if name in arms else name
-    return f"{label}\nA/A twin" if series.endswith(TWIN_SUFFIX) else label
+    return f"{label}, A/A twin" if series.endswith(TWIN_SUFFIX) else label

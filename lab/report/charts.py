@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lab.bench.stats.verdict import Conclusion
-from lab.report import figures, tables, wording
+from lab.report import figures, reference, tables, wording
 from lab.report.arms import TWIN_SUFFIX, chart_label, series_label
 from lab.report.figures import Curve, ForestRow, Ink, Line, PhaseBar, RunPoint
 from lab.report.frame import START_MARKS, Evidence
@@ -21,14 +21,15 @@ def make(
     key: str, title: str, *, figure: figures.Figure, finding: str, reading: str, table: Table, files: bool
 ) -> Chart:
     """Return a finished chart; ``files`` also renders the pictures that stand alone."""
+    svg = figures.to_svg(figure)
     return Chart(
         key=key,
         title=title,
         finding=finding,
         reading=reading,
         table=table,
-        svg=figures.for_page(figures.to_svg(figure), key=key, alt=f"{title}. {finding}"),
-        svg_file=figures.to_svg(figure, opaque=True) if files else b"",
+        svg=figures.for_page(svg, key=key, alt=f"{title}. {finding}"),
+        svg_file=figures.on_paper(svg) if files else b"",
         png=figures.to_png(figure) if files else b"",
     )
 
@@ -90,8 +91,8 @@ def forest_finding(evidence: Evidence, comparisons: Sequence[Comparison]) -> str
     }
     baseline = evidence.arms[evidence.run.suite.baseline].label
     said = (
-        f"Of {wording.plural(len(others), 'ratio')} to {baseline}, {counts[Conclusion.DIFFERENT]} differ, "
-        f"{counts[Conclusion.EQUIVALENT]} are equivalent and {counts[Conclusion.INCONCLUSIVE]} are inconclusive."
+        f"{wording.plural(len(others), 'ratio')} to {baseline}: {counts[Conclusion.DIFFERENT]} different, "
+        f"{counts[Conclusion.EQUIVALENT]} equivalent, {counts[Conclusion.INCONCLUSIVE]} inconclusive."
     )
     return f"{said} {twin_finding(twins)}"
 
@@ -122,11 +123,17 @@ def ecdf(evidence: Evidence, quantity: Quantity, *, files: bool) -> Chart:
     return make(
         key,
         f"How start-up times are distributed: {quantity.title}",
-        figure=figures.ecdf(lines, write=wording.tick(quantity.unit), quantity=quantity.metric.title),
+        figure=figures.ecdf(
+            lines,
+            write=wording.tick(quantity.unit),
+            quantity=quantity.metric.title,
+            context=[(band.label, band.low, band.high) for band in reference.startup_ranges()],
+        ),
         finding=f"Half of the starts were ready within {_medians(evidence, quantity)}.",
         reading="A curve gives, for each time, the share of an arm's starts that were ready by then: further left is "
         "sooner, steeper is steadier. The mark on each curve is its median. Beneath, every single start is a mark in "
-        "its arm's row. The axis is logarithmic: equal distances are equal factors. The A/A twin is drawn hollow.",
+        "its arm's row. The axis is logarithmic: equal distances are equal factors. The A/A twin is drawn hollow. "
+        "Grey spans at the bottom are published results of other machines and definitions, for context only.",
         table=tables.values_table(key, f"Start-up times, {quantity.workload}", [quantity], evidence.arms),
         files=files,
     )
@@ -223,12 +230,14 @@ def memory(evidence: Evidence, workload: str, views: Sequence[Quantity], *, file
             [(wording.view_name(quantity.label("view")), _lines(evidence, quantity)) for quantity in ordered],
             write=wording.tick(ordered[0].unit),
             quantity="memory of one instance",
+            binary=True,
         ),
         finding=f"By {wording.view_name(ordered[0].label('view'))} an instance takes {_medians(evidence, ordered[0])}.",
         reading="Each row is one way of counting, each mark an arm's median with a line from p10 to p90. The views "
         "differ on purpose: PSS divides shared pages among their users, USS leaves them out, RSS counts them in "
-        "full, the cgroup also has page cache and kernel objects. Helpers that vanish with the instance (VMM, shim, monitor) are "
-        "counted in every arm. A guest's own view is of memory inside it, not of the host's. The axis is logarithmic.",
+        "full, the cgroup also has page cache and kernel objects. Helpers that vanish with the instance (VMM, "
+        "shim, monitor) are counted in every arm. A guest's own view is of memory inside it, not of the host's. "
+        "The axis is logarithmic.",
         table=tables.values_table(key, f"Memory of one instance, {name}", ordered, evidence.arms),
         files=files,
     )

@@ -115,10 +115,10 @@ def c7(material: Material) -> Verdict:
         material.startup,
         _supports_if_higher,
         {
-            Outcome.SUPPORTED: "Every container was ready sooner than every guest: {example}{range}.",
-            Outcome.REFUTED: "No guest needed longer than the containers to be ready: {example}{range}.",
-            Outcome.MIXED: "Containers were ready sooner in {share}: {example}{range}.",
-            Outcome.INCONCLUSIVE: "The start-up times cannot yet be told apart in every comparison: {example}{more}.",
+            Outcome.SUPPORTED: "Every container was ready sooner than every guest.",
+            Outcome.REFUTED: "No guest needed longer than the containers to be ready.",
+            Outcome.MIXED: "Containers were ready sooner than guests in {share}, not in all.",
+            Outcome.INCONCLUSIVE: "The start-up times cannot yet be told apart in every comparison{more}.",
         },
         missing="start-up of a container beside that of a guest",
     )
@@ -132,11 +132,10 @@ def c8(material: Material) -> Verdict:
         material.memory,
         _supports_if_higher,
         {
-            Outcome.SUPPORTED: "In every view of memory a guest takes more than a container: {example}{range}.",
-            Outcome.REFUTED: "In no view of memory does a guest take more than a container: {example}{range}.",
-            Outcome.MIXED: "A guest takes more memory than a container in {share}: {example}{range}.",
-            Outcome.INCONCLUSIVE: "Memory of guests and containers cannot yet be told apart in every view: "
-            "{example}{more}.",
+            Outcome.SUPPORTED: "In every view of memory a guest takes more than a container.",
+            Outcome.REFUTED: "In no view of memory does a guest take more than a container.",
+            Outcome.MIXED: "A guest takes more memory than a container in {share}, not in all.",
+            Outcome.INCONCLUSIVE: "The memory of guests and containers cannot yet be told apart in every view{more}.",
         },
         missing="memory of a container beside that of a guest",
     )
@@ -150,10 +149,10 @@ def c5(material: Material) -> Verdict:
         material.guest_memory,
         _supports_if_much,
         {
-            Outcome.SUPPORTED: "A guest takes at least twice the memory of the bare process: {example}{range}.",
-            Outcome.REFUTED: "A guest takes less than twice the memory of the bare process: {example}{range}.",
-            Outcome.MIXED: "A guest takes at least twice the memory of the bare process in {share}: {example}{range}.",
-            Outcome.INCONCLUSIVE: "It is open whether a guest takes twice the bare process's memory: {example}{more}.",
+            Outcome.SUPPORTED: "A guest takes at least twice the memory of the bare process.",
+            Outcome.REFUTED: "A guest takes less than twice the memory of the bare process.",
+            Outcome.MIXED: "A guest takes at least twice the memory of the bare process in {share}, not in all.",
+            Outcome.INCONCLUSIVE: "It is open whether a guest takes twice the memory of the bare process.",
         },
         missing="memory of a guest beside that of the bare process",
     )
@@ -167,10 +166,10 @@ def c13(material: Material) -> Verdict:
         material.performance,
         _supports_unless_higher,
         {
-            Outcome.SUPPORTED: "No container was notably slower than the bare process: {example}{range}.",
-            Outcome.REFUTED: "Every container was notably slower than the bare process: {example}{range}.",
-            Outcome.MIXED: "Containers kept the bare process's performance in {share}: {example}{range}.",
-            Outcome.INCONCLUSIVE: "A notable loss can be neither shown nor excluded: {example}{more}.",
+            Outcome.SUPPORTED: "No container was notably slower than the bare process.",
+            Outcome.REFUTED: "Every container was notably slower than the bare process.",
+            Outcome.MIXED: "Containers kept the performance of the bare process in {share}, not in all.",
+            Outcome.INCONCLUSIVE: "A notable loss can be neither shown nor excluded in every comparison{more}.",
         },
         missing="work done in a container beside that of the bare process",
     )
@@ -220,9 +219,8 @@ def _verdict(
     if outcome is Outcome.UNTESTABLE:
         return _untestable(claim, material, missing)
     telling = _telling(pairs, said, outcome)
-    sentence = sentences[outcome].format(
-        example=_example(telling), range=_range(pairs), share=_share(said), more=_more(pairs)
-    )
+    lead = sentences[outcome].format(share=_share(said), more=_more(pairs))
+    sentence = " ".join(part for part in (lead, _example(telling), _range(pairs), _rider(claim, pairs)) if part)
     notes = (material.notes or {}).get(claim, ())
     return Verdict(
         claim=claim,
@@ -285,9 +283,10 @@ def _telling(pairs: Sequence[Pair], stances: Sequence[Stance], outcome: Outcome)
 
 
 def _example(pair: Pair) -> str:
+    quantity = pair.quantity[0].upper() + pair.quantity[1:]
     return (
-        f"{pair.quantity}, {pair.subject.label} {pair.subject_median} against {pair.reference.label} "
-        f"{pair.reference_median}, a ratio of {ratio_text(pair.ratio)} {interval(pair.low, pair.high)}"
+        f"{quantity}: {pair.subject.label} {pair.subject_median}, {pair.reference.label} {pair.reference_median}; "
+        f"a ratio of {ratio_text(pair.ratio)} {interval(pair.low, pair.high)}."
     )
 
 
@@ -296,7 +295,14 @@ def _range(pairs: Sequence[Pair]) -> str:
         return ""
     ratios = [pair.ratio for pair in pairs]
     ends = f"{ratio_text(min(ratios))} to {ratio_text(max(ratios))}"
-    return f"; over all {len(pairs)} comparisons the ratio runs from {ends}"
+    return f"Over all {len(pairs)} comparisons the ratio runs from {ends}."
+
+
+def _rider(claim: str, pairs: Sequence[Pair]) -> str:
+    """Say in the sentence itself that a guest's time is that of an emulator, where no other guest was there."""
+    if claim != "C7" or not all(pair.subject.emulated for pair in pairs):
+        return ""
+    return f"The only guests here are {EMULATION}, which is slower than a hypervisor would be."
 
 
 def _share(stances: Sequence[Stance]) -> str:

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure as Figure  # charts.py speaks of figures, a
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 _ARM_COLOURS = (
     "#3f4650", "#0b69b3", "#b4530a", "#0a7a5c", "#a83f86", "#5b4bb5", "#8a6d00", "#b3261e", "#2d7d8f", "#7d5a45",
@@ -159,16 +159,27 @@ def _figure(height_in: float) -> Figure:
     return figure
 
 
-def _log_axis(axes: Axes, low: float, high: float, write: Format) -> None:
+def _log_axis(axes: Axes, low: float, high: float, write: Format, *, binary: bool = False) -> None:
     axes.set_xscale("log")
     axes.set_xlim(low, high)
+    axes.grid(axis="x", which="major")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+    if binary:
+        axes.xaxis.set_major_locator(FixedLocator(powers_of_two(low, high)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        return
     decades = math.log10(high / low)
     subs = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.6 else (1.0, 2.0, 5.0)
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=subs, numticks=20))
     axes.xaxis.set_minor_locator(LogLocator(base=10, subs=tuple(range(1, 10)), numticks=100))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
-    axes.grid(axis="x", which="major")
+
+
+def powers_of_two(low: float, high: float) -> list[float]:
+    """Return at most eight powers of two between two sizes, evenly spaced: sizes are read in KiB, MiB, GiB."""
+    first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
+    step = next(step for step in (1, 2, 5, 10) if (last - first) // step < 8)
+    return [2.0**power for power in range(first, last + 1) if power % step == 0]
 
 
 def _span(values: Sequence[float], room: float = 1.25) -> tuple[float, float]:
@@ -184,12 +195,13 @@ def forest(rows: Sequence[ForestRow], *, tau: float) -> Figure:
     y = 0.0
     for row in rows:
         if row.heading:
-            y += 0.55 if places else 0.0
+            y += 0.35 if places else 0.0
             headings.append((y, row.heading))
-            y += 0.9
+            y += 1.1
+        y += 0.22 if "\n" in row.label else 0.0
         places.append(y)
-        y += 1.35 if "\n" in row.label else 1.0
-    figure = _figure(0.75 + 0.31 * y)
+        y += 1.22 if "\n" in row.label else 1.0
+    figure = _figure(0.75 + 0.235 * y)
     axes = figure.add_subplot()
     low, high = _span([value for row in rows for value in (row.low, row.high)] + [1 - tau, 1 + tau], 1.18)
     _log_axis(axes, low, high, lambda value: f"{value:g}×")
@@ -227,27 +239,55 @@ def _dot(axes: Axes, x: float, y: float, ink: Ink, *, size: float = 5.0, alpha: 
 
 
 @styled
-def ecdf(lines: Sequence[Line], *, write: Format, quantity: str) -> Figure:
-    """Draw the share of samples at or below each value, and every sample as a dot in its arm's row beneath."""
-    row_in = sum(0.38 if "\n" in line.label else 0.27 for line in lines)
+def ecdf(
+    lines: Sequence[Line], *, write: Format, quantity: str, context: Sequence[tuple[str, float, float]] = ()
+) -> Figure:
+    """Draw the share of samples at or below each value, and every sample as a dot in its arm's row beneath.
+
+    ``context`` are published spans (label, low, high), drawn in grey under the dots.
+    """
+    labels = [line.label for line in lines] + [_folded(label) for label, _, _ in context]
+    places, rows = _places(labels)
+    row_in = 0.27 * rows
     figure = _figure(3.3 + row_in)
     grid = figure.add_gridspec(2, 1, height_ratios=[2.6, max(row_in, 0.4)], hspace=0.02)
     curve = figure.add_subplot(grid[0])
     dots = figure.add_subplot(grid[1], sharex=curve)
-    for place, line in enumerate(lines):
+    for place, line in zip(places, lines, strict=False):
         _ecdf_curve(curve, line)
         dots.plot(
             line.values, [place] * len(line.values), marker=line.ink.marker, linestyle="none", markersize=4.2,
             color=line.ink.colour, markerfacecolor=line.ink.face, markeredgewidth=0.9, alpha=0.75,
         )  # fmt: skip
-    _log_axis(curve, *_span([value for line in lines for value in line.values], 1.35), write)
+    for place, (_, low, high) in zip(places[len(lines) :], context, strict=True):
+        dots.plot([low, high], [place] * 2, color=THEME["band"], linewidth=7, solid_capstyle="butt")
+        dots.plot([low, high], [place] * 2, color=THEME["muted"], linewidth=0.8, marker="|", markersize=7)
+    everything = [value for line in lines for value in line.values] + [end for span in context for end in span[1:]]
+    _log_axis(curve, *_span(everything, 1.35), write)
     _quantile_axis(curve)
-    _rows(dots, range(len(lines)), [line.label for line in lines])
-    dots.set_ylim(len(lines) - 0.45, -0.55)
+    _rows(dots, places, labels)
+    for label in dots.get_yticklabels()[len(lines) :]:
+        label.set(color=THEME["muted"], fontsize=7.5)
+    dots.set_ylim(rows, 0)
     dots.grid(axis="x", which="major")
     dots.set_xlabel(f"{quantity} (log scale)")
     curve.tick_params(labelbottom=False)
     return figure
+
+
+def _places(labels: Sequence[str]) -> tuple[list[float], float]:
+    """Return the middle of each row and the height of all, rows with two lines of text being taller."""
+    places: list[float] = []
+    y = 0.0
+    for label in labels:
+        height = 1.5 if "\n" in label else 1.0
+        places.append(y + height / 2)
+        y += height
+    return places, y
+
+
+def _folded(label: str) -> str:
+    return "published: " + label.replace(" (", "\n(", 1)
 
 
 def _ecdf_curve(axes: Axes, line: Line) -> None:
@@ -315,9 +355,11 @@ def _phase_bar(axes: Axes, place: float, bar: PhaseBar, order: Sequence[str]) ->
 
 
 @styled
-def dot_rows(rows: Sequence[tuple[str, Sequence[Line]]], *, write: Format, quantity: str) -> Figure:
+def dot_rows(
+    rows: Sequence[tuple[str, Sequence[Line]]], *, write: Format, quantity: str, binary: bool = False
+) -> Figure:
     """Draw medians as dots, a row per quantity and an arm per marker, with a thin line from p10 to p90."""
-    figure = _figure(0.95 + 0.2 * sum(len(lines) + 1 for _, lines in rows))
+    figure = _figure(1.0 + 0.15 * sum(len(lines) + 1 for _, lines in rows))
     axes = figure.add_subplot()
     places, y = [], 0.0
     inks: dict[str, Ink] = {}
@@ -331,7 +373,9 @@ def dot_rows(rows: Sequence[tuple[str, Sequence[Line]]], *, write: Format, quant
             y += 1
         axes.axhline(y, color=THEME["grid"], linewidth=0.7)
         y += 1
-    _log_axis(axes, *_span([value for _, lines in rows for line in lines for value in line.values], 1.5), write)
+    _log_axis(
+        axes, *_span([value for _, lines in rows for line in lines for value in line.values], 1.5), write, binary=binary
+    )
     _rows(axes, places, [name for name, _ in rows])
     axes.set_ylim(y - 0.9, -0.9)
     axes.set_xlabel(f"{quantity} (log scale)")
@@ -432,12 +476,20 @@ def _curve(axes: Axes, curve: Curve, xs: Sequence[float]) -> None:
     )  # fmt: skip
 
 
-def to_svg(figure: Figure, *, opaque: bool = False) -> bytes:
-    """Return the figure as SVG; ``opaque`` puts white paper behind it, for a file that stands alone."""
+def to_svg(figure: Figure) -> bytes:
+    """Return the figure as SVG without paper behind it."""
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="white" if opaque else "none")
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="none")
+        # the layout is settled: solving it again for the next format would double the time
+        figure.set_layout_engine("none")
     return buffer.getvalue()
+
+
+def on_paper(svg: bytes) -> bytes:
+    """Return an SVG with white paper behind it, for a file that stands alone on any page."""
+    start = svg.index(b">", svg.index(b"<svg")) + 1
+    return svg[:start] + b'\n <rect width="100%" height="100%" fill="#ffffff"/>' + svg[start:]
 
 
 def to_png(figure: Figure) -> bytes:

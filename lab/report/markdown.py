@@ -65,7 +65,7 @@ def _section(section: Section) -> Iterator[str]:
         yield "**Published elsewhere** (other machines, other years: context, not a yardstick)"
         yield ""
         for band in section.bands:
-            yield f"- {band.standing}: {band.text}; {band.where}. {band.source}."
+            yield f"- {band.standing}: {band.subject}, {band.value}; {band.where}. {band.source}."
         yield ""
 
 

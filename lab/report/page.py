@@ -59,7 +59,8 @@ class Chart:
 class Band:
     """A published result beside ours: context, never a yardstick."""
 
-    text: str
+    subject: str
+    value: str
     where: str
     standing: str  # "verified" or "reported"
     source: str

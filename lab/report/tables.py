@@ -99,7 +99,7 @@ def fairness_table(arms: Mapping[str, ArmView]) -> Table:
     questions = list(dict.fromkeys(question for arm in present for question in arm.fairness))
     return Table(
         key="fairness",
-        title="Is the comparison fair?",
+        title="Fairness card",
         columns=(Column(title="question"), *(Column(title=arm.label) for arm in present)),
         rows=tuple((_question(question), *(_answer(arm, question) for arm in present)) for question in questions),
         note="One no lowers every verdict in which that arm takes part to indicative.",

@@ -22,7 +22,7 @@ PHASES: Mapping[str, str] = {
 """What a phase is called: it is named for the mark that ends it."""
 
 VIEWS: Mapping[str, str] = {
-    "pss": "PSS, sum",
+    "pss": "PSS",
     "pss_anon": "PSS, anonymous",
     "pss_file": "PSS, files",
     "pss_shmem": "PSS, shared memory",
