@@ -116,7 +116,9 @@ def ensure_initramfs(paths: Paths, kernel: GuestKernel, modules: Iterable[str]) 
     """
     wanted = tuple(sorted(modules))
     init = ensure_init(paths)
-    key = hashlib.sha256("\n".join(("unsigned", os.path.basename(init), kernel.digest, *wanted)).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\n".join(("unsigned", os.path.basename(init), kernel.digest, *wanted)).encode()).hexdigest()[
+        :16
+    ]
 
     def build(temporary: str) -> None:
         with open(init, "rb") as file:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from lab.vm.domain_spec import MachineType
-
 _BOGOMIPS = re.compile(r"^bogomips\s*:\s*([\d.]+)$", re.MULTILINE)
 _KHZ_PER_BOGOMIPS = 500  # the kernel computes it as TSC frequency in MHz times two where the TSC is the delay timer
 _GUEST_HZ = 250  # CONFIG_HZ of Debian's kernels
@@ -42,7 +40,7 @@ def host_tsc_khz(cpuinfo: str) -> int | None:
     return round(float(match[1]) * _KHZ_PER_BOGOMIPS) if match else None
 
 
-def kernel_options(*, machine: MachineType, vcpus: int, tsc_khz: int | None, network: bool) -> tuple[str, ...]:
+def kernel_options(*, vcpus: int, tsc_khz: int | None, network: bool) -> tuple[str, ...]:
     """Return the options of a guest's kernel.
 
     ``tsc_khz`` is the frequency of the counter that the guest will see: the host's own.
