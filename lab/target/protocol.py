@@ -6,6 +6,7 @@ Capabilities that only some arms have are protocols of their own (``Reachable``,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from lab.target.spec import (
@@ -108,4 +109,22 @@ class Pausable(Protocol):
 
     def resume(self) -> None:
         """Let it go on."""
+        ...
+
+
+@runtime_checkable
+class GuestView(Protocol):
+    """A target with a kernel of its own, which has its own view of memory."""
+
+    def guest_meminfo(self) -> Mapping[str, int]:
+        """Return the guest's /proc/meminfo in bytes (counts without a unit as they are)."""
+        ...
+
+
+@runtime_checkable
+class Traceable(Protocol):
+    """A target that was started from documents which a report should show whole."""
+
+    def provenance(self) -> Mapping[str, str]:
+        """Return the documents by name ("domain_xml", "qemu_argv"); valid while it runs."""
         ...
