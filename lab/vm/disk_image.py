@@ -92,6 +92,18 @@ def create_overlay(template: str, path: str) -> None:
     _run(argv, f"make the disk {path}", package="qemu-utils")
 
 
+def create_from_directory(path: str, directory: str) -> None:
+    """Make a raw ext4 disk with the content of a directory as it is now.
+
+    Raises:
+        UnavailableError: mkfs.ext4 is missing.
+        DomainError: it failed.
+    """
+    content_bytes, files = measure(directory)
+    size_bytes = template_size_bytes(content_bytes, files)
+    _make_ext4(path, size_bytes, options=("-d", directory), inodes=max(files * 2, 1024))
+
+
 def create_scratch(path: str, size_bytes: int, *, allocate: bool = False) -> None:
     """Make an empty raw ext4 disk; ``allocate`` reserves its blocks, so that none is allocated while measuring.
 

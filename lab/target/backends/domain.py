@@ -1,0 +1,349 @@
+"""The arms "vm-tcg" and "vm-kvm": a guest with a kernel of its own, through libvirt and QEMU.
+
+The image becomes the guest's root disk. Limits are its processors and its memory; QEMU itself runs in the target's
+cgroup without limits, so that what it costs on top is seen and not cut off.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+from lab.container.image.store import ImageStore
+from lab.errors import DomainError, LabError, TargetError, TargetTimeout, UnavailableError
+from lab.linux.cgroup import layout as cgroups
+from lab.paths import Paths
+from lab.target.backends.domain_disks import GuestDisks, lay_out_disks
+from lab.target.protocol import Backend
+from lab.target.spec import (
+    Availability,
+    CgroupDirectory,
+    Command,
+    Endpoint,
+    Execution,
+    Footprint,
+    MarkName,
+    MarkSink,
+    NetworkMode,
+    TargetSpec,
+)
+from lab.units import NS_PER_S
+from lab.vm import capabilities, network
+from lab.vm.connection import qemu_version
+from lab.vm.console import check_socket_directory
+from lab.vm.domain_spec import Accelerator, ChannelName, DomainSpec
+from lab.vm.guest import Guest
+from lab.vm.guest_agent import GuestCommand
+from lab.vm.platform import Platform, prepare
+
+_ACCELERATORS = {"vm-tcg": Accelerator.TCG, "vm-kvm": Accelerator.KVM}
+_TERM_GRACE_NS = 3 * NS_PER_S
+_CGROUP_GRACE_NS = 10 * NS_PER_S
+_MEMORY_TIMEOUT_NS = 30 * NS_PER_S
+_TIMEOUT_AND_LOSS = (DomainError, TimeoutError)
+# What every program finds in its environment, as in the container arms, unless the image or the command says otherwise.
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def open_backend(name: str, paths: Paths) -> Backend:
+    """Return the backend "vm-tcg" or "vm-kvm"."""
+    return DomainBackend(name, _ACCELERATORS[name], paths)
+
+
+class DomainBackend:
+    """Guests by one accelerator."""
+
+    def __init__(self, name: str, accelerator: Accelerator, paths: Paths) -> None:
+        """Start nothing yet: libvirt is connected to when it is first needed."""
+        self._name = name
+        self._accelerator = accelerator
+        self._paths = paths
+
+    @property
+    def name(self) -> str:
+        """What users type and reports print."""
+        return self._name
+
+    def check(self) -> Availability:
+        """Return whether this host boots a stock Linux guest, tried once for each boot of the host."""
+        try:
+            answer = self._ask()
+            facts = self._facts(prepare(self._paths)) if answer.works else self._first_facts()
+        except (LabError, OSError) as error:
+            hint = error.hint if isinstance(error, LabError) else ""
+            return Availability(available=False, reason=str(error), hint=hint, facts=self._first_facts())
+        return Availability(available=answer.works, reason=answer.reason, hint=answer.hint, facts=facts)
+
+    def _ask(self) -> capabilities.Answer:
+        if os.geteuid() != 0:
+            return capabilities.Answer(works=False, reason="libvirt's embedded driver needs root", hint="use sudo")
+        if self._accelerator is Accelerator.KVM:
+            for question in (capabilities.kvm_opens, capabilities.kvm_runs_tiny_guest):
+                answer = question()
+                if not answer.works:
+                    return answer
+        return capabilities.boots_linux(self._paths, self._accelerator)
+
+    def _first_facts(self) -> tuple[tuple[str, str], ...]:
+        """Return what is known of the accelerator whether it works or not."""
+        if self._accelerator is Accelerator.TCG:
+            return (("isolation", "vm"), ("accelerator", "tcg"), ("emulation", "software emulation, no hypervisor"))
+        flavour = capabilities.kvm_flavour()
+        nested = "yes" if capabilities.host_is_guest() else "no"
+        return (("isolation", "vm"), ("accelerator", "kvm"), ("kvm_flavour", flavour), ("nested", nested))
+
+    def _facts(self, host: Platform) -> tuple[tuple[str, str], ...]:
+        return (
+            *self._first_facts(),
+            ("machine", str(host.machine_for(1))),
+            ("qemu", qemu_version()),
+            ("libvirt", host.connection.versions()["libvirt"]),
+            ("libvirt_driver", "embed"),
+            ("guest_kernel", host.kernel.version),
+            ("guest_kernel_digest", host.kernel.digest),
+        )
+
+    def provision(self, spec: TargetSpec, marks: MarkSink) -> DomainTarget:
+        """Make the guest's disks and reserve its addresses; nothing runs.
+
+        Raises:
+            ImageNotFound: the store has no such manifest.
+            TargetError: it could not be laid out; nothing is left.
+        """
+        image = ImageStore.open(self._paths).resolve(spec.image)
+        with ExitStack() as undo:
+            try:
+                host = prepare(self._paths)
+                directory = os.path.join(self._paths.run, "guests", spec.name)
+                check_socket_directory(directory)
+                os.makedirs(directory)
+                undo.callback(shutil.rmtree, directory, ignore_errors=True)
+                disks = lay_out_disks(self._paths, spec)
+                undo.callback(disks.remove)
+                lease = network.lease(self._paths) if spec.network is NetworkMode.BRIDGE else None
+            except (UnavailableError, DomainError, OSError) as error:
+                hint = error.hint if isinstance(error, LabError) else ""
+                raise TargetError(str(error), backend=self._name, phase="provision", hint=hint) from error
+            target = DomainTarget(
+                name=self._name,
+                accelerator=self._accelerator,
+                host=host,
+                directory=directory,
+                disks=disks,
+                lease=lease,
+                image_env=image.config.config.env,
+                spec=spec,
+                marks=marks,
+            )
+            undo.pop_all()
+        return target
+
+
+class DomainTarget:
+    """One guest."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        accelerator: Accelerator,
+        host: Platform,
+        directory: str,
+        disks: GuestDisks,
+        lease: network.Lease | None,
+        image_env: tuple[str, ...],
+        spec: TargetSpec,
+        marks: MarkSink,
+    ) -> None:
+        """Take over what has been laid out."""
+        self._name = name
+        self._accelerator = accelerator
+        self._host = host
+        self._directory = directory
+        self._disks = disks
+        self._lease = lease
+        self._image_env = image_env
+        self._spec = spec
+        self._marks = marks
+        self._layout = cgroups.detect()
+        self._cgroup = os.path.join(spec.cgroup_parent, spec.name)
+        self._guest: Guest | None = None
+        self._destroyed = False
+
+    @property
+    def spec(self) -> TargetSpec:
+        """What was asked for."""
+        return self._spec
+
+    def start(self) -> None:
+        """Start the guest and its main command; what it raises is said in the protocol."""
+        deadline_ns = time.monotonic_ns() + self._spec.start_timeout_ns
+        try:
+            directories = cgroups.create(self._layout, self._cgroup)
+            self._guest = Guest(self._host.connection, self._domain_spec(directories), self._directory)
+            self._boot(self._guest, deadline_ns)
+        except TimeoutError as error:
+            self._tear_down()
+            raise TargetTimeout(str(error), backend=self._name, phase="start") from error
+        except (DomainError, UnavailableError, OSError) as error:
+            self._tear_down()
+            raise self._failure(error, "start") from error
+        except BaseException:
+            self._tear_down()
+            raise
+
+    def _boot(self, guest: Guest, deadline_ns: int) -> None:
+        guest.launch()
+        self._marks(MarkName.SPAWNED, guest.vmm_started_ns)
+        self._marks(MarkName.ENVIRONMENT, guest.run(self._guest_command(self._spec.command), deadline_ns=deadline_ns))
+        userspace_ns = guest.await_userspace(deadline_ns=deadline_ns)
+        guest.await_started(deadline_ns=deadline_ns)
+        if guest.kernel_age_ns is not None:
+            self._marks(MarkName.KERNEL, userspace_ns - guest.kernel_age_ns)
+        self._marks(MarkName.USERSPACE, userspace_ns)
+        if self._spec.service_port is None:
+            self._marks(MarkName.READY, guest.await_output(deadline_ns=deadline_ns))
+
+    def _domain_spec(self, cgroup_directories: tuple[str, ...]) -> DomainSpec:
+        limits = self._spec.limits
+        return self._host.domain_spec(
+            name=self._spec.name,
+            directory=self._directory,
+            accelerator=self._accelerator,
+            machine=self._host.machine_for(limits.vcpus),
+            vcpus=limits.vcpus,
+            memory_bytes=limits.memory_bytes,
+            disks=self._disks.disks,
+            network=self._lease.network if self._lease else None,
+            cgroup_procs=tuple(os.path.join(directory, "cgroup.procs") for directory in cgroup_directories),
+        )
+
+    def _guest_command(self, command: Command) -> GuestCommand:
+        env = {"PATH": _PATH, "HOSTNAME": self._spec.name, "HOME": "/root"}
+        env |= dict(entry.split("=", 1) for entry in self._image_env if "=" in entry)
+        env |= dict(self._spec.command.env) | dict(command.env)
+        return GuestCommand(argv=command.argv, env=tuple(env.items()), cwd=command.cwd, stdin=command.stdin)
+
+    def exec(self, command: Command) -> Execution:
+        """Run a program in the guest; what it raises is said in the protocol."""
+        guest = self._running("exec")
+        try:
+            done = guest.execute(self._guest_command(command), timeout_ns=command.timeout_ns)
+        except TimeoutError as error:
+            raise TargetTimeout(str(error), backend=self._name, phase="exec") from error
+        except DomainError as error:
+            raise self._failure(error, "exec") from error
+        return Execution(
+            exit_code=done.exit_code, stdout=done.stdout, stderr=done.stderr, target_elapsed_ns=done.elapsed_ns
+        )
+
+    def footprint(self) -> Footprint:
+        """Return QEMU's process and cgroups, and the tap device."""
+        pid = self._guest.pid if self._guest is not None else None
+        return Footprint(
+            cgroups=self._cgroup_directories(),
+            pids=() if pid is None else (pid,),
+            links=(self._lease.network.link,) if self._lease and pid is not None else (),
+            guest_memory=True,
+        )
+
+    def _cgroup_directories(self) -> tuple[CgroupDirectory, ...]:
+        return tuple(
+            CgroupDirectory(controller=controller, path=path)
+            for hierarchy in self._layout.hierarchies
+            if os.path.isdir(path := hierarchy.directory(self._cgroup))
+            for controller in (("",) if hierarchy.version == 2 else hierarchy.controllers)
+        )
+
+    def endpoint(self) -> Endpoint:
+        """Return where the guest's service answers.
+
+        Raises:
+            TargetError: it has no network or no service.
+        """
+        if self._lease is None or self._spec.service_port is None:
+            raise TargetError("it has no network or no service", backend=self._name, phase="endpoint")
+        return Endpoint(host=self._lease.network.guest_address, port=self._spec.service_port)
+
+    def pause(self) -> None:
+        """Stop the guest's processors."""
+        self._try("pause", self._running("pause").suspend)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self._try("resume", self._running("resume").resume)
+
+    def guest_meminfo(self) -> Mapping[str, int]:
+        """Return the guest's own /proc/meminfo in bytes."""
+        guest = self._running("guest_meminfo")
+        try:
+            return guest.memory_bytes(timeout_ns=_MEMORY_TIMEOUT_NS)
+        except _TIMEOUT_AND_LOSS as error:
+            raise self._failure(error, "guest_meminfo") from error
+
+    def provenance(self) -> Mapping[str, str]:
+        """Return the domain's whole XML and QEMU's command line, an argument a line."""
+        guest = self._running("provenance")
+        try:
+            xml, argv = guest.provenance()
+        except DomainError as error:
+            raise self._failure(error, "provenance") from error
+        return {"domain_xml": xml, "qemu_argv": "\n".join(argv)}
+
+    def output(self) -> bytes:
+        """Return the last bytes of the main command's output."""
+        return self._running("output").output(ChannelName.OUTPUT)
+
+    def stop(self) -> None:
+        """Stop the main command and power off, by force if need be."""
+        guest, self._guest = self._guest, None
+        if guest is None:
+            return
+        try:
+            end = guest.stop(grace_ns=_TERM_GRACE_NS)
+        except DomainError as error:
+            raise self._failure(error, "stop") from error
+        finally:
+            self._remove_cgroup()
+        if end is not None:
+            self._marks(MarkName.GONE, end.at_ns)
+
+    def destroy(self) -> None:
+        """Remove the guest, its disks, sockets, addresses and cgroups."""
+        if self._destroyed:
+            return
+        self.stop()
+        self._remove_cgroup()
+        self._disks.remove()
+        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._lease is not None:
+            self._lease.release()
+        self._destroyed = True
+
+    def _tear_down(self) -> None:
+        """Undo a start that failed; what it was is what counts, so a second failure is not raised."""
+        guest, self._guest = self._guest, None
+        if guest is not None:
+            guest.destroy()
+        self._remove_cgroup()
+
+    def _remove_cgroup(self) -> None:
+        cgroups.remove(self._layout, self._cgroup, deadline_ns=time.monotonic_ns() + _CGROUP_GRACE_NS)
+
+    def _running(self, phase: str) -> Guest:
+        if self._guest is None:
+            raise TargetError("the guest is not running", backend=self._name, phase=phase)
+        return self._guest
+
+    def _try(self, phase: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except DomainError as error:
+            raise self._failure(error, phase) from error
+
+    def _failure(self, error: BaseException, phase: str) -> TargetError:
+        hint = error.hint if isinstance(error, LabError) else ""
+        return TargetError(str(error), backend=self._name, phase=phase, hint=hint)
