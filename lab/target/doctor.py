@@ -15,7 +15,7 @@ from enum import StrEnum
 from lab.errors import LabError, SpecError
 from lab.linux.features import Feature
 from lab.paths import Paths
-from lab.target import host_checks, registry, tool_checks
+from lab.target import guest_checks, host_checks, registry, tool_checks
 from lab.target.spec import Availability
 
 
@@ -78,6 +78,8 @@ def examine(check: Check, paths: Paths) -> Finding:
         availability = Availability(available=False, reason=str(error), hint=error.hint)
     except OSError as error:
         availability = Availability(available=False, reason=f"{check.title}: {error}")
+    except ImportError as error:  # an arm whose Python package is optional, such as libvirt's
+        availability = Availability(available=False, reason=str(error), hint="sudo ./lab.sh setup installs it")
     return Finding(check=check, availability=availability)
 
 
@@ -110,6 +112,10 @@ def _controller(name: str) -> Check:
     return Check(name=f"cgroup-{name}", group=Group.CGROUPS, title=title, attempt=attempt, essential=True)
 
 
+def _guest(name: str, title: str, attempt: Callable[[Paths], Availability]) -> Check:
+    return Check(name=name, group=Group.GUESTS, title=title, attempt=attempt)
+
+
 def _tool(name: str, title: str, attempt: Callable[[Paths], Availability]) -> Check:
     return Check(name=name, group=Group.TOOLS, title=title, attempt=attempt)
 
@@ -120,10 +126,7 @@ def _versioned(name: str, flag: str, title: str, package: str) -> Check:
 
 def _target_check(name: str) -> Check:
     def attempt(paths: Paths) -> Availability:
-        try:
-            return registry.open_backend(name, paths).check()
-        except ImportError as error:  # a target whose Python package is optional, such as libvirt's
-            return Availability(available=False, reason=str(error), hint="sudo ./lab.sh demo installs what is missing")
+        return registry.open_backend(name, paths).check()
 
     essential = name in ("process", "container")
     return Check(name=name, group=Group.TARGETS, title=f"target {name}", attempt=attempt, essential=essential)
@@ -164,6 +167,11 @@ _HOST_CHECKS = (
         attempt=host_checks.nftables,
     ),
     _feature(Feature.TUN, Group.NETWORK, "a tap device", "modprobe tun", essential=False),
+    _guest("qemu", "QEMU answers", guest_checks.qemu),
+    _guest("libvirt", "libvirt's driver for QEMU", guest_checks.libvirt),
+    _guest("kvm-device", "/dev/kvm opens", guest_checks.kvm_device),
+    _guest("kvm-boot", "KVM runs a guest of four instructions", guest_checks.kvm_boot),
+    _guest("kvm-linux", "KVM boots the stock Linux guest", guest_checks.kvm_linux),
 )
 
 _TOOL_CHECKS = (
