@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -116,8 +117,7 @@ class Runtime:
         self, state: ContainerState, spec: Spec, seccomp: str | None, attachment: Attachment | None
     ) -> init_plan.InitConfig:
         if state.volatile:  # the kernel refuses a second mount while its mark of the first is there
-            with contextlib.suppress(FileNotFoundError):
-                os.rmdir(os.path.join(state.work, "work", "incompat", "volatile"))
+            shutil.rmtree(os.path.join(state.work, "work", "incompat"), ignore_errors=True)
         return init_plan.InitConfig(
             spec=spec,
             root=init_plan.OverlayRoot(

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import struct
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -152,7 +153,7 @@ def _library_identity() -> tuple[int, int] | str:
 
 def _store(path: str, program: bytes) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{os.getpid()}"
+    temporary = f"{path}.{os.getpid()}.{threading.get_ident()}"
     with open(temporary, "wb") as file:
         file.write(program)
     os.replace(temporary, path)

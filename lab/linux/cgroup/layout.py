@@ -180,9 +180,12 @@ def kill(layout: CgroupLayout, cgroup: str, *, deadline_ns: int) -> None:
     Raises:
         TimeoutError: processes were left at ``deadline_ns`` (CLOCK_MONOTONIC): they hang in the kernel.
     """
+    frozen = next(
+        (h.directory(cgroup) for h in layout.hierarchies if h.version == 1 and "freezer" in h.controllers), ""
+    )
     for directory in directories(layout, cgroup):
         if not v2.kill(directory):
-            v1.kill(directory, deadline_ns=deadline_ns)
+            v1.kill(directory, freezer=frozen if os.path.isdir(frozen) else None, deadline_ns=deadline_ns)
 
 
 def freeze(layout: CgroupLayout, cgroup: str, *, frozen: bool, deadline_ns: int) -> None:

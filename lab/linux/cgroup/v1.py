@@ -83,15 +83,18 @@ def processes(directory: str) -> tuple[int, ...]:
     return tuple(pid for pid in found if pid)
 
 
-def kill(directory: str, *, deadline_ns: int) -> None:
-    """Send SIGKILL to all processes of a cgroup and below until none is left; frozen ones are thawed to die.
+def kill(directory: str, *, freezer: str | None, deadline_ns: int) -> None:
+    """Send SIGKILL to all processes of a cgroup and below until none is left.
+
+    ``freezer`` is the same cgroup's directory in the freezer hierarchy: what is frozen has to be thawed to die.
 
     Raises:
         TimeoutError: some were left at ``deadline_ns`` (CLOCK_MONOTONIC).
     """
     while pids := processes(directory):
         descriptors = [descriptor for pid in pids if (descriptor := _kill(pid)) is not None]
-        _thaw(directory)
+        if freezer is not None:
+            write(os.path.join(freezer, "freezer.state"), "THAWED")
         _await_exit(descriptors)
         if time.monotonic_ns() > deadline_ns:
             raise TimeoutError(f"{directory}: processes {pids} do not die")
@@ -114,12 +117,6 @@ def _await_exit(descriptors: list[int]) -> None:
     poll.poll(10)  # an upper bound: a zombie whose parent does not reap it stays in the list no longer than that
     for descriptor in descriptors:
         os.close(descriptor)
-
-
-def _thaw(directory: str) -> None:
-    path = os.path.join(directory, "freezer.state")
-    if os.path.exists(path):
-        write(path, "THAWED")
 
 
 def freeze(directory: str, *, frozen: bool, deadline_ns: int) -> None:
