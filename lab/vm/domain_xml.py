@@ -112,9 +112,6 @@ def _disk(disk: DomainDisk, *, target: str) -> ET.Element:
 def _interface(network: DomainNetwork) -> ET.Element:
     element = ET.Element("interface", type="ethernet")
     ET.SubElement(element, "mac", address=network.mac)
-    source = ET.SubElement(element, "source")
-    prefix = str(network.prefix_length)
-    ET.SubElement(source, "ip", address=network.host_address, family="ipv4", prefix=prefix)
     ET.SubElement(element, "target", dev=network.link)
     ET.SubElement(element, "model", type="virtio")
     return element

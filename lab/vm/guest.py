@@ -58,6 +58,7 @@ class Guest:
 
         Raises:
             DomainError: it could not be started; nothing is left.
+            OSError: its link got no address; nothing is left.
             SpecError: the directory's name is too long.
         """
         self._channels.open()
@@ -65,8 +66,10 @@ class Guest:
             self._domain = Domain.create(
                 self._connection, build(self.spec), on_end=self._ended, on_paused=self._paused_by_qemu
             )
+            if self.spec.network is not None:
+                network.assign_host_address(self.spec.network)
         except BaseException:
-            self._channels.close()
+            self.destroy()
             raise
 
     def run(self, command: GuestCommand, *, deadline_ns: int) -> int:

@@ -1,8 +1,8 @@
 """Addresses of guests: a point-to-point link each, from a pool that no host uses.
 
 The pool is 198.19.0.0/16, half of the range that RFC 2544 sets aside for benchmarks; each guest has four addresses
-of it: network, host, guest, broadcast. libvirt makes the tap device and gives it the host's address, init sets the
-guest's. A lease is a locked file: it ends with the process that has it, however that ends.
+of it: network, host, guest, broadcast. libvirt makes the tap device, we give it the host's address, init sets the
+guest's. (libvirt could set it, but does so at each resume, and the second time fails.) A lease is a locked file: it ends with the process that has it, however that ends.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lab.errors import UnavailableError
+from lab.linux import rtnetlink as rt
 from lab.paths import Paths
 from lab.vm.domain_spec import DomainNetwork
 
@@ -81,6 +82,25 @@ def is_free(network: DomainNetwork, routes: Iterable[ipaddress.IPv4Network]) -> 
     """Return whether no route of the host leads into this link's addresses."""
     ours = ipaddress.IPv4Network(f"{network.host_address}/{network.prefix_length}", strict=False)
     return not any(ours.overlaps(route) for route in routes)
+
+
+def assign_host_address(network: DomainNetwork) -> None:
+    """Give the host's end of a link its address; it may still be down.
+
+    Raises:
+        OSError: with errno and the link or address.
+    """
+    local = ipaddress.IPv4Interface(f"{network.host_address}/{network.prefix_length}")
+    with rt.open_socket() as channel:
+        index = rt.link_index(channel, network.link)
+        body = (
+            rt.ifaddrmsg(prefix_length=network.prefix_length, index=index)
+            + rt.attribute(rt.IFA_LOCAL, local.packed)
+            + rt.attribute(rt.IFA_ADDRESS, local.packed)
+            + rt.attribute(rt.IFA_BROADCAST, local.network.broadcast_address.packed)
+        )
+        flags = rt.NLM_F_REQUEST | rt.NLM_F_ACK | rt.NLM_F_CREATE | rt.NLM_F_EXCL
+        rt.transact(channel, (rt.Request(rt.RTM_NEWADDR, flags, body, f"address {local} on {network.link}"),))
 
 
 def lease(paths: Paths) -> Lease:
