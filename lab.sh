@@ -165,7 +165,8 @@ demo() {
     setup_base demo
     "$venv/bin/lab" setup
     "$venv/bin/lab" bench run quick "$@"
-    "$venv/bin/lab" report build latest
+    "$venv/bin/lab" report build latest >&2
+    "$venv/bin/lab" report path latest
 }
 
 # `test` hands its arguments to tox: `./lab.sh test -e unit` runs one environment.
