@@ -27,9 +27,9 @@ _ENOENT, _EACCES, _EINVAL, _ENOTDIR = 2, 13, 22, 20
 # -- where it belongs ------------------------------------------------------------------------------------------------
 
 
-def join_cgroups(procs_files: tuple[str, ...]) -> None:
-    """Move this process into cgroups, given their cgroup.procs files (v1; on v2 it is born there)."""
-    for path in procs_files:
+def join_cgroups(task_files: tuple[str, ...]) -> None:
+    """Move this one-threaded process into v1 cgroups, given their tasks files; on v2 it is born there."""
+    for path in task_files:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(descriptor, b"0")

@@ -88,14 +88,14 @@ class OverlayRoot:
 class InitConfig:
     """All that the plan depends on.
 
-    ``procs_files`` are the cgroup.procs files to be joined from inside (v1); ``cgroup_mounts`` are the hierarchies
+    ``task_files`` are the tasks files of v1 cgroups, which it joins by itself; ``cgroup_mounts`` are the hierarchies
     that the container sees; ``bounding_set`` is the host's own mask; ``seccomp`` is BPF, empty for no filter;
     ``go_descriptor`` is where the spawner says that the host's side of ``attachment`` is there.
     """
 
     spec: Spec
     root: OverlayRoot
-    procs_files: tuple[str, ...] = ()
+    task_files: tuple[str, ...] = ()
     cgroup_mounts: tuple[Mount, ...] = ()
     bounding_set: int = 0
     seccomp: bytes = b""
@@ -127,7 +127,7 @@ def plan(config: InitConfig) -> tuple[InitOp, ...]:
 def plan_exec(
     process: Process,
     *,
-    procs_files: tuple[str, ...],
+    task_files: tuple[str, ...],
     pidfd: int,
     flags: int,
     bounding_set: int,
@@ -135,7 +135,7 @@ def plan_exec(
 ) -> tuple[InitOp, ...]:
     """Return the steps that bring a new process into a running container, whose first process is ``pidfd``."""
     return (
-        InitOp.of(ops.join_cgroups, procs_files),
+        InitOp.of(ops.join_cgroups, task_files),
         InitOp.of(ops.enter_namespaces, pidfd, flags),
         InitOp(MARK, ("namespaces",)),
         InitOp.of(ops.new_session),
@@ -144,8 +144,8 @@ def plan_exec(
 
 
 def _plan_cgroups(config: InitConfig) -> Iterator[InitOp]:
-    if config.procs_files:
-        yield InitOp.of(ops.join_cgroups, config.procs_files)
+    if config.task_files:
+        yield InitOp.of(ops.join_cgroups, config.task_files)
     if NamespaceType.CGROUP in {namespace.type for namespace in config.spec.linux.namespaces}:
         yield InitOp.of(ops.unshare_cgroup)
     yield InitOp.of(ops.new_session)

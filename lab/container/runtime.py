@@ -43,6 +43,7 @@ class Runtime:
         self._bounding_set = capabilities.bounding_set()
         self._filters: dict[tuple[str, frozenset[str]], bytes] = {}
         self._running: dict[str, Running] = {}
+        self._specs: dict[str, Spec] = {}  # of containers that we created: config.json never changes
 
     def create(self, state: ContainerState, spec: Spec) -> None:
         """Lay a container out; nothing runs.
@@ -58,6 +59,7 @@ class Runtime:
                 hint="drop the limit, or boot with that controller enabled",
             )
         self.directory.add(state, spec)
+        self._specs[state.id] = spec
 
     def start(
         self, container_id: str, *, stdio: Stdio, seccomp: str | None = None, attachment: Attachment | None = None
@@ -76,7 +78,7 @@ class Runtime:
             state = self.directory.load(container_id)
             if state.status == Status.RUNNING:
                 raise StateConflict(f"container '{container_id}' is running already")
-            spec = self.directory.load_spec(container_id)
+            spec = self._specs.get(container_id) or self.directory.load_spec(container_id)
             with self._cgroups(spec) as cgroup_fd:
                 config = self._init_config(state, spec, seccomp, attachment)
                 running = self._spawner.spawn(
@@ -99,19 +101,25 @@ class Runtime:
         try:
             cgroup.create(self.layout, path, wanted)
             cgroup.write(self.layout, path, resources.plan(limits, self.layout))
-            unified = self.layout.hierarchy("")
-            if unified is None:
-                yield None
-                return
-            descriptor = os.open(unified.directory(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
+            with self._open_unified(path) as descriptor:
                 yield descriptor
-            finally:
-                os.close(descriptor)
         except BaseException:
             cgroup.kill(self.layout, path, deadline_ns=_soon())
             cgroup.remove(self.layout, path, deadline_ns=_soon())
             raise
+
+    @contextmanager
+    def _open_unified(self, path: str) -> Iterator[int | None]:
+        """Yield the open v2 directory of a cgroup, for a process to be born in; None when this host has no v2."""
+        unified = self.layout.hierarchy("")
+        if unified is None:
+            yield None
+            return
+        descriptor = os.open(unified.directory(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def _init_config(
         self, state: ContainerState, spec: Spec, seccomp: str | None, attachment: Attachment | None
@@ -127,7 +135,7 @@ class Runtime:
                 target=state.rootfs,
                 volatile=state.volatile,
             ),
-            procs_files=self._procs_files(spec.linux.cgroups_path, version=1),
+            task_files=self._task_files(spec.linux.cgroups_path),
             cgroup_mounts=cgroup_mounts(self.layout),
             bounding_set=self._bounding_set,
             seccomp=self._filter(spec.process, seccomp),
@@ -136,10 +144,14 @@ class Runtime:
             detached=state.detached,
         )
 
-    def _procs_files(self, path: str, *, version: int | None) -> tuple[str, ...]:
-        hierarchies = (h for h in self.layout.hierarchies if version is None or h.version == version)
-        directories = (hierarchy.directory(path) for hierarchy in hierarchies)
-        return tuple(os.path.join(name, "cgroup.procs") for name in directories if os.path.isdir(name))
+    def _task_files(self, path: str) -> tuple[str, ...]:
+        """Return the files through which a process joins its v1 cgroups by itself.
+
+        A process that writes 0 to "tasks" moves itself, one thread, without the lock that writing "cgroup.procs"
+        takes: that one waits for an RCU grace period, 5 ms and more.
+        """
+        directories = (hierarchy.directory(path) for hierarchy in self.layout.hierarchies if hierarchy.version == 1)
+        return tuple(os.path.join(name, "tasks") for name in directories if os.path.isdir(name))
 
     def _filter(self, process: Process, profile: str | None) -> bytes:
         if profile == "":
@@ -168,16 +180,16 @@ class Runtime:
             StartFailed: the program could not be executed.
         """
         state = self.directory.load(container_id)
-        with _open_process(state) as pidfd:
+        with _open_process(state) as pidfd, self._open_unified(state.cgroup) as cgroup_fd:
             plan = init_plan.plan_exec(
                 process,
-                procs_files=self._procs_files(state.cgroup, version=None),
+                task_files=self._task_files(state.cgroup),
                 pidfd=spawner.PIDFD_NUMBER,
                 flags=_JOINED,
                 bounding_set=self._bounding_set,
                 seccomp=self._filter(process, seccomp),
             )
-            return self._spawner.join(plan, stdio=stdio, pidfd=pidfd)
+            return self._spawner.join(plan, stdio=stdio, pidfd=pidfd, cgroup=cgroup_fd)
 
     def kill(self, container_id: str, signal_number: int) -> None:
         """Send a signal to the container's first process.
@@ -261,6 +273,7 @@ class Runtime:
             running = self._running.pop(container_id, None)
             if running is not None:
                 running.close()
+            self._specs.pop(container_id, None)
             self.directory.remove(container_id)
 
     def processes(self, state: ContainerState) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from lab.errors import SpecError, UnavailableError
 from lab.linux import seccomp
 from lab.linux.libc import MACHINE
 
-_FORMAT = 3
+_FORMAT = 4
 """Raised when the compiler below changes what it makes of the same profile."""
 
 _ACTIONS = {

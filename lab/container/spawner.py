@@ -26,7 +26,8 @@ SPAWN = "spawn"
 the v2 cgroup to be born in if flags have CLONE_INTO_CGROUP."""
 
 JOIN = "join"
-"""A request: (JOIN, plan); with reply pipe, stdin, stdout, stderr, pidfd of the container's first process."""
+"""A request: (JOIN, flags, plan); with reply pipe, stdin, stdout, stderr, pidfd of the container's first process, and
+the v2 cgroup as above."""
 
 SPAWNED = "spawned"  # (SPAWNED, pid, ns): clone has returned
 STARTED = "started"  # (STARTED, ns, ((first letter of a mark's name, ns), ...)): the exec has succeeded
@@ -119,16 +120,17 @@ class Spawner:
             _close((go,) if network is not None else ())
         _close(tuple(rest))
 
-    def _join(self, descriptors: tuple[int, ...], plan: init.Plan) -> None:
-        reply, *stdio, pidfd = descriptors
+    def _join(self, descriptors: tuple[int, ...], flags: int, plan: init.Plan) -> None:
+        reply, *rest = descriptors
+        stdio, pidfd, cgroup = tuple(rest[:3]), rest[3], rest[4] if len(rest) > 4 else -1
         os.dup2(pidfd, PIDFD_NUMBER, inheritable=False)
         ns.setns(pidfd, ns.CLONE_NEWPID, path="the container's pid namespace")  # for children only
         try:
-            self._clone(0, -1, plan, tuple(stdio), reply, detached=False)
+            self._clone(flags, cgroup, plan, stdio, reply, detached=False)
         finally:
             ns.setns(self._own_pid_namespace, ns.CLONE_NEWPID, path="/proc/self/ns/pid")
             os.close(PIDFD_NUMBER)
-        _close((*stdio, pidfd))
+        _close(tuple(rest))
 
     def _clone(
         self, flags: int, cgroup: int, plan: init.Plan, stdio: tuple[int, ...], reply: int, *, detached: bool

@@ -197,12 +197,14 @@ class SpawnerClient:
         message = (spawner.SPAWN, born, _encode(plan), detached, network)
         return self._request(message, (*_numbers(stdio), *(() if cgroup is None else (cgroup,))))
 
-    def join(self, plan: Sequence[init_plan.InitOp], *, stdio: Stdio, pidfd: int) -> Running:
+    def join(self, plan: Sequence[init_plan.InitOp], *, stdio: Stdio, pidfd: int, cgroup: int | None = None) -> Running:
         """Clone a process into the pid namespace of ``pidfd``, carry the plan out in it, and return as ``spawn`` does.
 
         The plan finds the pidfd as ``spawner.PIDFD_NUMBER``. What it raises is said at ``spawn``.
         """
-        return self._request((spawner.JOIN, _encode(plan)), (*_numbers(stdio), pidfd))
+        flags = ns.CLONE_INTO_CGROUP if cgroup is not None else 0
+        message = (spawner.JOIN, flags, _encode(plan))
+        return self._request(message, (*_numbers(stdio), pidfd, *(() if cgroup is None else (cgroup,))))
 
     def close(self) -> None:
         """Let the spawner go: it kills what is not detached, and ends when nothing is left; safe to call twice."""

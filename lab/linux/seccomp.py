@@ -28,6 +28,7 @@ SCMP_ACT_ALLOW = 0x7FFF0000
 SCMP_CMP_NE, SCMP_CMP_LT, SCMP_CMP_LE, SCMP_CMP_EQ, SCMP_CMP_GE, SCMP_CMP_GT, SCMP_CMP_MASKED_EQ = range(1, 8)
 
 _SCMP_FLTATR_CTL_NNP = 3
+_SCMP_FLTATR_CTL_OPTIMIZE = 8
 _LIBRARY = "libseccomp.so.2"
 _EEXIST = 17
 _PROTOTYPES = {
@@ -68,6 +69,8 @@ class Filter:
             raise OSError(22, "seccomp_init: invalid default action", hex(default_action))
         # Otherwise the load would set no_new_privs; we only export, but the attribute should say what we mean.
         self._check(self._call["seccomp_attr_set"](self._context, _SCMP_FLTATR_CTL_NNP, 0), "CTL_NNP")
+        # A binary tree: at every installation the kernel runs the filter for each call once, to fill its cache.
+        self._call["seccomp_attr_set"](self._context, _SCMP_FLTATR_CTL_OPTIMIZE, 2)  # EINVAL before libseccomp 2.5
 
     def close(self) -> None:
         """Free the filter."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -65,9 +66,14 @@ def _decode(kind: Any, value: Any) -> object:  # Any: type expressions have no c
     return dict(value) if origin is not None else value
 
 
+@functools.cache
+def _type_hints(kind: type) -> Mapping[str, Any]:  # Any: type expressions have no common type
+    return typing.get_type_hints(kind)  # evaluates text, which is dear
+
+
 def _decode_dataclass(kind: type, document: Any) -> object:  # Any: a JSON object
     if not isinstance(document, Mapping):
         raise TypeError(f"{kind.__name__} must be an object, not {document!r}")
-    hints = typing.get_type_hints(kind)
+    hints = _type_hints(kind)
     known = {name: camel(name) for name in hints if camel(name) in document}
     return kind(**{name: _decode(hints[name], document[key]) for name, key in known.items()})
