@@ -29,6 +29,9 @@ _FOREIGN = (
     "/run/crun",
     "/run/runc",
     "/run/containers",
+    "/run/libpod",
+    "/var/lib/containers",
+    "/var/lib/cni",
 )
 # libvirt makes this cgroup once for all guests and never removes it; it is empty.
 _KEPT_CGROUPS = ("/machine",)

@@ -10,6 +10,7 @@ import argparse
 import difflib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn, Protocol, cast
@@ -40,6 +41,7 @@ NOUNS = {
     "setup": "make the base images and the guest kernel, if they are not there",
 }
 WITHOUT_VERBS = frozenset(("doctor", "setup"))
+_INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 
 EPILOG = """examples:
   lab doctor                       what this host can do
@@ -56,8 +58,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Write one sentence and a hint, and exit with 2."""
-        output.error(message, hint=f"{self.prog} --help")
+        output.error(message, hint=_meant(message) or f"{self.prog} --help")
         sys.exit(EXIT_USAGE)
+
+
+def _meant(message: str) -> str:
+    """Return the choice that a wrong one was probably meant to be, "" if none is near."""
+    wrong = _INVALID_CHOICE.search(message)
+    near = difflib.get_close_matches(wrong[1], re.findall(r"[\w.-]+", wrong[2]), n=1) if wrong else []
+    return f"did you mean '{near[0]}'?" if near else ""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -107,12 +116,12 @@ def _dispatch(noun: str, rest: Sequence[str], *, root: str | None, log_level: st
     from lab import log  # not on the way of --help
 
     log.set_up(level=log_level)
-    parser = noun_parser(noun)
-    if not rest and noun not in WITHOUT_VERBS:
-        parser.print_help()
-        return EXIT_USAGE
-    arguments = parser.parse_args(rest)
     try:
+        parser = noun_parser(noun)
+        if not rest and noun not in WITHOUT_VERBS:
+            parser.print_help()
+            return EXIT_USAGE
+        arguments = parser.parse_args(rest)
         return _noun(noun).run(arguments, Paths.under(root) if root else Paths.default())
     except KeyboardInterrupt:
         output.error("interrupted")
@@ -136,6 +145,9 @@ def _explain(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, BrokenPipeError):
         raise error
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("lab."):
+        output.error(f"a Python package is missing: {error}", hint="sudo ./lab.sh setup installs it")
+        return EXIT_UNAVAILABLE
     if isinstance(error, PermissionError) and os.geteuid() != 0:
         output.error(f"not allowed for this user: {error}", hint="run the same command with sudo")
         return EXIT_UNAVAILABLE

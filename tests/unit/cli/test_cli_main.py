@@ -52,6 +52,18 @@ def test_an_unknown_flag_is_a_sentence_and_a_hint(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == ("lab: unrecognized arguments: --fromat\n     try: lab doctor --help\n")
 
 
+def test_a_mistyped_verb_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main.main(["image", "bootstarp"])
+    assert exited.value.code == 2
+    assert "did you mean 'bootstrap'?" in capsys.readouterr().err
+
+
+def test_a_missing_python_package_is_not_possible_here(failing_with, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert failing_with(ModuleNotFoundError("No module named 'libvirt'", name="libvirt")) == 3
+    assert "No module named 'libvirt'" in capsys.readouterr().err
+
+
 def test_a_foreseen_error_shows_message_hint_and_its_exit_code(failing_with, capsys) -> None:  # type: ignore[no-untyped-def]
     assert failing_with(SpecError("no such suite", hint="lab bench list")) == 2
     assert capsys.readouterr().err == "lab: no such suite\n     try: lab bench list\n"
