@@ -145,7 +145,7 @@ def host_link_name(bridge: Bridge, address: str) -> str:
 
 
 def _link_prefix(bridge: Bridge) -> str:
-    return f"lv{hashlib.sha256(bridge.name.encode()).hexdigest()[:6]}-"
+    return f"lab{hashlib.sha256(bridge.name.encode()).hexdigest()[:6]}-"
 
 
 def _taken(bridge: Bridge, alive: Collection[Lease], links: Collection[str]) -> set[str]:
