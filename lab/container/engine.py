@@ -95,16 +95,20 @@ class Engine:
             StateConflict: it runs already.
             StartFailed: a step between clone and exec failed; nothing of it is left.
         """
-        state = self._directory.load(container_id)
-        attachment = state.attachment
-        if state.bridged and attachment is None:
-            attachment = self._lease(container_id)
+        leased: list[Attachment] = []
+
+        def attach(state: ContainerState) -> Attachment | None:
+            if not state.bridged or state.attachment is not None:
+                return state.attachment
+            leased.append(self._lease(container_id))
+            return leased[0]
+
         try:
             return self._runtime.start(
-                container_id, stdio=stdio, seccomp=self._profiles.get(container_id), attachment=attachment
+                container_id, stdio=stdio, seccomp=self._profiles.get(container_id), attach=attach
             )
         except BaseException:
-            if attachment is not None and state.attachment is None:
+            for attachment in leased:
                 ipam.release(self._paths.networks, attachment)
             raise
 

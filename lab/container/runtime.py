@@ -11,7 +11,7 @@ import select
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -29,6 +29,10 @@ from lab.units import NS_PER_S
 _GRACE_NS = 10 * NS_PER_S  # how long the kernel may take to end what SIGKILL has hit
 _JOINED = ns.CLONE_NEWNS | ns.CLONE_NEWUTS | ns.CLONE_NEWIPC | ns.CLONE_NEWNET | ns.CLONE_NEWCGROUP
 _CGROUP_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "relatime")
+
+
+def _unattached(state: ContainerState) -> Attachment | None:
+    return state.attachment
 
 
 class Runtime:
@@ -62,11 +66,17 @@ class Runtime:
         self._specs[state.id] = spec
 
     def start(
-        self, container_id: str, *, stdio: Stdio, seccomp: str | None = None, attachment: Attachment | None = None
+        self,
+        container_id: str,
+        *,
+        stdio: Stdio,
+        seccomp: str | None = None,
+        attach: Callable[[ContainerState], Attachment | None] = _unattached,
     ) -> Running:
         """Start a created or stopped container and return once its program runs.
 
-        ``seccomp`` is a profile's text, None for the default one, "" for no filter.
+        ``attach`` is asked for the container's place on the network, under its lock; ``seccomp`` is a profile's
+        text, None for the default one, "" for no filter.
 
         Raises:
             NoSuchContainer: there is none.
@@ -79,6 +89,7 @@ class Runtime:
             if state.status == Status.RUNNING:
                 raise StateConflict(f"container '{container_id}' is running already")
             spec = self._specs.get(container_id) or self.directory.load_spec(container_id)
+            attachment = attach(state)
             with self._cgroups(spec) as cgroup_fd:
                 config = self._init_config(state, spec, seccomp, attachment)
                 running = self._spawner.spawn(

@@ -34,8 +34,9 @@ def send(channel: socket.socket, message: Message, descriptors: tuple[int, ...])
     payload = marshal.dumps(message)
     rights = b"".join(_DESCRIPTOR.pack(descriptor) for descriptor in descriptors)
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else []
-    channel.sendmsg([LENGTH.pack(len(payload))], ancillary)
-    channel.sendall(payload)
+    data = LENGTH.pack(len(payload)) + payload
+    sent = channel.sendmsg([data], ancillary)  # at one stroke: the other end wakes up once
+    channel.sendall(memoryview(data)[sent:])
 
 
 def receive(channel: socket.socket) -> tuple[Message, tuple[int, ...]] | None:

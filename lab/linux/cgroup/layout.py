@@ -59,8 +59,10 @@ class CgroupLayout:
 
     def select(self, controllers: Iterable[str]) -> tuple[Hierarchy, ...]:
         """Return the hierarchies in which these controllers live, each once; unknown controllers are left out."""
-        wanted = [self.hierarchy(controller) for controller in controllers]
-        return tuple(hierarchy for hierarchy in self.hierarchies if hierarchy in wanted)
+        wanted = set(controllers)
+        return tuple(
+            h for h in self.hierarchies if wanted.intersection(h.controllers) or ("" in wanted and h.version == 2)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,7 @@ def create(layout: CgroupLayout, cgroup: str, controllers: Iterable[str] = TARGE
         if hierarchy.version == 2:
             v2.create(hierarchy.mount_point, cgroup, [name for name in wanted if name in hierarchy.controllers])
         else:
-            v1.create(hierarchy.mount_point, cgroup)
+            v1.create(hierarchy.mount_point, cgroup, cpuset="cpuset" in hierarchy.controllers)
         directories.append(hierarchy.directory(cgroup))
     return tuple(directories)
 

@@ -45,18 +45,31 @@ def read(path: str) -> str:
         return file.read().rstrip("\n")
 
 
-def create(mount_point: str, cgroup: str) -> None:
-    """Make a cgroup and its parents in one v1 hierarchy; in cpuset each inherits the processors and nodes above.
+def create(mount_point: str, cgroup: str, *, cpuset: bool) -> None:
+    """Make a cgroup and its parents in one v1 hierarchy; with ``cpuset`` each inherits the processors and nodes above.
 
     Raises:
         OSError: with errno and path.
     """
+    directory = os.path.join(mount_point, cgroup.strip("/"))
+    if not cpuset:
+        _make_directories(directory)
+        return
     directory = mount_point
     for part in cgroup.strip("/").split("/"):
         parent, directory = directory, os.path.join(directory, part)
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory, 0o755)
         _inherit_cpuset(parent, directory)
+
+
+def _make_directories(directory: str) -> None:
+    try:
+        os.mkdir(directory, 0o755)  # one call on the start path, where the parent exists
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        os.makedirs(directory, 0o755, exist_ok=True)
 
 
 def _inherit_cpuset(parent: str, directory: str) -> None:
