@@ -191,7 +191,7 @@ def _try_boot(host: Platform, accelerator: Accelerator) -> Answer:
 
 
 def _boot_directory(paths: Paths) -> str:
-    parent = os.path.join(paths.run, "guests")
+    parent = os.path.join(paths.run, "guest-checks")
     os.makedirs(parent, exist_ok=True)
     return tempfile.mkdtemp(prefix="lab-check-", dir=parent)
 

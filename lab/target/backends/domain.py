@@ -7,7 +7,6 @@ cgroup without limits, so that what it costs on top is seen and not cut off.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from lab.errors import DomainError, LabError, TargetError, TargetTimeout, Unavai
 from lab.linux.cgroup import layout as cgroups
 from lab.paths import Paths
 from lab.target.backends.domain_disks import GuestDisks, lay_out_disks
+from lab.target.backends.domain_home import GuestHome, homes, make_home, repair
 from lab.target.protocol import Backend
 from lab.target.spec import (
     Availability,
@@ -116,11 +116,11 @@ class DomainBackend:
         image = ImageStore.open(self._paths).resolve(spec.image)
         with ExitStack() as undo:
             try:
+                repair(self._paths)
                 host = prepare(self._paths)
-                directory = os.path.join(self._paths.run, "guests", spec.name)
-                check_socket_directory(directory)
-                os.makedirs(directory)
-                undo.callback(shutil.rmtree, directory, ignore_errors=True)
+                check_socket_directory(os.path.join(homes(self._paths), spec.name))
+                home = make_home(self._paths, spec.name, cgroup=os.path.join(spec.cgroup_parent, spec.name))
+                undo.callback(home.remove)
                 disks = lay_out_disks(self._paths, spec)
                 undo.callback(disks.remove)
                 lease = network.lease(self._paths) if spec.network is NetworkMode.BRIDGE else None
@@ -131,7 +131,7 @@ class DomainBackend:
                 name=self._name,
                 accelerator=self._accelerator,
                 host=host,
-                directory=directory,
+                home=home,
                 disks=disks,
                 lease=lease,
                 image_env=image.config.config.env,
@@ -151,7 +151,7 @@ class DomainTarget:
         name: str,
         accelerator: Accelerator,
         host: Platform,
-        directory: str,
+        home: GuestHome,
         disks: GuestDisks,
         lease: network.Lease | None,
         image_env: tuple[str, ...],
@@ -162,7 +162,7 @@ class DomainTarget:
         self._name = name
         self._accelerator = accelerator
         self._host = host
-        self._directory = directory
+        self._home = home
         self._disks = disks
         self._lease = lease
         self._image_env = image_env
@@ -183,7 +183,7 @@ class DomainTarget:
         deadline_ns = time.monotonic_ns() + self._spec.start_timeout_ns
         try:
             directories = cgroups.create(self._layout, self._cgroup)
-            self._guest = Guest(self._host.connection, self._domain_spec(directories), self._directory)
+            self._guest = Guest(self._host.connection, self._domain_spec(directories), self._home.directory)
             self._boot(self._guest, deadline_ns)
         except TimeoutError as error:
             self._tear_down()
@@ -211,7 +211,7 @@ class DomainTarget:
         limits = self._spec.limits
         return self._host.domain_spec(
             name=self._spec.name,
-            directory=self._directory,
+            directory=self._home.directory,
             accelerator=self._accelerator,
             machine=self._host.machine_for(limits.vcpus),
             vcpus=limits.vcpus,
@@ -318,7 +318,7 @@ class DomainTarget:
         self.stop()
         self._remove_cgroup()
         self._disks.remove()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._home.remove()
         if self._lease is not None:
             self._lease.release()
         self._destroyed = True
