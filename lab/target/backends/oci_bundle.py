@@ -43,8 +43,11 @@ def document(spec: TargetSpec, *, rootfs: str, scratch: str, netns: str) -> dict
         cgroup_parent=spec.cgroup_parent,
     )
     found: dict[str, Any] = codec.encode(defaults.spec(config, rootfs, ()))
+    found["process"] |= {"cwd": config.cwd, "user": {"uid": 0, "gid": 0}}  # runc and crun want even the defaults said
     found["linux"]["cgroupsPath"] = f"/{spec.cgroup_parent}/{spec.name}"  # absolute: from the hierarchies' roots
     found["linux"]["seccomp"] = seccomp_section(seccomp_profile.default_profile(), defaults.CAPABILITIES, Host.here())
+    for rule in found["linux"]["resources"]["devices"]:
+        rule.setdefault("access", "rwm")
     for namespace in found["linux"]["namespaces"]:
         if netns and namespace["type"] == NamespaceType.NETWORK:
             namespace["path"] = netns
