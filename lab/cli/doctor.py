@@ -19,7 +19,7 @@ EPILOG = """examples:
 exit codes: 0 all that was named works (without names: all that is essential), 3 something does not"""
 
 
-_PLAIN_FACTS = ("version", "program", "layout")  # understood without their name
+_PLAIN_FACTS = ("version", "program", "layout", "emulation")  # understood without their name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def _shown(findings: Iterable[Finding]) -> Iterable[Finding]:
 
 def _show(finding: Finding) -> None:
     check, availability = finding.check, finding.availability
-    facts = ", ".join(value if key in _PLAIN_FACTS else f"{key} {value}" for key, value in availability.facts)
+    facts = ", ".join(_facts(availability.facts))
     if availability.available:
         output.line(f"  ✓ {check.name:<18} {check.title}{f' ({facts})' if facts else ''}")
         return
@@ -66,6 +66,13 @@ def _show(finding: Finding) -> None:
     output.line(f"      {availability.reason}")
     if availability.hint:
         output.line(f"      try: {availability.hint}")
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> Iterable[str]:
+    """Return the facts that a person wants to read; --format json has them all."""
+    for key, value in facts:
+        if value not in ("", "none") and not key.endswith("digest"):
+            yield value if key in _PLAIN_FACTS else f"{key.replace('_', ' ')} {value}"
 
 
 def _summarise(findings: tuple[Finding, ...]) -> None:
