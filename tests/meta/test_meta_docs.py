@@ -57,6 +57,26 @@ def test_every_environment_variable_that_is_read_is_documented() -> None:
     assert sorted(name for name in names if f"`{name}`" not in reference) == []
 
 
+def test_every_metric_of_a_workload_is_explained() -> None:
+    from lab.bench.workloads.catalogue import WORKLOADS
+
+    reference = (REPOSITORY / "docs/reference/metrics.md").read_text()
+    names = {metric.name for workload in WORKLOADS.values() for metric in workload.metrics}
+    assert sorted(name for name in names if f"`{name}`" not in reference) == []
+
+
+def test_every_key_of_a_suite_file_is_explained() -> None:
+    from lab.bench.suite_file import find as find_suite
+    from lab.bench.suite_file import shipped
+
+    reference = (REPOSITORY / "docs/reference/suite-file.md").read_text()
+    for name in shipped():
+        with open(find_suite(name), "rb") as file:
+            suite = tomllib.load(file)
+        keys = {*suite, *suite["blocks"], *suite["limits"], *(key for use in suite["workload"] for key in use)}
+        assert sorted(key for key in keys if key not in reference) == []
+
+
 def test_every_check_of_the_doctor_can_be_asked_for_by_its_name() -> None:
     from lab.target import doctor
 
