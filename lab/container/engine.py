@@ -15,7 +15,7 @@ from lab.container.defaults import ContainerConfig, ContainerNetwork
 from lab.container.image.store import ImageStore
 from lab.container.network import ipam
 from lab.container.network.model import Attachment, Bridge
-from lab.container.runtime import Runtime
+from lab.container.runtime import Runtime, grantable
 from lab.container.spawner_client import Running, SpawnerClient, Stdio
 from lab.container.spec.runtime import Process, Status
 from lab.container.state import ContainerDirectory, ContainerState, ProcessIdentity
@@ -68,6 +68,7 @@ class Engine:
         """
         self._repair_once()
         self._spawner.ensure()
+        config = replace(config, capabilities=grantable(config.capabilities, self._runtime.layout))
         bundle = self._directory.bundle(config.id)
         state = ContainerState(
             id=config.id,

@@ -299,6 +299,15 @@ class Runtime:
         )
 
 
+def grantable(names: tuple[str, ...], layout: cgroup.CgroupLayout) -> tuple[str, ...]:
+    """Return those of the wanted capabilities that a container may get on such a host.
+
+    Without a devices controller nothing would keep a node that it makes for a host's disk from being opened, so there
+    it may not make any. (On v2 the controller is a BPF program, which we do not have yet.)
+    """
+    return tuple(name for name in names if name != "CAP_MKNOD" or layout.version("devices") is not None)
+
+
 def cgroup_mounts(layout: cgroup.CgroupLayout) -> tuple[Mount, ...]:
     """Return the read-only mounts that show a container its own cgroup: v2 as such, v1 one directory a hierarchy."""
     if layout.kind == cgroup.CgroupKind.UNIFIED:

@@ -151,6 +151,11 @@ def test_v2_shows_one_cgroup_mount_and_v1_one_for_each_hierarchy() -> None:
     assert {mount.destination for mount in runtime.cgroup_mounts(V1)} >= {"/sys/fs/cgroup/cpu", "/sys/fs/cgroup/pids"}
 
 
+def test_without_a_devices_controller_no_container_may_make_device_nodes() -> None:
+    assert runtime.grantable(defaults.CAPABILITIES, V1) == defaults.CAPABILITIES
+    assert set(defaults.CAPABILITIES) - set(runtime.grantable(defaults.CAPABILITIES, V2)) == {"CAP_MKNOD"}
+
+
 def test_a_step_prints_as_one_line_without_its_binary_arguments() -> None:
     assert str(init_plan.InitOp.of(init_ops.set_hostname, "web")) == "set_hostname('web')"
     assert str(init_plan.InitOp.of(init_ops.install_seccomp, bytes(16))) == "install_seccomp(<16 bytes>)"
