@@ -1,0 +1,298 @@
+"""What the arms "docker" and "podman" share: container engines with the same command line, seen through it.
+
+An arm adds how its engine is reached, how it connects a container, and which processes are its helpers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lab.container.image.store import ImageStore
+from lab.container.output import Drain
+from lab.errors import KernelError, TargetError, TargetTimeout
+from lab.linux import command
+from lab.linux.cgroup import layout as cgroups
+from lab.linux.command import Completed
+from lab.paths import Paths
+from lab.target.backends import execution_mark
+from lab.target.backends.attached import Attached
+from lab.target.spec import (
+    CgroupDirectory,
+    Command,
+    Endpoint,
+    Execution,
+    Footprint,
+    MarkName,
+    MarkSink,
+    NetworkMode,
+    TargetSpec,
+)
+from lab.units import NS_PER_S, format_duration_ns
+
+_KILL_GRACE_NS = 30 * NS_PER_S
+_NOT_FOUND = 127
+_ENGINE_CODES = (125, 126, 127)  # the engine's own failures; a payload may have them too, so its words decide
+_NOT_FOUND_WORDS = ("executable file", "no such file or directory", "not found")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineCli:
+    """How to call one engine: the beginning of each command line, and its environment."""
+
+    name: str
+    prefix: tuple[str, ...]
+    env: Mapping[str, str] | None = None
+
+    def argv(self, *verb: str) -> tuple[str, ...]:
+        """Return the whole command line of a verb."""
+        return (*self.prefix, *verb)
+
+    def run(self, *verb: str, timeout_s: float | None = 120, stdin: bytes = b"") -> Completed:
+        """Run a verb to its end, whatever its exit code."""
+        return command.run(self.argv(*verb), stdin=stdin, timeout_s=timeout_s, env=self.env)
+
+    def require(self, phase: str, *verb: str) -> str:
+        """Run a verb and return what it prints.
+
+        Raises:
+            TargetError: it failed.
+        """
+        done = self.run(*verb)
+        if done.exit_code != 0:
+            raise TargetError(f"{verb[0]}: {done.error_text}", backend=self.name, phase=phase)
+        return done.text
+
+    def inspect(self, name: str) -> Mapping[str, Any]:  # Any: JSON
+        """Return what the engine knows of a container; empty when there is none."""
+        done = self.run("container", "inspect", name)
+        found: Mapping[str, Any] = json.loads(done.stdout)[0] if done.exit_code == 0 else {}
+        return found
+
+
+class Connection(Protocol):
+    """How an engine's container gets its network."""
+
+    def options(self, spec: TargetSpec) -> tuple[str, ...]:
+        """Return the options of `create`."""
+        ...
+
+    def connect(self, spec: TargetSpec) -> None:
+        """Prepare what `start` will use."""
+        ...
+
+    def address(self, spec: TargetSpec, inspected: Mapping[str, Any]) -> str:  # Any: JSON
+        """Return the container's address, "" when it has none."""
+        ...
+
+    def disconnect(self, spec: TargetSpec) -> None:
+        """Take back what ``connect`` has made; safe to repeat."""
+        ...
+
+
+def load_image(cli: EngineCli, paths: Paths, manifest_digest: str) -> str:
+    """Make the engine have an image of the store, and return its id there: the digest of the image's configuration.
+
+    Raises:
+        ImageNotFound: the store has no such manifest.
+        TargetError: the engine does not take it, or gives it another id: it would not be the same image.
+    """
+    store = ImageStore.open(paths)
+    image_id = store.resolve(manifest_digest).config_digest
+    if cli.run("image", "inspect", image_id).exit_code == 0:
+        return image_id
+    os.makedirs(paths.run, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="load-", dir=paths.run) as directory:
+        archive = os.path.join(directory, "image.tar")
+        store.export_docker_archive(manifest_digest, f"localhost/lab:{manifest_digest[7:19]}", archive)
+        cli.require("provision", "load", "--quiet", "--input", archive)
+    cli.require("provision", "image", "inspect", image_id)
+    return image_id
+
+
+def create_arguments(spec: TargetSpec, image_id: str, network: tuple[str, ...], scratch: str) -> tuple[str, ...]:
+    """Return the arguments of `create` for a target; pure. ``scratch`` is the host directory for /data, or ""."""
+    limits = spec.limits
+    memory = str(limits.memory_bytes)
+    volumes = [(v.source, v.path, ":ro" if v.read_only else "") for v in spec.volumes]
+    volumes += [(scratch, "/data", "")] if scratch else []
+    return (
+        "create",
+        *("--name", spec.name, "--hostname", spec.name, "--pull", "never", "--entrypoint", spec.command.argv[0]),
+        *("--memory", memory, "--cpus", str(limits.vcpus), "--cgroup-parent", f"/{spec.cgroup_parent}"),
+        *(("--pids-limit", str(limits.pids)) if limits.pids is not None else ()),
+        *network,
+        *(word for name, value in spec.command.env for word in ("--env", f"{name}={value}")),
+        *("--workdir", spec.command.cwd),
+        *(word for source, path, mode in volumes for word in ("--volume", f"{source}:{path}{mode}")),
+        image_id,
+        *spec.command.argv[1:],
+    )
+
+
+class CliTarget:
+    """One container of an engine."""
+
+    def __init__(
+        self, cli: EngineCli, paths: Paths, connection: Connection, drain: Drain, spec: TargetSpec, marks: MarkSink
+    ) -> None:
+        """Take note; ``create`` makes the container."""
+        self._cli = cli
+        self._connection = connection
+        self._drain = drain
+        self._spec = spec
+        self._marks = marks
+        self._layout = cgroups.detect()
+        self._directory = os.path.join(paths.containers, spec.name)
+        self._main: Attached | None = None
+        self._image_id = load_image(cli, paths, spec.image)
+
+    @property
+    def spec(self) -> TargetSpec:
+        """What was asked for."""
+        return self._spec
+
+    def create(self) -> None:
+        """Create the container; nothing runs.
+
+        Raises:
+            TargetError: the engine refused.
+        """
+        scratch = os.path.join(self._directory, "data") if self._spec.scratch_bytes else ""
+        if scratch:
+            os.makedirs(scratch)
+        options = self._connection.options(self._spec)
+        self._cli.require("provision", *create_arguments(self._spec, self._image_id, options, scratch))
+
+    def start(self) -> None:
+        """Start the container; what it raises is said in the protocol."""
+        try:
+            self._connection.connect(self._spec)
+            argv = self._cli.argv("start", "--attach", self._spec.name)
+            self._main = Attached(argv, backend=self._cli.name, drain=self._drain, env=self._cli.env)
+            self._marks(MarkName.SPAWNED, None)
+            self._main.await_ready(self._spec, self._marks)
+        except TargetError:
+            self._undo_start()
+            raise
+        except (OSError, KernelError) as error:
+            self._undo_start()
+            raise TargetError(str(error), backend=self._cli.name, phase="start") from error
+
+    def exec(self, command: Command) -> Execution:
+        """Run a program in the container; what it raises is said in the protocol."""
+        mark = execution_mark.new_mark()
+        lines = (mark, *(f"{name}={value}" for name, value in command.env))
+        environment = tuple(word for line in lines for word in ("--env", line))
+        verb = ("exec", "--interactive", *environment, "--workdir", command.cwd, self._spec.name, *command.argv)
+        try:
+            done = self._cli.run(*verb, stdin=command.stdin, timeout_s=command.timeout_ns / NS_PER_S)
+        except TimeoutError:
+            execution_mark.kill_marked(mark, self._processes)
+            after = format_duration_ns(command.timeout_ns)
+            message = f"{command.argv[0]} did not end within {after}; it has been killed"
+            raise TargetTimeout(message, backend=self._cli.name, phase="exec") from None
+        return self._execution(done)
+
+    def _execution(self, done: Completed) -> Execution:
+        words = (done.text + done.error_text).lower()
+        failed = done.exit_code in _ENGINE_CODES and "oci runtime" in words
+        if failed and any(known in words for known in _NOT_FOUND_WORDS):
+            return Execution(exit_code=_NOT_FOUND, stdout=b"", stderr=done.stdout + done.stderr)
+        if failed or (done.exit_code == 1 and words.startswith("error")):
+            raise TargetError(done.error_text or done.text, backend=self._cli.name, phase="exec")
+        return Execution(exit_code=done.exit_code, stdout=done.stdout, stderr=done.stderr)
+
+    def footprint(self) -> Footprint:
+        """Return the container's cgroups and processes; its shim or conmon, and the attached client, are helpers."""
+        state = self._cli.inspect(self._spec.name).get("State", {})
+        pid = int(state.get("Pid") or 0)
+        client = (self._main.pid,) if self._main is not None and self._main.is_alive() else ()
+        return Footprint(
+            cgroups=tuple(
+                CgroupDirectory(controller=name, path=hierarchy.directory(cgroup))
+                for hierarchy in self._layout.hierarchies
+                for cgroup in self._cgroups()
+                if os.path.isdir(hierarchy.directory(cgroup))
+                for name in (hierarchy.controllers if hierarchy.version == 1 else ("",))
+            ),
+            pids=self._processes(),
+            helper_pids=((_parent(pid),) if pid else ()) + client,
+            shared_daemons=self.shared_daemons(),
+        )
+
+    def shared_daemons(self) -> tuple[tuple[str, int], ...]:
+        """Return the processes that serve every container of the engine."""
+        return ()
+
+    def endpoint(self) -> Endpoint:
+        """Return where the container's service answers.
+
+        Raises:
+            TargetError: it has no network, no service, or has not been started.
+        """
+        address = self._connection.address(self._spec, self._cli.inspect(self._spec.name))
+        if not address or self._spec.service_port is None or self._spec.network != NetworkMode.BRIDGE:
+            message = "it has no network, no service, or has not been started"
+            raise TargetError(message, backend=self._cli.name, phase="endpoint")
+        return Endpoint(host=address, port=self._spec.service_port)
+
+    def pause(self) -> None:
+        """Freeze every process of the container."""
+        self._cli.require("pause", "pause", self._spec.name)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self._cli.require("resume", "unpause", self._spec.name)
+
+    def stop(self) -> None:
+        """Stop the container, SIGTERM first, then by force; what it raises is said in the protocol."""
+        if self._main is None:
+            return
+        self._cli.run("stop", "--time", "3", self._spec.name)
+        self._end_main()
+        self._marks(MarkName.GONE, None)
+        self._connection.disconnect(self._spec)
+
+    def destroy(self) -> None:
+        """Remove the container and all that belongs to it."""
+        self.stop()
+        self._cli.run("rm", "--force", "--volumes", self._spec.name)
+        self._connection.disconnect(self._spec)
+        if os.path.isdir(self._directory):
+            shutil.rmtree(self._directory)
+
+    def _undo_start(self) -> None:
+        self._cli.run("kill", self._spec.name)
+        self._end_main()
+        self._connection.disconnect(self._spec)
+
+    def _end_main(self) -> None:
+        deadline_ns = time.monotonic_ns() + _KILL_GRACE_NS
+        for cgroup in self._cgroups():
+            cgroups.kill(self._layout, cgroup, deadline_ns=deadline_ns)
+        if self._main is not None and not self._main.wait(deadline_ns):
+            self._main.kill()
+        self._main = None
+
+    def _cgroups(self) -> tuple[str, ...]:
+        """The container's cgroups: below the parent that the harness named, with the engine's id in their names."""
+        container_id = self._cli.inspect(self._spec.name).get("Id", "")
+        names = (container_id, f"libpod-{container_id}", f"libpod-conmon-{container_id}") if container_id else ()
+        paths = (f"{self._spec.cgroup_parent}/{name}" for name in names)
+        return tuple(path for path in paths if cgroups.directories(self._layout, path))
+
+    def _processes(self) -> tuple[int, ...]:
+        found = (cgroups.processes(self._layout, path) for path in self._cgroups() if "conmon" not in path)
+        return tuple(pid for pids in found for pid in pids)
+
+
+def _parent(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
