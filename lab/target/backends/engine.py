@@ -213,9 +213,10 @@ class EngineTarget:
         data = os.read(output, 65536)
         if not data:
             os.close(output)
-            code = self._started().wait()
+            code = self._started().wait(deadline_ns)
             self._give_up()
-            raise self._failure(f"the main command ended with code {code} before it was ready", "start")
+            ended = "closed its output" if code is None else f"ended with code {code}"
+            raise self._failure(f"the main command {ended} before it was ready", "start")
         self._marks(MarkName.READY, None)
         self._output.append(data)
 
