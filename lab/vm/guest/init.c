@@ -26,6 +26,7 @@
 #include <sys/inotify.h>
 #include <sys/io.h>
 #include <sys/ioctl.h>
+#include <sys/klog.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/signalfd.h>
@@ -46,6 +47,7 @@
 #define MAX_FRAME (256u << 20)
 #define MAX_JOBS 32
 #define HEADER 9
+#define IDLE_MS 50
 
 struct buffer {
 	char data[4 * CHUNK];
@@ -73,7 +75,7 @@ struct frame {
 static struct job jobs[MAX_JOBS]; /* jobs[0] is the main command */
 static struct buffer agent_queue, main_out, main_err;
 static int agent = -1, port_out = -1, port_err = -1, signals = -1;
-static int stopping;
+static int stopping, age_told;
 static uint64_t kill_at_ns, userspace_ns;
 
 static uint64_t clock_ns(clockid_t clock)
@@ -93,11 +95,26 @@ static void mark_userspace(void)
 }
 
 /*
- * Tell the host how old the kernel was at the mark, once nothing that is measured waits for it.
- *
- * The kernel's log has the only clock that runs from its entry on: CLOCK_MONOTONIC counts timer ticks until the
- * TSC is chosen, and those that come while interrupts are off are lost, under emulation some hundred milliseconds.
+ * The kernel's log runs on a clock that counts timer ticks until the TSC is trusted, and ticks that come while
+ * interrupts are off are lost: under emulation 300 ms. When the kernel changes over, it keeps the difference, and
+ * says so: "sched_clock: Marking stable (a, b)->(c, d)", where d is what it adds to the TSC's time to go on without a
+ * jump. Source: kernel/sched/clock.c.
  */
+static long long lost_ns(void)
+{
+	static char log[1 << 17];
+	int length = klogctl(3, log, sizeof log - 1); /* SYSLOG_ACTION_READ_ALL */
+	const char *line;
+	long long added_ns = 0;
+
+	log[length < 0 ? 0 : length] = 0;
+	line = strstr(log, "sched_clock: Marking stable (");
+	if (line != NULL && sscanf(line, "%*[^>]>(%*d, %lld", &added_ns) == 1)
+		return -added_ns;
+	return 0;
+}
+
+/* Tell the host how old the kernel was at the mark, once nothing that is measured waits for it. */
 static void tell_kernel_age(void)
 {
 	int log = open("/dev/kmsg", O_RDWR | O_CLOEXEC | O_NONBLOCK), i;
@@ -106,19 +123,20 @@ static void tell_kernel_age(void)
 	char record[512];
 	ssize_t got;
 
+	age_told = 1;
 	if (log < 0 || lseek(log, 0, SEEK_END) < 0)
 		return;
 	since_ns = clock_ns(CLOCK_MONOTONIC) - userspace_ns;
 	/* without its newline a record could be continued, and is not shown yet */
 	if (write(log, "<7>lab: age\n", 12) != 12 || (got = read(log, record, sizeof record - 1)) <= 0)
 		return;
+	close(log);
 	record[got] = 0;
 	if (sscanf(record, "%*u,%*u,%llu", &record_us) != 1)
 		return;
-	age_ns = record_us * 1000u - since_ns;
+	age_ns = record_us * 1000u - since_ns + (uint64_t)lost_ns();
 	for (i = 0; i < 8; i++)
 		outb((unsigned char)(age_ns >> (8 * i)), MARKER_PORT);
-	close(log);
 }
 
 /* ---- failing -------------------------------------------------------------------------------- */
@@ -472,6 +490,8 @@ static void serve_job(struct job *job)
 		return;
 	report_end(job);
 	if (is_main) {
+		if (!age_told)
+			tell_kernel_age();
 		kill(-1, SIGKILL); /* as in a container: with the main command everything ends */
 		drain_everything();
 		power_off();
@@ -682,7 +702,6 @@ static void set_up(struct frame *frame)
 	start_job(&jobs[0], frame, &command);
 	free_command(&command);
 	send_frame('H', jobs[0].id, "", 0);
-	tell_kernel_age();
 }
 
 /* ---- requests ------------------------------------------------------------------------------- */
@@ -828,7 +847,7 @@ static int wait_ms(void)
 	if (must_drain())
 		return 0;
 	if (!stopping)
-		return -1;
+		return jobs[0].used && !age_told ? IDLE_MS : -1;
 	return now_ns >= kill_at_ns ? 0 : (int)((kill_at_ns - now_ns) / 1000000u) + 1;
 }
 
@@ -858,11 +877,10 @@ static nfds_t watch_all(struct pollfd *list)
 
 static void serve(void)
 {
-	struct pollfd list[4 + 3 * MAX_JOBS];
+	struct pollfd list[4 + 3 * MAX_JOBS] = {{0}};
 	struct signalfd_siginfo signal_info;
-	int i;
+	int i, idle = poll(list, watch_all(list), wait_ms()) == 0, answered;
 
-	poll(list, watch_all(list), wait_ms());
 	while (read(signals, &signal_info, sizeof signal_info) > 0)
 		;
 	reap();
@@ -871,9 +889,13 @@ static void serve(void)
 	for (i = 0; i < MAX_JOBS; i++)
 		if (jobs[i].used)
 			serve_job(&jobs[i]);
+	answered = main_out.length > 0;
 	flush(&main_out, port_out);
 	flush(&main_err, port_err);
 	flush(&agent_queue, agent);
+	/* the main command has been heard, or waits itself: now it costs nobody anything */
+	if (!age_told && jobs[0].used && (answered || idle))
+		tell_kernel_age();
 	if (stopping && jobs[0].used && !jobs[0].exited && clock_ns(CLOCK_MONOTONIC) >= kill_at_ns)
 		kill(-1, SIGKILL);
 }
