@@ -206,7 +206,8 @@ def _judge_boot(boot: Callable[[], None], accelerator: Accelerator) -> Answer:
     try:
         boot()
     except (DomainError, TimeoutError) as error:
-        reason = f"a stock Linux guest does not boot with {accelerator}: {error}"
+        flavour = f" (flavour {kvm_flavour()})" if accelerator is Accelerator.KVM else ""
+        reason = f"a stock Linux guest does not boot with {accelerator}{flavour}: {error}"
         return Answer(works=False, reason=reason, hint=_boot_hint(accelerator))
     return Answer(works=True)
 

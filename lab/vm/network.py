@@ -2,7 +2,8 @@
 
 The pool is 198.19.0.0/16, half of the range that RFC 2544 sets aside for benchmarks; each guest has four addresses
 of it: network, host, guest, broadcast. libvirt makes the tap device, we give it the host's address, init sets the
-guest's. (libvirt could set it, but does so at each resume, and the second time fails.) A lease is a locked file: it ends with the process that has it, however that ends.
+guest's. (libvirt could set it, but does so at each resume, and the second time fails.) A lease is a locked file: it
+ends with the process that has it, however that ends.
 """
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ def test_a_boot_that_fails_becomes_an_answer_with_its_reason() -> None:
 
     answer = capabilities._judge_boot(fail, Accelerator.KVM)
     assert not answer.works
-    assert "with kvm: the guest did not reach userspace" in answer.reason
+    assert "with kvm (flavour" in answer.reason
+    assert "the guest did not reach userspace" in answer.reason
     assert "vm-tcg" in answer.hint
 
 
