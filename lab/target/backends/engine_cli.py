@@ -44,11 +44,12 @@ _NOT_FOUND_WORDS = ("executable file", "no such file or directory", "not found")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineCli:
-    """How to call one engine: the beginning of each command line, and its environment."""
+    """How to call one engine: the beginning of each command line, its environment, and options of each `create`."""
 
     name: str
     prefix: tuple[str, ...]
     env: Mapping[str, str] | None = None
+    create_options: tuple[str, ...] = ()
 
     def argv(self, *verb: str) -> tuple[str, ...]:
         """Return the whole command line of a verb."""
@@ -167,7 +168,7 @@ class CliTarget:
         scratch = os.path.join(self._directory, "data") if self._spec.scratch_bytes else ""
         if scratch:
             os.makedirs(scratch)
-        options = self._connection.options(self._spec)
+        options = (*self._cli.create_options, *self._connection.options(self._spec))
         self._cli.require("provision", *create_arguments(self._spec, self._image_id, options, scratch))
 
     def start(self) -> None:
@@ -265,8 +266,15 @@ class CliTarget:
         self.stop()
         self._cli.run("rm", "--force", "--volumes", self._spec.name)
         self._connection.disconnect(self._spec)
+        self._remove_shared_cgroup()
         if os.path.isdir(self._directory):
             shutil.rmtree(self._directory)
+
+    def _remove_shared_cgroup(self) -> None:
+        """Remove the cgroup that podman's conmons share below the parent, when the last one has gone."""
+        cgroup = f"{self._spec.cgroup_parent}/conmon"
+        if not cgroups.processes(self._layout, cgroup):
+            cgroups.remove(self._layout, cgroup, deadline_ns=time.monotonic_ns() + _KILL_GRACE_NS)
 
     def _undo_start(self) -> None:
         self._cli.run("kill", self._spec.name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,17 +14,19 @@ from lab.container.network.model import Attachment
 from lab.container.output import Drain
 from lab.errors import LabError
 from lab.linux import command
+from lab.linux.cgroup import layout as cgroups
 from lab.paths import Paths
 from lab.target.backends.cached_check import cached, first_line
 from lab.target.backends.engine_cli import CliTarget, EngineCli
 from lab.target.backends.probe_program import exit_program
 from lab.target.protocol import Backend
 from lab.target.spec import Availability, MarkSink, NetworkMode, TargetSpec
+from lab.units import NS_PER_S
 
 _NAME = "podman"
 _RUNTIME = "runc"  # podman's own choice, crun, refuses hosts with cgroup v1 and v2 mounted
 _PROBE_CODE = 7
-_NOFILE = 1024  # podman asks for a million by default, which a host with a lower hard limit refuses
+_NPROC = 32768  # below what podman leaves its children; the pids cgroup limits a target more
 
 
 def open_backend(name: str, paths: Paths) -> Backend:
@@ -86,7 +90,7 @@ class PodmanBackend:
         os.makedirs(state, mode=0o700, exist_ok=True)
         configuration = os.path.join(state, "containers.conf")
         with open(f"{configuration}.{os.getpid()}", "w", encoding="utf-8") as file:
-            file.write(f'[containers]\ndefault_ulimits = ["nofile={_NOFILE}:{_NOFILE}"]\nlog_driver = "none"\n')
+            file.write('[containers]\nlog_driver = "none"\n')
         os.rename(f"{configuration}.{os.getpid()}", configuration)
         options = (
             *(f"--root={self._paths.root}/podman", f"--runroot={state}/run", f"--tmpdir={state}/tmp"),
@@ -98,16 +102,27 @@ class PodmanBackend:
             ),
         )
         # env runs podman in its own place, so that the rest of the environment is as it is
-        return EngineCli(name=_NAME, prefix=("env", f"CONTAINERS_CONF={configuration}", _NAME, *options))
+        return EngineCli(
+            name=_NAME, prefix=("env", f"CONTAINERS_CONF={configuration}", _NAME, *options), create_options=_ulimits()
+        )
+
+
+def _ulimits() -> tuple[str, ...]:
+    """Podman would raise these limits to a million, which a root without CAP_SYS_RESOURCE may not."""
+    nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return ("--ulimit", f"nofile={nofile}:{nofile}", "--ulimit", f"nproc={_NPROC}:{_NPROC}")
 
 
 def _run_probe(cli: EngineCli, rootfs: str) -> command.Completed:
     os.makedirs(rootfs)
+    cgroup = f"lab/{os.path.basename(rootfs)}"
     try:
         with open(os.path.join(rootfs, "probe"), "wb", opener=lambda path, flags: os.open(path, flags, 0o755)) as file:
             file.write(exit_program(_PROBE_CODE))
-        return cli.run("run", "--rm", "--network", "none", "--rootfs", rootfs, "/probe", timeout_s=60)
+        options = ("--rm", "--network", "none", "--cgroup-parent", f"/{cgroup}", *cli.create_options)
+        return cli.run("run", *options, "--rootfs", rootfs, "/probe", timeout_s=60)
     finally:
+        cgroups.remove(cgroups.detect(), cgroup, deadline_ns=time.monotonic_ns() + 10 * NS_PER_S)
         shutil.rmtree(rootfs)
 
 
@@ -119,23 +134,29 @@ class _Network:
         self._attachment: Attachment | None = None
 
     def options(self, spec: TargetSpec) -> tuple[str, ...]:
+        """Return the options of `create`; the namespace is there already."""
         if spec.network == NetworkMode.NONE:
             return ("--network", "none")
         apply.ensure_bridge(self._paths)
+        namespace.create(self._path(spec))  # podman looks whether it is there
         return ("--network", f"ns:{self._path(spec)}")
 
     def connect(self, spec: TargetSpec) -> None:
+        """Give the namespace its link, address and route."""
         if spec.network == NetworkMode.BRIDGE:
             bridge = apply.ensure_bridge(self._paths)
-            namespace.create(self._path(spec))
+            if not os.path.exists(self._path(spec)):  # it went with the last stop
+                namespace.create(self._path(spec))
             self._attachment = ipam.lease(self._paths.networks, bridge, spec.name)
             namespace.connect(self._path(spec), self._attachment)
 
     def address(self, spec: TargetSpec, inspected: Mapping[str, Any]) -> str:  # Any: JSON
+        """Return the leased address."""
         del spec, inspected
         return "" if self._attachment is None else self._attachment.address
 
     def disconnect(self, spec: TargetSpec) -> None:
+        """Drop the namespace, its link with it, and give the address back."""
         namespace.remove(self._path(spec))
         if self._attachment is not None:
             ipam.release(self._paths.networks, self._attachment)
