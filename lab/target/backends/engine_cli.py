@@ -238,11 +238,21 @@ class CliTarget:
         Raises:
             TargetError: it has no network, no service, or has not been started.
         """
-        address = self._connection.address(self._spec, self._cli.inspect(self._spec.name))
-        if not address or self._spec.service_port is None or self._spec.network != NetworkMode.BRIDGE:
+        bridged = self._spec.network == NetworkMode.BRIDGE and self._spec.service_port is not None
+        address = self._await_address() if bridged else ""
+        if not address or self._spec.service_port is None:
             message = "it has no network, no service, or has not been started"
             raise TargetError(message, backend=self._cli.name, phase="endpoint")
         return Endpoint(host=address, port=self._spec.service_port)
+
+    def _await_address(self) -> str:
+        """Return the address as soon as there is one: `start` of a service returns before the engine has given it."""
+        deadline_ns = time.monotonic_ns() + self._spec.start_timeout_ns
+        while self._main is not None and self._main.is_alive() and time.monotonic_ns() < deadline_ns:
+            address = self._connection.address(self._spec, self._cli.inspect(self._spec.name))
+            if address:
+                return address
+        return ""
 
     def pause(self) -> None:
         """Freeze every process of the container."""
