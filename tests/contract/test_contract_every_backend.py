@@ -39,7 +39,7 @@ def backend(request: pytest.FixtureRequest, paths: Paths, bridge: None, image: s
     opened = open_backend(request.param, paths)
     # what serves all targets (docker's daemon, our spawner) comes up with the first one, and belongs to no test
     warm_up = TargetSpec(name=f"lab-ct-{uuid.uuid4().hex[:8]}", image=image, command=READY, cgroup_parent=PARENT)
-    opened.provision(warm_up, lambda name, at_ns: None).destroy()
+    opened.provision(warm_up, lambda _name, _at_ns: None).destroy()
     yield opened
     close = getattr(opened, "close", None)  # docker's own daemon ends with the backend
     if close is not None:
