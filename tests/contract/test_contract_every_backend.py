@@ -32,6 +32,7 @@ SERVICE = Command(
 PARENT = f"lab/contract-{os.getpid()}"
 LIMITS = Limits(vcpus=1, memory_bytes=192 * _MIB, pids=128)
 _WAIT_S = 60.0
+_STANDSTILL_NS = 6_000_000
 
 
 @pytest.fixture(scope="session", params=[pytest.param(name, marks=pytest.mark.needs(name)) for name in NAMES])
@@ -278,18 +279,20 @@ def test_a_paused_target_stands_still_and_goes_on(provision: Provision) -> None:
     if not isinstance(target, Pausable):
         pytest.skip("this arm cannot be paused")
     target.start()
-    shell(target, "(while true; do echo x >> /ticks; /bin/busybox usleep 20000; done) >/dev/null 2>&1 &")
+    shell(target, "(while true; do :; done) >/dev/null 2>&1 &")
     target.pause()
     busy_ns = _cpu_ns(target)
     time.sleep(0.3)  # the time in which nothing may happen
-    assert _cpu_ns(target) == busy_ns
+    # a VMM's own main loop may turn over; the payload, which never rests, would take fifty times as much
+    assert _cpu_ns(target) - busy_ns < _STANDSTILL_NS
     target.resume()
-    assert eventually(lambda: _cpu_ns(target) > busy_ns)
+    assert eventually(lambda: _cpu_ns(target) - busy_ns > _STANDSTILL_NS)
 
 
 def _cpu_ns(target: Target) -> int:
     ticks = 0
     for pid in target.footprint().pids:
-        with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
-            ticks += int(file.read().split()[0])
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
+                ticks += int(file.read().split()[0])
     return ticks
