@@ -1,0 +1,68 @@
+"""A Dockerfile parses into instructions, or names the line that is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.container.image.dockerfile import Heredoc, Keyword, parse_dockerfile
+from lab.errors import SpecError
+
+
+def test_continuations_skip_comments_and_keep_lines() -> None:
+    found = parse_dockerfile("FROM a\nRUN b \\\n# c\n\n  d\nUSER e\n").instructions
+    assert [(each.first_line, each.last_line) for each in found] == [(1, 1), (2, 5), (6, 6)]
+    assert found[1].arguments == "b   d"
+
+
+def test_the_escape_directive_changes_the_continuation() -> None:
+    parsed = parse_dockerfile("# escape=`\nFROM a\nRUN b `\n c\\\nUSER d")
+    assert parsed.escape == "`"
+    assert parsed.instructions[1].arguments == "b  c\\"
+
+
+def test_several_heredocs_follow_one_line() -> None:
+    copy = parse_dockerfile("FROM a\nCOPY <<X <<-'Y' /d/\n$1\nX\n\t2\n\tY\nUSER u").instructions[1]
+    assert copy.heredocs == (
+        Heredoc(name="X", content="$1\n", expand=True),
+        Heredoc(name="Y", content="2\n", expand=False),
+    )
+    assert copy.last_line == 6
+
+
+def test_only_valid_json_is_the_exec_form() -> None:
+    found = parse_dockerfile('FROM a\nCMD ["x", "y"]\nRUN [ -f x ]\nRUN [1]').instructions
+    assert [each.words for each in found] == [None, ("x", "y"), None, None]
+
+
+def test_flags_are_taken_off() -> None:
+    copy = parse_dockerfile("FROM a AS B\nCOPY --from=b --link x y").instructions[1]
+    assert (copy.keyword, copy.flags, copy.arguments) == (Keyword.COPY, (("from", "b"), ("link", "true")), "x y")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("", None, "no instructions"), ("FROM a\nRUM b", 2, "unknown instruction: RUM"),
+        ("FROM a\nCOPY --form=x a b", 2, "unknown flag: --form"), ("RUN x", 1, "no build stage"),
+        ("FROM a AS x\nFROM b AS X", 2, "duplicate name x"), ("FROM a b", 1, "one or three"),
+        ("FROM a\nRUN <<E\nx", 2, "unterminated heredoc"), ("FROM a\nSHELL x", 2, "JSON"),
+        ("FROM a\nONBUILD FROM b", 2, "ONBUILD"), ("FROM a\nRUN --mount=type=ssh x", 2, "not supported"),
+        ("ARG x", 1, "FROM is missing"), ("# escape=x\nFROM a", 1, "escape"),
+    ],
+)  # fmt: skip
+def test_an_error_names_its_line(text: str, line: int | None, words: str) -> None:
+    with pytest.raises(SpecError, match=words) as caught:
+        parse_dockerfile(text)
+    assert caught.value.line == line
+
+
+@given(
+    st.lists(st.sampled_from(["FROM a", "RUN ", "COPY ", "--from=x ", "<<E", "E", "\\", "\n", "#", "[", '"', " as b"]))
+)
+def test_no_text_raises_anything_else(parts: list[str]) -> None:
+    with contextlib.suppress(SpecError):
+        parse_dockerfile("".join(parts))
