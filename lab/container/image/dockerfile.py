@@ -50,7 +50,7 @@ _SWITCHES = {"keep-git-dir", "link", "parents"}
 _HEREDOC_KEYWORDS = {Keyword.RUN, Keyword.COPY, Keyword.ADD}
 _EXEC_FORMS = {Keyword.RUN, Keyword.CMD, Keyword.ENTRYPOINT, Keyword.SHELL, Keyword.VOLUME, Keyword.COPY, Keyword.ADD}
 _DIRECTIVE = re.compile(r"#[ \t]*([A-Za-z][A-Za-z0-9]*)[ \t]*=[ \t]*(.*?)[ \t]*")
-_HEREDOC = re.compile(r"<<(-?)(['\"]?)([A-Za-z_][A-Za-z0-9_.]*)\2(?![\w'\"])")
+_HEREDOC = re.compile(r"(?<!\S)[0-9]*<<(-?)(['\"]?)([A-Za-z_][A-Za-z0-9_.]*)\2(?!\S)")  # a whole word, not $((1<<x))
 _FLAG = re.compile(r"--([A-Za-z][A-Za-z0-9-]*)(?:=(\S*))?(?:\s+|$)")
 
 

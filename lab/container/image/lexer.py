@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from lab.errors import SpecError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?!$-]")
+_DEPTH_MAX = 100  # well inside the interpreter's own limit
 _BLANK = " \t\n\r\v\f"
 
 
@@ -145,6 +146,8 @@ class _Reader:
 
     def _nested(self, stop: str) -> str:
         self.depth += 1
+        if self.depth > _DEPTH_MAX:
+            raise SpecError(f"substitutions are nested more than {_DEPTH_MAX} deep")
         found = self.until(stop)
         self.depth -= 1
         return found

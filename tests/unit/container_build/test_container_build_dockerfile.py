@@ -66,3 +66,8 @@ def test_an_error_names_its_line(text: str, line: int | None, words: str) -> Non
 def test_no_text_raises_anything_else(parts: list[str]) -> None:
     with contextlib.suppress(SpecError):
         parse_dockerfile("".join(parts))
+
+
+@pytest.mark.parametrize("command", ["cat <<<EOF", "echo $((1<<x))", 'echo "<<EOF"'])
+def test_a_here_string_and_a_shift_are_no_heredoc(command: str) -> None:
+    assert parse_dockerfile(f"FROM a\nRUN {command}\nUSER u").instructions[1].heredocs == ()

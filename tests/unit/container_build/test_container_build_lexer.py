@@ -49,3 +49,8 @@ def test_a_single_quoted_text_is_itself(text: str) -> None:
 def test_no_word_raises_anything_else(text: str) -> None:
     with contextlib.suppress(SpecError):
         expand(text, VARIABLES)
+
+
+def test_deep_nesting_is_refused() -> None:
+    with pytest.raises(SpecError, match="nested"):
+        expand("${a:-" * 5000, VARIABLES)
