@@ -214,7 +214,8 @@ class RunEnd:
     """The last line of a run: why it stopped ("half-width", "blocks", "budget", "interrupted").
 
     A resumed run has one such line per session; the last one counts. ``blocks`` are complete measured ones;
-    the CPU times and ``elapsed_ns`` are of the session that ended, ``readings`` of the host after its last trial.
+    the CPU times are of the session that ended, ``elapsed_ns`` of all sessions so far, ``readings`` of the host after
+    the last trial.
     """
 
     reason: str

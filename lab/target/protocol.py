@@ -128,3 +128,12 @@ class Traceable(Protocol):
     def provenance(self) -> Mapping[str, str]:
         """Return the documents by name ("domain_xml", "qemu_argv"); valid while it runs."""
         ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A backend that keeps something between targets: a spawner, a private daemon, a bridge."""
+
+    def close(self) -> None:
+        """Let go of what is kept between targets; safe to call twice, and the backend can be used again after it."""
+        ...
