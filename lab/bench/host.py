@@ -77,7 +77,6 @@ def _kernel() -> dict[str, str]:
         "cgroup_layout": str(layout.kind),
         "mitigations": f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}" if text else UNKNOWN,
         "vulnerable_to": ", ".join(vulnerable) or "none known",
-        or "-",
         "rcu_expedited": sysfs.rcu_expedited() or UNKNOWN,
         "python": platform.python_version(),
     }
