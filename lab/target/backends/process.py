@@ -98,6 +98,12 @@ class ProcessBackend:
             ImageNotFound: the store has no such manifest.
             TargetError: it could not be laid out; nothing is left.
         """
+        limits = spec.limits
+        wanted = resources.limits(vcpus=limits.vcpus, memory_bytes=limits.memory_bytes, pids=limits.pids)
+        if missing := resources.unenforceable(wanted, self._layout):
+            raise TargetError(
+                f"no cgroup controller for {', '.join(missing)} on this host", backend=_NAME, phase="provision"
+            )
         self.repair()
         root = ProcessRoot(
             path=os.path.join(self._paths.processes, spec.name),
@@ -110,7 +116,7 @@ class ProcessBackend:
         except OSError as error:
             raise TargetError(str(error), backend=_NAME, phase="provision") from error
         program = SpawnedProgram(_NAME, spec, marks, self._drain)
-        return ProcessTarget(self._spawner, self._layout, root, program, spec, marks)
+        return ProcessTarget(self._spawner, self._layout, root, program, spec, marks, wanted)
 
     def repair(self) -> None:
         """Remove what killed commands left: their processes, cgroups, mounts and directories."""
@@ -136,6 +142,7 @@ class ProcessTarget:
         program: SpawnedProgram,
         spec: TargetSpec,
         marks: MarkSink,
+        limits: Resources,
     ) -> None:
         """Take over a root that has been laid out."""
         self._spawner = spawner
@@ -144,6 +151,7 @@ class ProcessTarget:
         self._program = program
         self._spec = spec
         self._marks = marks
+        self._limits = limits
         self._running: Running | None = None
 
     @property
@@ -160,27 +168,25 @@ class ProcessTarget:
             raise
 
     def _launch(self, stdio: Stdio) -> Running:
-        limits = self._spec.limits
-        wanted = resources.limits(vcpus=limits.vcpus, memory_bytes=limits.memory_bytes, pids=limits.pids)
-        with _limited(self._layout, self._root.cgroup, wanted):
-            return self._spawn(plan_start(self._root, self._spec, self._procs_files()), stdio)
+        with _limited(self._layout, self._root.cgroup, self._limits):
+            return self._spawn(plan_start(self._root, self._spec, self._task_files()), stdio)
 
     def _spawn(self, plan: Sequence[InitOp], stdio: Stdio) -> Running:
         with _unified(self._layout, self._root.cgroup) as descriptor:
             return self._spawner.spawn(plan, flags=0, stdio=stdio, cgroup=descriptor)
 
-    def _procs_files(self) -> tuple[str, ...]:
-        directories = (
-            hierarchy.directory(self._root.cgroup) for hierarchy in self._layout.hierarchies if hierarchy.version == 1
-        )
-        return tuple(os.path.join(path, "cgroup.procs") for path in directories if os.path.isdir(path))
+    def _task_files(self) -> tuple[str, ...]:
+        """Return the files through which the child joins its v1 cgroups, as a container's does."""
+        v1 = (hierarchy for hierarchy in self._layout.hierarchies if hierarchy.version == 1)
+        directories = (hierarchy.directory(self._root.cgroup) for hierarchy in v1)
+        return tuple(os.path.join(path, "tasks") for path in directories if os.path.isdir(path))
 
     def exec(self, command: Command) -> Execution:
         """Run a program beside the main one; what it raises is said in the protocol."""
         if self._running is None:
             raise self._program.failure("it does not run", "exec")
         return self._program.exec(
-            command, lambda stdio: self._spawn(plan_exec(self._root, command, self._procs_files()), stdio)
+            command, lambda stdio: self._spawn(plan_exec(self._root, command, self._task_files()), stdio)
         )
 
     def footprint(self) -> Footprint:

@@ -101,12 +101,12 @@ def _recorded_cgroup(path: str) -> str:
     return ""  # it was killed before it had one
 
 
-def plan_start(root: ProcessRoot, spec: TargetSpec, procs_files: tuple[str, ...]) -> tuple[InitOp, ...]:
-    """Return the steps from clone to exec of the main program; ``procs_files`` are those of v1 cgroups."""
+def plan_start(root: ProcessRoot, spec: TargetSpec, task_files: tuple[str, ...]) -> tuple[InitOp, ...]:
+    """Return the steps from clone to exec of the main program; ``task_files`` are those of v1 cgroups."""
     binds = list(enumerate(_volumes(root, spec), start=_FIRST_BIND_DESCRIPTOR))
     upper, work = os.path.join(root.path, "upper"), os.path.join(root.path, "work")
     return (
-        InitOp.of(ops.join_cgroups, procs_files),
+        InitOp.of(ops.join_cgroups, task_files),
         InitOp.of(ops.new_session),
         InitOp.of(ops.mount_overlay, root.lower, upper, work, root.rootfs, False),
         *(InitOp.of(ops.open_bind, number, volume.source, volume.read_only) for number, volume in binds),
@@ -123,10 +123,10 @@ def plan_start(root: ProcessRoot, spec: TargetSpec, procs_files: tuple[str, ...]
     )
 
 
-def plan_exec(root: ProcessRoot, command: Command, procs_files: tuple[str, ...]) -> tuple[InitOp, ...]:
+def plan_exec(root: ProcessRoot, command: Command, task_files: tuple[str, ...]) -> tuple[InitOp, ...]:
     """Return the steps of a further program in the same root and cgroups."""
     return (
-        InitOp.of(ops.join_cgroups, procs_files),
+        InitOp.of(ops.join_cgroups, task_files),
         InitOp.of(ops.new_session),
         InitOp.of(ops.change_root, root.rootfs),
         *_plan_program(command),
