@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lab.bench.stats.verdict import FEWEST_BLOCKS
 from lab.report.arms import EMULATION, ArmView, Isolation
 from lab.report.page import Outcome, Verdict
 from lab.report.wording import interval
@@ -194,6 +195,8 @@ def _supports_if_higher(pair: Pair) -> Stance:
 
 
 def _supports_if_much(pair: Pair) -> Stance:
+    if pair.blocks < FEWEST_BLOCKS:
+        return Stance.OPEN
     if pair.low >= MUCH:
         return Stance.SUPPORTS
     return Stance.CONTRADICTS if pair.high < MUCH else Stance.OPEN

@@ -27,7 +27,7 @@ def material(evidence: Evidence, found: Sequence[Quantity]) -> Material:
     guests, containers = _names(evidence, Isolation.VM), _names(evidence, Isolation.CONTAINER)
     return Material(
         startup=pairs(evidence, startup, guests, containers),
-        memory=pairs(evidence, memory, guests, containers),
+        memory=pairs(evidence, [q for q in memory if q.label("view") not in wording.PARTS], guests, containers),
         guest_memory=pairs(evidence, [q for q in memory if q.label("view") == "pss"], guests, (baseline,)),
         performance=pairs(evidence, performance_quantities(evidence, found), containers, (baseline,)),
         notes={"C7": _startup_notes(evidence, startup), "C5": (_no_sharing_measured(),)},

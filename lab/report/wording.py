@@ -29,14 +29,14 @@ VIEWS: Mapping[str, str] = {
     "uss": "USS",
     "rss": "RSS",
     "cgroup": "cgroup, total",
-    "cgroup_less_inactive_file": "cgroup, less inactive file",
-    "cgroup_working": "cgroup, less inactive file",
     "cgroup_working_set": "cgroup, less inactive file",
-    "host_available": "drop of the host's MemAvailable",
-    "mem_available": "drop of the host's MemAvailable",
-    "guest": "the guest's own view",
+    "host_available_drop": "drop of the host's MemAvailable",
+    "guest_used": "the guest's own view",
 }
 """Views of memory in the order of the page; a view that is not listed follows under its own name."""
+
+PARTS = frozenset({"pss_anon", "pss_file", "pss_shmem"})
+"""Views that are parts of another: they explain it, and no claim is judged by them a second time."""
 
 PLACES: Mapping[str, str] = {
     "layer": "container layer or root disk",
@@ -91,7 +91,7 @@ def labels_in_words(labels: Sequence[tuple[str, str]]) -> str:
     return ", ".join(_label(key, value) for key, value in sorted(labels, key=lambda pair: _LABEL_ORDER.get(pair[0], 9)))
 
 
-_LABEL_ORDER = {"view": 0, "pattern": 1, "percentile": 2, "io_depth": 3, "place": 4}
+_LABEL_ORDER = {"daemon": -1, "view": 0, "pattern": 1, "percentile": 2, "io_depth": 3, "place": 4}
 
 
 def _label(key: str, value: str) -> str:

@@ -28,7 +28,7 @@ from lab.bench.model import (
 
 MS = 1_000_000
 MIB = 1024 * 1024
-VIEWS = ("pss", "uss", "rss", "cgroup", "cgroup_less_inactive_file", "host_available")
+VIEWS = ("pss", "pss_anon", "pss_file", "uss", "rss", "cgroup", "cgroup_working_set", "host_available_drop")
 
 FAIR = {"same kernel": "yes", "same image": "yes", "same limits": "yes", "same file system": "yes"}
 GUEST_FAIR = {**FAIR, "same kernel": "no: a guest kernel of its own", "same file system": "no: ext4 on virtio-blk"}
