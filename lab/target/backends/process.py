@@ -153,6 +153,7 @@ class ProcessTarget:
         self._marks = marks
         self._limits = limits
         self._running: Running | None = None
+        self._was_killed = False
 
     @property
     def spec(self) -> TargetSpec:
@@ -168,6 +169,8 @@ class ProcessTarget:
             raise
 
     def _launch(self, stdio: Stdio) -> Running:
+        if self._was_killed:  # whatever is born into a cgroup that was killed at a stroke (v2) is killed as well
+            cgroup.remove(self._layout, self._root.cgroup, deadline_ns=_soon())
         with _limited(self._layout, self._root.cgroup, self._limits):
             return self._spawn(plan_start(self._root, self._spec, self._task_files()), stdio)
 
@@ -247,6 +250,7 @@ class ProcessTarget:
     def _end(self) -> None:
         try:
             cgroup.kill(self._layout, self._root.cgroup, deadline_ns=_soon())
+            self._was_killed = True
         except TimeoutError as error:
             raise self._program.failure(str(error), "stop") from error
         unmount_below(self._root.rootfs)
