@@ -22,6 +22,8 @@ from lab.container.state import ContainerDirectory, ContainerState, ProcessIdent
 from lab.errors import NoSuchContainer
 from lab.paths import Paths
 
+_LINKS = "/sys/class/net"
+
 
 class Engine:
     """Containers under one root directory; to be closed, or used in a ``with`` block."""
@@ -202,6 +204,19 @@ class Engine:
         """Let the spawner go; it kills every container of this engine that is not detached; safe to call twice."""
         self._spawner.close()
 
+    def release_network(self) -> None:
+        """Remove the bridge if this engine has used it and no container has an address on it; safe to call twice.
+
+        Raises:
+            KernelError: the kernel or nft refused.
+        """
+        if self._bridge is None:
+            return
+        from lab.container.network import apply  # see _ensure_bridge
+
+        self._bridge = None
+        apply.remove_idle_bridge(self._paths)
+
     def _repair_once(self) -> None:
         if not self._repaired:
             self._repaired = True
@@ -213,7 +228,8 @@ class Engine:
         return apply.ensure_bridge(self._paths)
 
     def _lease(self, container_id: str) -> Attachment:
-        if self._bridge is None:
+        # another process may have removed an idle bridge; a look costs microseconds, to ensure it may cost the import
+        if self._bridge is None or not os.path.exists(os.path.join(_LINKS, self._bridge.name)):
             self._bridge = self._ensure_bridge()
         return ipam.lease(self._paths.networks, self._bridge, container_id)
 

@@ -16,6 +16,7 @@ from lab.errors import LabError, SpecError
 from lab.linux.features import Feature
 from lab.paths import Paths
 from lab.target import guest_checks, host_checks, registry, tool_checks
+from lab.target.protocol import Closing
 from lab.target.spec import Availability
 
 
@@ -126,7 +127,12 @@ def _versioned(name: str, flag: str, title: str, package: str) -> Check:
 
 def _target_check(name: str) -> Check:
     def attempt(paths: Paths) -> Availability:
-        return registry.open_backend(name, paths).check()
+        backend = registry.open_backend(name, paths)
+        try:
+            return backend.check()
+        finally:
+            if isinstance(backend, Closing):  # a check may have started a spawner or a daemon, and asks for no target
+                backend.close()
 
     essential = name in ("process", "container")
     return Check(name=name, group=Group.TARGETS, title=f"target {name}", attempt=attempt, essential=essential)

@@ -9,15 +9,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 
+import leftovers
 import pytest
 
 from lab.container.image.store import ImageStore
-from lab.container.network import apply, plan
 from lab.container.storage import snapshots
 from lab.errors import TargetError, TargetTimeout
 from lab.linux.cgroup import layout as cgroups
 from lab.paths import Paths
-from lab.target.protocol import Backend, Pausable, Reachable, Target
+from lab.target.protocol import Backend, Closing, Pausable, Reachable, Target
 from lab.target.registry import NAMES, open_backend
 from lab.target.spec import Command, Limits, MarkName, NetworkMode, TargetSpec
 
@@ -36,30 +36,35 @@ _STANDSTILL_NS = 6_000_000
 
 
 @pytest.fixture(scope="session", params=[pytest.param(name, marks=pytest.mark.needs(name)) for name in NAMES])
-def backend(request: pytest.FixtureRequest, paths: Paths, bridge: None, image: str) -> Iterator[Backend]:
+def backend(request: pytest.FixtureRequest, paths: Paths, parent: None, image: str) -> Iterator[Backend]:
+    """Open the backend, and at the end close it: what it keeps between targets may outlive a test, but not it."""
+    before = leftovers.everything()
     opened = open_backend(request.param, paths)
-    # what serves all targets (docker's daemon, our spawner) comes up with the first one, and belongs to no test
-    warm_up = TargetSpec(name=f"lab-ct-{uuid.uuid4().hex[:8]}", image=image, command=READY, cgroup_parent=PARENT)
+    # what serves all targets (docker's daemon, our spawner, the bridge) comes up with the first one
+    warm_up = TargetSpec(
+        name=f"lab-ct-{uuid.uuid4().hex[:8]}",
+        image=image,
+        command=READY,
+        cgroup_parent=PARENT,
+        network=NetworkMode.BRIDGE,
+    )
     opened.provision(warm_up, lambda _name, _at_ns: None).destroy()
     yield opened
-    close = getattr(opened, "close", None)  # docker's own daemon ends with the backend
-    if close is not None:
-        close()
+    if isinstance(opened, Closing):
+        opened.close()
+        opened.close()
+    assert not leftovers.wait_until_gone(before, leftovers.everything)
 
 
 @pytest.fixture(scope="session")
-def bridge(paths: Paths) -> Iterator[None]:
-    """Make the bridge once: it is the root's, not a target's, so it may outlive a test but not the session."""
-    was_there = os.path.exists(f"/sys/class/net/{plan.bridge_name(paths.root)}")
-    apply.ensure_bridge(paths)
+def parent() -> Iterator[None]:
+    """Make the cgroup that the harness would name."""
     layout = cgroups.detect()
     cgroups.create(layout, PARENT, (*cgroups.TARGET_CONTROLLERS, "cpuset"))
     for hierarchy in layout.hierarchies:  # named ones as well, which foreign runtimes use
         os.makedirs(hierarchy.directory(PARENT), exist_ok=True)
     yield
     cgroups.remove(layout, PARENT, deadline_ns=time.monotonic_ns() + 10**10)
-    if not was_there:
-        apply.remove_bridge(paths)
 
 
 @pytest.fixture(scope="session")

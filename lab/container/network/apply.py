@@ -76,6 +76,18 @@ def remove_bridge(paths: Paths) -> None:
             os.unlink(path)
 
 
+def remove_idle_bridge(paths: Paths) -> None:
+    """Remove this root's bridge unless someone has an address on it; whoever needs it later makes it again.
+
+    Raises:
+        KernelError: the kernel or nft refused.
+    """
+    if _recorded(paths) is None or ipam.leased(paths.networks, plan.bridge_name(paths.root)):
+        return
+    with contextlib.suppress(StateConflict):  # someone has attached a target since we looked
+        remove_bridge(paths)
+
+
 def look() -> plan.Existing:
     """Return the host's links, addresses, routes, nftables tables and forwarding as they are now."""
     with pyroute2.IPRoute() as netlink:

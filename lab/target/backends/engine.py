@@ -96,6 +96,11 @@ class EngineBackend:
             raise TargetError(str(error), backend=_NAME, phase="provision") from error
         return EngineTarget(self._engine, self._drain, spec, marks)
 
+    def close(self) -> None:
+        """Let the spawner go, and the bridge if no other container uses it; safe to call twice."""
+        self._engine.close()
+        self._engine.release_network()
+
 
 def _try_start(engine: Engine) -> StartFailed:
     name = f"lab-check-{os.getpid()}"

@@ -125,6 +125,7 @@ class OciRuntimeBackend:
         self._paths = paths
         self._drain = Drain()
         root = os.path.join(paths.run, name)
+        self._bridged = False
         self._program = RuntimeProgram(name=name, arm=_ARMS[name], root=root, layout=cgroups.detect())
 
     @property
@@ -174,6 +175,7 @@ class OciRuntimeBackend:
             TargetError: it could not be laid out; nothing is left.
         """
         layers = ImageStore.open(self._paths).layer_directories(spec.image)
+        self._bridged |= spec.network == NetworkMode.BRIDGE
         target = OciTarget(self._program, self._paths, self._drain, spec, marks, layers)
         try:
             target.lay_out()
@@ -181,6 +183,12 @@ class OciRuntimeBackend:
             target.destroy()
             raise TargetError(str(error), backend=self.name, phase="provision") from error
         return target
+
+    def close(self) -> None:
+        """Remove the bridge if this backend has used it and nobody else does; safe to call twice."""
+        if self._bridged:
+            apply.remove_idle_bridge(self._paths)
+            self._bridged = False
 
 
 def _run_probe(program: RuntimeProgram) -> Completed:

@@ -42,6 +42,7 @@ class PodmanBackend:
         """Open the backend; nothing is written before it is needed."""
         self._paths = paths
         self._drain = Drain()
+        self._bridged = False
 
     @property
     def name(self) -> str:
@@ -77,6 +78,7 @@ class PodmanBackend:
 
     def provision(self, spec: TargetSpec, marks: MarkSink) -> CliTarget:
         """Create a container; what it raises is said in the protocol."""
+        self._bridged |= spec.network == NetworkMode.BRIDGE
         target = CliTarget(self._cli(), self._paths, _Network(self._paths), self._drain, spec, marks)
         try:
             target.create()
@@ -84,6 +86,12 @@ class PodmanBackend:
             target.destroy()
             raise
         return target
+
+    def close(self) -> None:
+        """Remove the bridge if this backend has used it and nobody else does; safe to call twice."""
+        if self._bridged:
+            apply.remove_idle_bridge(self._paths)
+            self._bridged = False
 
     def _cli(self) -> EngineCli:
         state = os.path.join(self._paths.run, _NAME)
