@@ -132,6 +132,14 @@ apt_install() {
     allow_services
 }
 
+# libvirt's embedded driver refuses to open without this user, even where its configuration names root; the package
+# that makes it is the daemon's, which is not needed.
+libvirt_user() {
+    getent passwd libvirt-qemu >/dev/null ||
+        quietly "making the user libvirt-qemu" useradd --system --user-group --no-create-home \
+            --shell /usr/sbin/nologin libvirt-qemu
+}
+
 # environment EXTRAS: the virtual environment in .venv with the lab in it, editable. (Mode "compat" is one path in a file;
 # the other mode runs a finder at each start of Python, which costs 13 ms every time.)
 environment() {
@@ -148,6 +156,7 @@ setup_base() {
     require_debian
     mkdir -p "$venv"
     apt_install "$BASE_PACKAGES" ""
+    libvirt_user
     environment ""
     mark_done base
 }
@@ -157,6 +166,7 @@ setup_test() {
     require_debian
     mkdir -p "$venv"
     apt_install "$BASE_PACKAGES $TEST_PACKAGES" "$OPTIONAL_TEST_PACKAGES"
+    libvirt_user
     environment "[test,lint]"
     mark_done test
 }

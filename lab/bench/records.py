@@ -14,6 +14,7 @@ Schema history
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -89,7 +90,8 @@ class Recorder:
             while written < len(line):
                 written += os.write(self._descriptor, line[written:])
         except OSError as error:
-            os.ftruncate(self._descriptor, size)
+            with contextlib.suppress(OSError):  # not a regular file: there is no cut-off line to remove
+                os.ftruncate(self._descriptor, size)
             raise MeasurementError(
                 f"cannot record into {self._path}: {error.strerror}; what was measured before is kept",
                 hint="free some space, then resume the run: lab bench resume "

@@ -122,7 +122,8 @@ class _Reader:
         self._lines = text.splitlines()
         self._path = path
         self._known_arms = known_arms
-        self._after = 0  # line from which keys are looked for: those of the n-th [[workload]] are below its heading
+        # lines among which keys are looked for: those of the n-th [[workload]] lie between its heading and the next
+        self._after, self._before = 0, len(self._lines)
 
     def suite(self, table: Mapping[str, Any], digest: str) -> Suite:
         self._check_keys(table, _TOP, "key")
@@ -141,8 +142,11 @@ class _Reader:
         warmup = self._get(blocks, "warmup", int, 1)
         if warmup < 0:
             self._fail("warmup", f"warmup must not be negative, not {warmup}")
+        budget_ns = self._duration(blocks, "budget", "30m")
         baseline = self._baseline(table, arms)
-        workloads = self._workloads(table, limits, baseline)
+        # all that is common is read before the first workload, while keys are still looked for in the whole file
+        common = (self._vcpus(limits, 1), self._size(limits, "memory", "256MiB"))
+        workloads = self._workloads(table, common, baseline)
         return Suite(
             name=os.path.basename(self._path).removesuffix(".toml"),
             title=self._get(table, "title", str, ""),
@@ -154,7 +158,7 @@ class _Reader:
             warmup_blocks=warmup,
             min_blocks=minimum,
             max_blocks=maximum,
-            budget_ns=self._duration(blocks, "budget", "30m"),
+            budget_ns=budget_ns,
             target_half_width_ratio=half_width,
             path=self._path,
         )
@@ -165,15 +169,16 @@ class _Reader:
             self._fail("baseline", f"the baseline '{baseline}' is not among the arms{_did_you_mean(baseline, arms)}")
         return baseline
 
-    def _workloads(self, table: Mapping[str, Any], limits: Mapping[str, Any], baseline: str) -> tuple[WorkloadUse, ...]:
+    def _workloads(self, table: Mapping[str, Any], common: tuple[int, int], baseline: str) -> tuple[WorkloadUse, ...]:
         entries = table.get("workload", [])
         if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
             self._fail("workload", "no workloads: write at least one [[workload]] table")
         starts = [number for number, line in enumerate(self._lines) if re.match(r"\s*\[\[\s*workload\s*\]\]", line)]
         uses: list[WorkloadUse] = []
         for index, entry in enumerate(entries):
-            self._after = starts[index] if index < len(starts) else 0
-            use = self._use(entry, limits)
+            if index < len(starts):
+                self._after, self._before = [*starts, len(self._lines)][index : index + 2]
+            use = self._use(entry, common)
             if use.key in [other.key for other in uses]:
                 self._fail("name" if use.name else "use", f"two workloads are called '{use.key}': give one a name")
             if use.arms and baseline not in use.arms:
@@ -181,7 +186,7 @@ class _Reader:
             uses.append(use)
         return tuple(uses)
 
-    def _use(self, entry: Mapping[str, Any], limits: Mapping[str, Any]) -> WorkloadUse:
+    def _use(self, entry: Mapping[str, Any], common: tuple[int, int]) -> WorkloadUse:
         self._check_keys(entry, _USE, "key of a workload")
         workload = self._get(entry, "use", str)
         if workload not in WORKLOADS:
@@ -189,15 +194,13 @@ class _Reader:
         name = self._get(entry, "name", str, "")
         if name and not _NAME.fullmatch(name):
             self._fail("name", f"a name is made of a-z, 0-9, - and _, not '{name}'")
-        vcpus = self._get(entry, "vcpus", int, self._get(limits, "vcpus", int, 1))
-        if vcpus < 1:
-            self._fail("vcpus", f"vcpus must be at least 1, not {vcpus}")
+        vcpus, memory_bytes = common
         return WorkloadUse(
             workload=workload,
             name=name,
             image=self._get(entry, "image", str),
-            vcpus=vcpus,
-            memory_bytes=self._size(entry if "memory" in entry else limits, "memory", "256MiB"),
+            vcpus=self._vcpus(entry, vcpus),
+            memory_bytes=self._size(entry, "memory", str(memory_bytes)),
             parameters=self._parameters(entry, workload),
             arms=self._arms(entry, "arms"),
         )
@@ -237,6 +240,12 @@ class _Reader:
         except ValueError as error:
             self._fail(key, str(error))
 
+    def _vcpus(self, table: Mapping[str, Any], default: int) -> int:
+        vcpus = self._get(table, "vcpus", int, default)
+        if vcpus < 1:
+            self._fail("vcpus", f"vcpus must be at least 1, not {vcpus}")
+        return vcpus
+
     def _size(self, table: Mapping[str, Any], key: str, default: str) -> int:
         try:
             return parse_bytes(self._get(table, key, str, default))
@@ -265,7 +274,7 @@ class _Reader:
 
     def _line_of(self, key: str) -> int | None:
         pattern = re.compile(rf"""(^|[\s{{,\[."'])["']?{re.escape(key)}["']?(\s*=|\s*\]|\s*\.)""")
-        for number, line in enumerate(self._lines[self._after :], start=self._after + 1):
+        for number, line in enumerate(self._lines[self._after : self._before], start=self._after + 1):
             if not line.lstrip().startswith("#") and pattern.search(line):
                 return number
         return self._after + 1 if self._after else None

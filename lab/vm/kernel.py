@@ -120,10 +120,19 @@ def _from_package(directory: str) -> GuestKernel:
     os.makedirs(scratch)
     try:
         _fetch(_image_package(), scratch)
-        version = os.listdir(os.path.join(scratch, "x/lib/modules"))[0]
-        return _adopt(directory, version, f"{scratch}/x/boot/vmlinuz-{version}", f"{scratch}/x/lib/modules/{version}")
+        modules = _modules(os.path.join(scratch, "x"))
+        version = os.path.basename(modules)
+        return _adopt(directory, version, f"{scratch}/x/boot/vmlinuz-{version}", modules)
     finally:
         cache.remove(scratch)
+
+
+def _modules(unpacked: str) -> str:
+    """Return the one directory of modules in a package: below /usr since Debian 13, below / before."""
+    for parent in (os.path.join(unpacked, "usr/lib/modules"), os.path.join(unpacked, "lib/modules")):
+        if os.path.isdir(parent):
+            return os.path.join(parent, os.listdir(parent)[0])
+    raise UnavailableError("the kernel package holds no modules", hint="apt-get update, then try again")
 
 
 def _image_package() -> str:
