@@ -69,7 +69,8 @@ def begin(suite: Suite, paths: Paths, *, seed: int, directory: str, clock: Clock
             commit=host.commit(),
             seed=seed,
             order=plan.digest,
-            suite=suite,
+            # the copy beside the results is what the run goes by; where the original lay means nothing elsewhere
+            suite=replace(suite, path=SUITE_FILE),
             arms=arms,
             images=images,
             metrics=_metrics(suite),
