@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any  # what signal.signal returns has no narrower type
 
 from lab.bench import host
 from lab.bench.model import Cell, RunEnd, Trial, TrialKind, TrialStatus
@@ -59,6 +60,7 @@ class Harness:
         self._durations: dict[str, list[int]] = {}
         self._probe_cpu_ns = 0
         self._uses = {use.key: use for use in prepared.run.suite.workloads}
+        self._interrupts = Interrupts()
         self._begun_ns = clock()
 
     def run(self) -> RunEnd:
@@ -68,18 +70,21 @@ class Harness:
             MeasurementError: a record could not be written; what was measured before is kept.
         """
         cpu_ns = time.process_time_ns()
-        try:
-            with interruptible():
+        with self._interrupts:  # until the end is written: a second Ctrl-C must not cost the clean-up
+            try:
                 reason = self._blocks()
-        except KeyboardInterrupt:
-            reason = StopReason.INTERRUPTED
-        finally:
-            _remove_parent_cgroup(self._prepared.run.id)
+            except KeyboardInterrupt:
+                reason = StopReason.INTERRUPTED
+            finally:
+                _remove_parent_cgroup(self._prepared.run.id)
+            return self._end(reason, time.process_time_ns() - cpu_ns)
+
+    def _end(self, reason: StopReason, cpu_ns: int) -> RunEnd:
         end = RunEnd(
             reason=str(reason),
             ended_at=utc_now(),
             blocks=self._blocks_done(),
-            harness_cpu_ns=time.process_time_ns() - cpu_ns,
+            harness_cpu_ns=cpu_ns,
             sampler_cpu_ns=self._probe_cpu_ns,
             elapsed_ns=self._elapsed_ns(),
             readings=host.readings(),
@@ -136,7 +141,9 @@ class Harness:
             image=self._prepared.run.images[use.image],
             directory=self._prepared.directory,
         )
-        measurement = Measurement(place, self._clock, lambda target: self._keep_provenance(cell.arm, target))
+        measurement = Measurement(
+            place, self._clock, lambda target: self._keep_provenance(cell.arm, target), self._interrupts.held
+        )
         try:
             trial = measurement.run()
         except KeyboardInterrupt:
@@ -202,24 +209,44 @@ class Harness:
         return sum(round(statistics.median(durations)) for durations in seen if durations)
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into KeyboardInterrupt; later ones wait, so that nothing is left behind."""
-    raised = False
+class Interrupts:
+    """Turns the first SIGINT or SIGTERM into KeyboardInterrupt, not within ``held`` blocks; later ones do nothing."""
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        nonlocal raised
-        if not raised:
-            raised = True
-            raise KeyboardInterrupt
+    def __init__(self) -> None:
+        """Change nothing yet."""
+        self._held = False
+        self._pending = False
+        self._raised = False
+        self._previous: dict[int, Any] = {}
 
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
+    def __enter__(self) -> None:
+        self._previous = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self._raised:
+            return
+        if self._held:
+            self._pending = True
+            return
+        self._raised = True
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let an interruption wait until the end of the block, which makes or removes something."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._pending:
+            self._pending, self._raised = False, True
+            raise KeyboardInterrupt
 
 
 def _remove_parent_cgroup(run_id: str) -> None:

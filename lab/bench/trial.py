@@ -19,9 +19,9 @@ from lab.bench.model import Better, Cell, Metric, Noise, Sample, Trial, TrialKin
 from lab.bench.probes import footprint, noise
 from lab.bench.readiness import wait_http
 from lab.bench.workloads.protocol import Clock, Context, Needs, Workload
-from lab.errors import LabError, TargetTimeout
+from lab.errors import LabError, TargetError, TargetTimeout
 from lab.target.protocol import Backend, Reachable, Target, Traceable
-from lab.target.session import open_target
+from lab.target.session import Shield, open_target
 from lab.target.spec import Limits, MarkName, TargetSpec, Volume
 from lab.units import format_duration_ns
 
@@ -89,8 +89,15 @@ class Marks:
 class Measurement:
     """A trial that is going on: what has been measured so far is kept, however it ends."""
 
-    def __init__(self, place: Place, clock: Clock, keep_provenance: Callable[[Target], None]) -> None:
+    def __init__(
+        self,
+        place: Place,
+        clock: Clock,
+        keep_provenance: Callable[[Target], None],
+        shield: Shield = contextlib.nullcontext,
+    ) -> None:
         """Measure nothing yet; ``keep_provenance`` is shown each target that can tell what it was started from."""
+        self._shield = shield
         self._place = place
         self._clock = clock
         self._keep_provenance = keep_provenance
@@ -141,7 +148,7 @@ class Measurement:
             available = footprint.available_bytes()
             begun = self._clock()
             with contextlib.ExitStack() as stack:
-                target = stack.enter_context(open_target(place.backend, spec, self._marks))
+                target = stack.enter_context(open_target(place.backend, spec, self._marks, shield=self._shield))
                 self._sample("provision_wall", self._clock() - begun)
                 self._life(target, needs, available)
                 begun = self._clock()
@@ -168,7 +175,8 @@ class Measurement:
         self._sample("stop_wall", self._marks.between(MarkName.STOP_REQUESTED, MarkName.GONE))
 
     def _await_service(self, target: Target) -> None:
-        assert isinstance(target, Reachable), f"{self._place.cell.arm} took a service port but has no endpoint"
+        if not isinstance(target, Reachable):
+            raise TargetError("it has no endpoint for a service", backend=self._place.cell.arm, phase="ready")
         timeout_ns = target.spec.start_timeout_ns
         answered = wait_http(target.endpoint(), clock=self._clock, deadline_ns=self._clock() + timeout_ns)
         if answered is None:
