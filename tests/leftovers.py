@@ -33,8 +33,8 @@ _FOREIGN = (
     "/var/lib/containers",
     "/var/lib/cni",
 )
-# libvirt makes this cgroup once for all guests and never removes it; it is empty.
-_KEPT_CGROUPS = ("/machine",)
+# Parents that are made once and are empty: libvirt's for all guests, ours for all runs.
+_KEPT_CGROUPS = ("/machine", "/lab")
 
 
 @contextmanager
