@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from lab.bench.model import Unit
 from lab.bench.stats.verdict import Conclusion
 from lab.report import figures, reference, tables, wording
 from lab.report.arms import TWIN_SUFFIX, chart_label, series_label
@@ -237,7 +238,7 @@ def memory(evidence: Evidence, workload: str, views: Sequence[Quantity], *, file
         "differ on purpose: PSS divides shared pages among their users, USS leaves them out, RSS counts them in "
         "full, the cgroup also has page cache and kernel objects. Helpers that vanish with the instance (VMM, "
         "shim, monitor) are counted in every arm. A guest's own view is of memory inside it, not of the host's. "
-        "The axis is logarithmic.",
+        "The axis is logarithmic." + _beyond_the_axis(evidence, ordered),
         table=tables.values_table(key, f"Memory of one instance, {name}", ordered, evidence.arms),
         files=files,
     )
@@ -247,8 +248,25 @@ def _lines(evidence: Evidence, quantity: Quantity) -> list[Line]:
     return [
         Line(label=chart_label(name, evidence.arms), ink=ink(name, evidence), values=series.values)
         for name, series in quantity.series.items()
-        if any(value > 0 for value in series.values)
+        if summary(series.values).median > 0  # a log axis has no place for the rest: the chart says so in words
     ]
+
+
+def _beyond_the_axis(evidence: Evidence, chosen: Sequence[Quantity]) -> str:
+    """Say which medians are zero or below and so have no mark, "" when there are none."""
+    said = []
+    for quantity in chosen:
+        drawn = {line.label for line in _lines(evidence, quantity)}
+        missing = [
+            series_label(name, evidence.arms)
+            for name in quantity.series
+            if chart_label(name, evidence.arms) not in drawn
+        ]
+        if missing:
+            said.append(f"{wording.view_name(quantity.label('view'))} for {wording.joined(missing)}")
+    if not said:
+        return ""
+    return f" Medians of zero or below have no mark, only their row in the table: {'; '.join(said)}."
 
 
 def dots(evidence: Evidence, key: str, title: str, chosen: Sequence[Quantity], *, files: bool) -> Chart:
@@ -260,6 +278,7 @@ def dots(evidence: Evidence, key: str, title: str, chosen: Sequence[Quantity], *
             [(_short(quantity), _lines(evidence, quantity)) for quantity in chosen],
             write=wording.tick(chosen[0].unit),
             quantity=chosen[0].metric.title,
+            binary=chosen[0].unit in {Unit.BYTES, Unit.BYTES_PER_SECOND},
         ),
         finding=f"{chosen[0].title}: {_medians(evidence, chosen[0])}, medians.",
         reading="Each row is one quantity, each mark an arm's median with a line from p10 to p90 of its trials. The "

@@ -367,6 +367,7 @@ def dot_rows(
         places.append(y + (len(lines) - 1) / 2)
         for line in lines:
             low, high = np.percentile(line.values, [10, 90])
+            low = max(low, min(value for value in line.values if value > 0))  # a log axis ends above zero
             axes.plot([low, high], [y, y], color=line.ink.colour, linewidth=1.1, alpha=0.7)
             _dot(axes, float(np.median(line.values)), y, line.ink, size=5.6)
             inks.setdefault(line.label, line.ink)

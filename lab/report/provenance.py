@@ -88,11 +88,10 @@ def overhead_table(evidence: Evidence) -> Table:
     end = evidence.end
     rows: list[tuple[str, str]] = []
     if end is not None:
-        share = f" ({end.harness_cpu_ns / end.elapsed_ns * 100:.3g} % of one processor)" if end.elapsed_ns else ""
         rows = [
-            ("CPU time of the harness", format_duration_ns(end.harness_cpu_ns) + share),
-            ("CPU time of the sampler", format_duration_ns(end.sampler_cpu_ns)),
-            ("length of the last session", format_duration_ns(end.elapsed_ns)),
+            ("CPU time of the harness, last session", format_duration_ns(end.harness_cpu_ns)),
+            ("CPU time of the sampler, last session", format_duration_ns(end.sampler_cpu_ns)),
+            ("time measured, all sessions", format_duration_ns(end.elapsed_ns)),
         ]
     rows += [
         (name.removesuffix("_ns").replace("_", " "), _reading(name, value))

@@ -14,6 +14,7 @@ from lab.report.page import Chart, Column, Page, Section, Table
 from lab.units import format_duration_ns
 
 LATENCY = "io_latency"
+SHARED_DAEMONS = "memory_shared_daemons"
 
 
 def tell(evidence: Evidence, *, files: bool) -> Page:
@@ -182,7 +183,17 @@ def _memory(evidence: Evidence, found: Sequence[Quantity], *, files: bool) -> tu
         charts.memory(evidence, workload, sorted(views, key=view_rank), files=files)
         for (workload, _), views in groups.items()
     ]
-    return (Section(key="memory", title="Memory", charts=tuple(made), bands=reference.bands(reference.MEMORY)),)
+    daemons = [quantity for quantity in found if quantity.metric.name == SHARED_DAEMONS]
+    apart = tables.values_table("daemons", "Shared daemons, counted apart from any instance", daemons, evidence.arms)
+    return (
+        Section(
+            key="memory",
+            title="Memory",
+            charts=tuple(made),
+            tables=(apart,) if apart.rows else (),
+            bands=reference.bands(reference.MEMORY),
+        ),
+    )
 
 
 def _work(evidence: Evidence, found: Sequence[Quantity], *, files: bool) -> tuple[Section, ...]:
