@@ -42,9 +42,7 @@ class Prepared:
 
     def close(self) -> None:
         """Let go of what the backends keep between targets."""
-        for backend in self.backends.values():
-            if isinstance(backend, Closing):
-                backend.close()
+        _close(self.backends)
 
 
 def begin(suite: Suite, paths: Paths, *, seed: int, directory: str, clock: Clock, tell: Tell) -> Prepared:
