@@ -8,6 +8,7 @@ needed of the host is opened before, under a descriptor number that the plan cho
 
 from __future__ import annotations
 
+import marshal
 import os
 import resource
 import stat
@@ -19,9 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    AttachmentFields = tuple[str, str, str, int, str, str]
-
 _ENOENT, _EACCES, _EINVAL, _ENOTDIR = 2, 13, 22, 20
+_PIPE_BUF = 4096  # what one write puts into a pipe whole, one read takes out whole
 
 
 # -- where it belongs ------------------------------------------------------------------------------------------------
@@ -64,9 +64,21 @@ def make_mounts_private() -> None:
 
 def mount_overlay(lower: tuple[str, ...], upper: str, work: str, target: str, volatile: bool) -> None:
     """Mount an overlay at ``target``; ``lower`` topmost first. It dies with the mount namespace: nothing is left."""
+    try:
+        _mount_overlay_by_context(lower, upper, work, target, volatile)
+    except OSError as error:
+        if error.errno != _EINVAL:
+            raise
+        # Before Linux 6.8 there is no lowerdir+, and before 6.5 that is found out only when the context is created.
+        # (A layer list as one string of a context would end at 255 bytes.)
+        mount.mount("overlay", target, "overlay", 0, _overlay_options(lower, upper, work, volatile))
+
+
+def _mount_overlay_by_context(lower: tuple[str, ...], upper: str, work: str, target: str, volatile: bool) -> None:
     context = mount.fsopen("overlay", mount.FSOPEN_CLOEXEC)
     try:
-        _add_lower(context, lower)
+        for directory in lower:
+            mount.fsconfig_set_string(context, "lowerdir+", directory)
         mount.fsconfig_set_string(context, "upperdir", upper)
         mount.fsconfig_set_string(context, "workdir", work)
         if volatile:
@@ -77,16 +89,14 @@ def mount_overlay(lower: tuple[str, ...], upper: str, work: str, target: str, vo
         os.close(context)
 
 
-def _add_lower(context: int, lower: tuple[str, ...]) -> None:
-    try:
-        for directory in lower:
-            mount.fsconfig_set_string(context, "lowerdir+", directory)
-    except OSError as error:
-        if error.errno != _EINVAL:
-            raise
-        # Before Linux 6.8 all layers are one option, in which backslash and colon are special.
-        joined = ":".join(directory.replace("\\", "\\\\").replace(":", "\\:") for directory in lower)
-        mount.fsconfig_set_string(context, "lowerdir", joined)
+def _overlay_options(lower: tuple[str, ...], upper: str, work: str, volatile: bool) -> str:
+    layers = ":".join(_escaped(directory) for directory in lower)
+    options = f"lowerdir={layers},upperdir={_escaped(upper)},workdir={_escaped(work)}"
+    return f"{options},volatile" if volatile else options
+
+
+def _escaped(path: str) -> str:
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
 def _attach_new(context: int, target: str, attributes: int) -> None:
@@ -207,41 +217,21 @@ def raise_loopback() -> None:
     fastpath.loopback_up()
 
 
-def await_host_side(descriptor: int) -> None:
-    """Wait until the spawner says that the host's end of the network is there; it writes one byte.
+def connect_network(descriptor: int) -> None:
+    """Wait until the spawner has made the host's side, then raise loopback and eth0 and give eth0 its address.
+
+    What it sends are the fields of ``model.Attachment``, marshalled: so the plan itself does not depend on an address.
 
     Raises:
         OSError: it closed the pipe instead: the network could not be made.
     """
-    if not os.read(descriptor, 1):
-        raise OSError(104, "the host's side of the network could not be made", "veth")
-    os.close(descriptor)
-
-
-def configure_network(attachment: AttachmentFields) -> None:
-    """Raise loopback and eth0, and give eth0 its address and route; fields in the order of ``Attachment``."""
     from lab.container.network import fastpath
 
-    fastpath.inside(attachment_of(attachment))
-
-
-if TYPE_CHECKING:
-    from lab.container.network.model import Attachment
-
-
-class PlainAttachment:
-    """An ``Attachment`` without dataclasses, whose import would cost the spawner more than a container's start."""
-
-    __slots__ = ("address", "bridge", "gateway", "host_link", "mac", "prefix_length")
-
-    def __init__(self, fields: AttachmentFields) -> None:
-        self.bridge, self.host_link, self.address, self.prefix_length, self.gateway, self.mac = fields
-
-
-def attachment_of(fields: AttachmentFields) -> Attachment:
-    """Return the fields of an attachment as what ``fastpath`` reads attributes of."""
-    plain: object = PlainAttachment(fields)
-    return plain  # type: ignore[return-value] # the same attributes, without the import of dataclasses
+    fields = os.read(descriptor, _PIPE_BUF)
+    if not fields:
+        raise OSError(104, "the host's side of the network could not be made", "veth")
+    os.close(descriptor)
+    fastpath.inside(fastpath.PlainAttachment(marshal.loads(fields)))
 
 
 # -- what it may do ----------------------------------------------------------------------------------------------------
@@ -351,8 +341,7 @@ _ALL: tuple[Callable[..., None], ...] = (
     set_mount_read_only,
     set_hostname,
     raise_loopback,
-    await_host_side,
-    configure_network,
+    connect_network,
     set_rlimit,
     set_no_new_privileges,
     install_seccomp,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,6 +45,16 @@ def test_the_root_is_the_image_and_the_host_is_out_of_sight(containers: Containe
 def test_what_is_written_stays_in_the_containers_layer(containers: Containers, busybox_layer: str) -> None:
     assert containers.shell("echo x > /written && cat /written").out == "x\n"
     assert "written" not in os.listdir(busybox_layer)
+
+
+def test_layers_are_found_whatever_their_names_and_the_first_is_on_top(containers: Containers, tmp_path: Path) -> None:
+    upper, lower = tmp_path / "a:b,c\\d e", tmp_path / "plain"
+    for layer in (upper, lower):
+        layer.mkdir()
+        (layer / layer.name[:1]).write_text("")
+        (layer / "both").write_text(layer.name)
+    layers = (str(upper), str(lower), *containers.config.layers)
+    assert containers.shell("cat /both; ls /a /p", layers=layers).out == f"{upper.name}/a\n/p\n"
 
 
 def test_a_read_only_root_refuses_writes_but_dev_shm_takes_them(containers: Containers) -> None:
