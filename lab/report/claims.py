@@ -1,32 +1,25 @@
-"""The course's claims, each a function of the data that returns its verdict with the evidence; pure.
+"""The course's claims and how each is judged from the data, with the evidence; pure.
 
 A claim is judged by pairs: one arm against another on one quantity. Each pair supports the claim, contradicts it, or
 is open; the claim's outcome follows from all of them by one rule (``combine``), and every sentence is written from the
-same pairs, so that it cannot say anything else.
+same pairs, so that it cannot say anything else. What tells the claims apart is data: see ``CLAIMS``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from lab.bench.model import Better
 from lab.bench.stats.verdict import FEWEST_BLOCKS
 from lab.report.arms import EMULATION, ArmView, Isolation
 from lab.report.page import Outcome, Verdict
-from lab.report.wording import interval
+from lab.report.wording import direction, interval, plural, sentence_case
 from lab.report.wording import ratio as ratio_text
-
-STATEMENTS: Mapping[str, str] = {
-    "C5": "Full virtualization costs much: guests share nothing, though most of them run the same system.",
-    "C7": "Containers start at once: there is no hardware to initialise and no system to boot.",
-    "C8": "Containers need fewer resources: no guest system in memory, none set aside beforehand.",
-    "C13": "Software in a container runs with no notable loss of performance.",
-}
 
 MUCH = 2.0
 """From which factor on memory counts as "much" more in claim C5; declared here, not found in the data."""
-
 
 SHOWN_PAIRS = 6
 """How many pairs a verdict quotes; the table of evidence has all of them."""
@@ -54,11 +47,14 @@ class Pair:
     """One arm held against another on one quantity.
 
     ``ratio`` is subject over reference with its 95 % interval ``low`` to ``high`` over ``blocks`` blocks;
-    the medians are finished text with units. ``more_blocks`` estimates what an open pair still needs; ``lines`` are
-    the trials that the pair rests on.
+    the medians are finished text with units. Ratios are comparable within one ``metric`` only: which way is better
+    differs between them. ``more_blocks`` estimates what an open pair still needs; ``lines`` are the trials that the
+    pair rests on.
     """
 
     quantity: str
+    metric: str
+    better: Better
     subject: ArmView
     reference: ArmView
     subject_median: str
@@ -76,103 +72,62 @@ class Pair:
 class Material:
     """What the claims are judged from.
 
-    ``startup`` and ``memory`` hold guests against containers; ``guest_memory`` holds guests against the baseline;
-    ``performance`` holds containers against the baseline, each as *time or cost*, so that higher is worse.
-    ``notes`` are further findings by claim. ``absent`` are arms that this host could not give.
+    ``pairs`` are those of each claim by its key. ``notes`` are further findings by claim. ``absent`` are arms that
+    this host could not give.
     """
 
-    startup: tuple[Pair, ...] = ()
-    memory: tuple[Pair, ...] = ()
-    guest_memory: tuple[Pair, ...] = ()
-    performance: tuple[Pair, ...] = ()
-    notes: Mapping[str, tuple[str, ...]] | None = None
+    pairs: Mapping[str, tuple[Pair, ...]] = field(default_factory=dict)
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     absent: tuple[ArmView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A claim and how it is judged: what one pair says of it, and what its outcomes are called.
+
+    ``sentences`` open a verdict; "{share}" in them is the supporting share of the pairs, "{more}" how many blocks are
+    still needed. ``missing`` is what a run without a single pair lacks. ``rider`` stands in the verdict of a claim
+    that was judged by emulated guests alone.
+    """
+
+    key: str
+    statement: str
+    stance_of: Callable[[Pair], Stance]
+    sentences: Mapping[Outcome, str]
+    missing: str
+    rider: str = ""
 
 
 def stances(material: Material) -> tuple[tuple[str, Pair, Stance], ...]:
     """Return every pair of every claim with what it says, for the table of evidence."""
     return tuple(
-        (claim, pair, stance_of(pair))
-        for claim, pairs, stance_of in (
-            ("C7", material.startup, _supports_if_higher),
-            ("C8", material.memory, _supports_if_higher),
-            ("C5", material.guest_memory, _supports_if_much),
-            ("C13", material.performance, _supports_unless_higher),
-        )
-        for pair in pairs
+        (claim.key, pair, claim.stance_of(pair)) for claim in CLAIMS for pair in material.pairs.get(claim.key, ())
     )
 
 
-def judge(material: Material) -> tuple[Verdict, ...]:
+def judge_all(material: Material) -> tuple[Verdict, ...]:
     """Return the verdict on each claim that a run of this kind can speak to, in the order of the page."""
-    return (c7(material), c8(material), c5(material), c13(material))
+    return tuple(judge(claim, material) for claim in CLAIMS)
 
 
-def c7(material: Material) -> Verdict:
-    """Judge "containers start at once" by the time that guests need against containers."""
-    return _verdict(
-        "C7",
-        material,
-        material.startup,
-        _supports_if_higher,
-        {
-            Outcome.SUPPORTED: "Every container was ready sooner than every guest.",
-            Outcome.REFUTED: "No guest needed longer than the containers to be ready.",
-            Outcome.MIXED: "Containers were ready sooner than guests in {share}, not in all.",
-            Outcome.INCONCLUSIVE: "The start-up times cannot yet be told apart in every comparison{more}.",
-        },
-        missing="start-up of a container beside that of a guest",
-    )
-
-
-def c8(material: Material) -> Verdict:
-    """Judge "containers need fewer resources" by every view of memory that containers and guests share."""
-    return _verdict(
-        "C8",
-        material,
-        material.memory,
-        _supports_if_higher,
-        {
-            Outcome.SUPPORTED: "In every view of memory a guest takes more than a container.",
-            Outcome.REFUTED: "In no view of memory does a guest take more than a container.",
-            Outcome.MIXED: "A guest takes more memory than a container in {share}, not in all.",
-            Outcome.INCONCLUSIVE: "The memory of guests and containers cannot yet be told apart in every view{more}.",
-        },
-        missing="memory of a container beside that of a guest",
-    )
-
-
-def c5(material: Material) -> Verdict:
-    """Judge "full virtualization costs much" by a guest's memory on the host against the bare process's."""
-    return _verdict(
-        "C5",
-        material,
-        material.guest_memory,
-        _supports_if_much,
-        {
-            Outcome.SUPPORTED: "A guest takes at least twice the memory of the bare process.",
-            Outcome.REFUTED: "A guest takes less than twice the memory of the bare process.",
-            Outcome.MIXED: "A guest takes at least twice the memory of the bare process in {share}, not in all.",
-            Outcome.INCONCLUSIVE: "It is open whether a guest takes twice the memory of the bare process.",
-        },
-        missing="memory of a guest beside that of the bare process",
-    )
-
-
-def c13(material: Material) -> Verdict:
-    """Judge "no notable loss of performance" by containers against the bare process on work done."""
-    return _verdict(
-        "C13",
-        material,
-        material.performance,
-        _supports_unless_higher,
-        {
-            Outcome.SUPPORTED: "No container was notably slower than the bare process.",
-            Outcome.REFUTED: "Every container was notably slower than the bare process.",
-            Outcome.MIXED: "Containers kept the performance of the bare process in {share}, not in all.",
-            Outcome.INCONCLUSIVE: "A notable loss can be neither shown nor excluded in every comparison{more}.",
-        },
-        missing="work done in a container beside that of the bare process",
+def judge(claim: Claim, material: Material) -> Verdict:
+    """Return the verdict on one claim: its outcome, the sentence that the pairs give, and what limits it."""
+    pairs = material.pairs.get(claim.key, ())
+    said = [claim.stance_of(pair) for pair in pairs]
+    outcome = combine(said)
+    if outcome is Outcome.UNTESTABLE:
+        return _untestable(claim, material)
+    lead = claim.sentences[outcome].format(share=_share(said), more=_more(pairs))
+    rider = claim.rider if all(pair.subject.emulated for pair in pairs) else ""
+    sentence = (lead, _example(_telling(pairs, said, outcome)), _ranges(pairs), rider)
+    return Verdict(
+        claim=claim.key,
+        statement=claim.statement,
+        outcome=outcome,
+        sentence=" ".join(part for part in sentence if part),
+        evidence=(*_evidence(pairs, said), *material.notes.get(claim.key, ())),
+        caveats=caveats(pairs, material.absent),
+        indicative=any(arm.unfair for arm in _arms(pairs)),
     )
 
 
@@ -208,42 +163,13 @@ def _supports_unless_higher(pair: Pair) -> Stance:
     return Stance.CONTRADICTS if pair.finding is Finding.HIGHER else Stance.SUPPORTS
 
 
-def _verdict(
-    claim: str,
-    material: Material,
-    pairs: Sequence[Pair],
-    stance_of: Callable[[Pair], Stance],
-    sentences: Mapping[Outcome, str],
-    *,
-    missing: str,
-) -> Verdict:
-    said = [stance_of(pair) for pair in pairs]
-    outcome = combine(said)
-    if outcome is Outcome.UNTESTABLE:
-        return _untestable(claim, material, missing)
-    telling = _telling(pairs, said, outcome)
-    lead = sentences[outcome].format(share=_share(said), more=_more(pairs))
-    sentence = " ".join(part for part in (lead, _example(telling), _range(pairs), _rider(claim, pairs)) if part)
-    notes = (material.notes or {}).get(claim, ())
-    return Verdict(
-        claim=claim,
-        statement=STATEMENTS[claim],
-        outcome=outcome,
-        sentence=sentence,
-        evidence=(*_evidence(pairs, said), *notes),
-        caveats=caveats(pairs, material.absent),
-        indicative=any(arm.unfair for arm in _arms(pairs)),
-    )
-
-
-def _untestable(claim: str, material: Material, missing: str) -> Verdict:
+def _untestable(claim: Claim, material: Material) -> Verdict:
     reasons = [absence(arm) for arm in material.absent]
-    because = f" {' '.join(reasons)}" if reasons else ""
     return Verdict(
-        claim=claim,
-        statement=STATEMENTS[claim],
+        claim=claim.key,
+        statement=claim.statement,
         outcome=Outcome.UNTESTABLE,
-        sentence=f"This run has no {missing}.{because}",
+        sentence=" ".join((f"This run has no {claim.missing}.", *reasons)),
         caveats=tuple(reasons),
     )
 
@@ -256,13 +182,10 @@ def absence(arm: ArmView) -> str:
 
 def describe(pair: Pair, stance: Stance) -> str:
     """Return one pair as a line of evidence."""
+    says = "open" if stance is Stance.OPEN else f"{stance.value} it"
     return (
         f"{pair.quantity}: {pair.subject.label} {pair.subject_median}, {pair.reference.label} {pair.reference_median}; "
-        f"ratio {ratio_text(pair.ratio)} {interval(pair.low, pair.high)} over {pair.blocks} blocks: {stance.value} it."
-        if stance is not Stance.OPEN
-        else f"{pair.quantity}: {pair.subject.label} {pair.subject_median}, {pair.reference.label} "
-        f"{pair.reference_median}; ratio {ratio_text(pair.ratio)} {interval(pair.low, pair.high)} over {pair.blocks} "
-        "blocks: open."
+        f"ratio {ratio_text(pair.ratio)} {interval(pair.low, pair.high)} over {plural(pair.blocks, 'block')}: {says}."
     )
 
 
@@ -286,30 +209,38 @@ def _telling(pairs: Sequence[Pair], stances: Sequence[Stance], outcome: Outcome)
 
 
 def _example(pair: Pair) -> str:
-    quantity = pair.quantity[0].upper() + pair.quantity[1:]
     return (
-        f"{quantity}: {pair.subject.label} {pair.subject_median}, {pair.reference.label} {pair.reference_median}; "
-        f"a ratio of {ratio_text(pair.ratio)} {interval(pair.low, pair.high)}."
+        f"{sentence_case(pair.quantity)}: {pair.subject.label} {pair.subject_median}, {pair.reference.label} "
+        f"{pair.reference_median}; a ratio of {ratio_text(pair.ratio)}, 95 % interval "
+        f"{interval(pair.low, pair.high)}."
     )
 
 
-def _range(pairs: Sequence[Pair]) -> str:
+def _ranges(pairs: Sequence[Pair]) -> str:
+    """Say between which ends the ratios of each metric lie: a ratio of times and one of rates share no range."""
     if len(pairs) == 1:
         return ""
+    said = [_range(metric, [pair for pair in pairs if pair.metric == metric]) for metric in _metrics(pairs)]
+    return f"Ratios over all comparisons: {'; '.join(said)}."
+
+
+def _metrics(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(pair.metric for pair in pairs))
+
+
+def _range(metric: str, pairs: Sequence[Pair]) -> str:
     ratios = [pair.ratio for pair in pairs]
-    ends = f"{ratio_text(min(ratios))} to {ratio_text(max(ratios))}"
-    return f"Over all {len(pairs)} comparisons the ratio runs from {ends}."
-
-
-def _rider(claim: str, pairs: Sequence[Pair]) -> str:
-    """Say in the sentence itself that a guest's time is that of an emulator, where no other guest was there."""
-    if claim != "C7" or not all(pair.subject.emulated for pair in pairs):
-        return ""
-    return f"The only guests here are {EMULATION}, which is slower than a hypervisor would be."
+    low, high = ratio_text(min(ratios)), ratio_text(max(ratios))
+    ends = low if low == high else f"{low} to {high}"
+    return f"{metric} {ends} ({direction(pairs[0].better)}, {plural(len(pairs), 'comparison')})"
 
 
 def _share(stances: Sequence[Stance]) -> str:
-    return f"{sum(stance is Stance.SUPPORTS for stance in stances)} of {len(stances)} comparisons"
+    """Return how many pairs support the claim, and what the others say: none is left out of the count."""
+    support, against, unclear = (stances.count(s) for s in (Stance.SUPPORTS, Stance.CONTRADICTS, Stance.OPEN))
+    still_open = f" and {unclear} {'is' if unclear == 1 else 'are'} open" if unclear else ""
+    speak = "speaks" if against == 1 else "speak"
+    return f"{support} of {len(stances)} comparisons; {against} {speak} against it{still_open}"
 
 
 def _more(pairs: Sequence[Pair]) -> str:
@@ -332,3 +263,57 @@ def caveats(pairs: Sequence[Pair], absent: Sequence[ArmView]) -> tuple[str, ...]
         said.extend(f"{arm.label}: {question}? No{': ' + reason if reason else ''}." for question, reason in arm.unfair)
     guests = [arm for arm in absent if arm.isolation is Isolation.VM]
     return (*said, *(absence(arm) for arm in guests))
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        key="C7",
+        statement="Containers start at once: there is no hardware to initialise and no system to boot.",
+        stance_of=_supports_if_higher,
+        sentences={
+            Outcome.SUPPORTED: "Every container was ready sooner than every guest.",
+            Outcome.REFUTED: "No guest needed longer than the containers to be ready.",
+            Outcome.MIXED: "Containers were ready sooner than guests in {share}.",
+            Outcome.INCONCLUSIVE: "The start-up times cannot yet be told apart in every comparison{more}.",
+        },
+        missing="start-up of a container beside that of a guest",
+        rider=f"The only guests here are {EMULATION}, which is slower than a hypervisor would be.",
+    ),
+    Claim(
+        key="C8",
+        statement="Containers need fewer resources: no guest system in memory, none set aside beforehand.",
+        stance_of=_supports_if_higher,
+        sentences={
+            Outcome.SUPPORTED: "In every view of memory that can be judged a guest takes more than a container.",
+            Outcome.REFUTED: "In no view of memory that can be judged does a guest take more than a container.",
+            Outcome.MIXED: "A guest takes more memory than a container in {share}.",
+            Outcome.INCONCLUSIVE: "The memory of guests and containers cannot yet be told apart in every view{more}.",
+        },
+        missing="memory of a container beside that of a guest",
+    ),
+    Claim(
+        key="C5",
+        statement="Full virtualization costs much: guests share nothing, though most of them run the same system.",
+        stance_of=_supports_if_much,
+        sentences={
+            Outcome.SUPPORTED: "A guest takes at least twice the memory of the bare process.",
+            Outcome.REFUTED: "A guest takes less than twice the memory of the bare process.",
+            Outcome.MIXED: "A guest takes at least twice the memory of the bare process in {share}.",
+            Outcome.INCONCLUSIVE: "It is open whether a guest takes twice the memory of the bare process.",
+        },
+        missing="memory of a guest beside that of the bare process",
+    ),
+    Claim(
+        key="C13",
+        statement="Software in a container runs with no notable loss of performance.",
+        stance_of=_supports_unless_higher,
+        sentences={
+            Outcome.SUPPORTED: "No container was notably slower than the bare process.",
+            Outcome.REFUTED: "Every container was notably slower than the bare process.",
+            Outcome.MIXED: "Containers kept the performance of the bare process in {share}.",
+            Outcome.INCONCLUSIVE: "A notable loss can be neither shown nor excluded in every comparison{more}.",
+        },
+        missing="work done in a container beside that of the bare process",
+    ),
+)
+"""Every claim that a run can speak to, in the order of the page."""

@@ -15,6 +15,10 @@ from lab.target.spec import MarkName
 from lab.units import format_duration_ns, format_percent
 
 MEMORY = "memory"
+UNJUDGED_VIEW = "host_available_drop"
+"""The view that no claim is judged by from one instance: what else the host does moves it further than a small
+instance does, often below zero, where there is no ratio. Leaving out such blocks alone would favour the others."""
+
 MANAGEMENT = frozenset({STARTUP_TOTAL, MEMORY, "exec_wall"})
 """Primary metrics that tell what it costs to have an arm, not how fast the payload runs in it."""
 
@@ -23,14 +27,22 @@ def material(evidence: Evidence, found: Sequence[Quantity]) -> Material:
     """Return the pairs of this run for each claim."""
     startup = startup_quantities(evidence, found)
     memory = [quantity for quantity in found if quantity.metric.name == MEMORY]
-    baseline = evidence.run.suite.baseline
+    judged = [quantity for quantity in memory if quantity.label("view") not in wording.PARTS | {UNJUDGED_VIEW}]
+    pss = [quantity for quantity in memory if quantity.label("view") == "pss"]
+    baseline = (evidence.run.suite.baseline,)
     guests, containers = _names(evidence, Isolation.VM), _names(evidence, Isolation.CONTAINER)
     return Material(
-        startup=pairs(evidence, startup, guests, containers),
-        memory=pairs(evidence, [q for q in memory if q.label("view") not in wording.PARTS], guests, containers),
-        guest_memory=pairs(evidence, [q for q in memory if q.label("view") == "pss"], guests, (baseline,)),
-        performance=pairs(evidence, performance_quantities(evidence, found), containers, (baseline,)),
-        notes={"C7": _startup_notes(evidence, startup), "C5": (_no_sharing_measured(),)},
+        pairs={
+            "C7": pairs(evidence, startup, guests, containers),
+            "C8": pairs(evidence, judged, guests, containers),
+            "C5": pairs(evidence, pss, guests, baseline),
+            "C13": pairs(evidence, performance_quantities(evidence, found), containers, baseline),
+        },
+        notes={
+            "C7": _startup_notes(evidence, startup),
+            "C8": _unjudged_notes(memory),
+            "C5": (_no_sharing_measured(),),
+        },
         absent=tuple(arm for arm in evidence.arms.values() if not arm.available),
     )
 
@@ -75,6 +87,8 @@ def _pair(evidence: Evidence, comparison: Comparison) -> Pair:
     quantity, ratio = comparison.quantity, comparison.ratio
     return Pair(
         quantity=quantity.title,
+        metric=quantity.metric.title,
+        better=quantity.metric.better,
         subject=evidence.arms[comparison.subject],
         reference=evidence.arms[comparison.reference],
         subject_median=quantity.median_text(comparison.subject),
@@ -143,6 +157,20 @@ def _boot_share(evidence: Evidence, quantity: Quantity) -> list[str]:
             f"its kernel, from its entry to the payload (median {format_duration_ns(duration)})."
         )
     return notes
+
+
+def _unjudged_notes(memory: Sequence[Quantity]) -> tuple[str, ...]:
+    """Say why the drop of the host's MemAvailable is not judged, with how often it was no drop at all."""
+    series = [s for quantity in memory if quantity.label("view") == UNJUDGED_VIEW for s in quantity.series.values()]
+    values = [value for one in series for value in one.values]
+    if not values:
+        return ()
+    below = sum(value <= 0 for value in values)
+    return (
+        f"Not judged: the {wording.view_name(UNJUDGED_VIEW)}. In {below} of {wording.plural(len(values), 'reading')} "
+        "it was zero or below, since the rest of the host moves it further than one small instance does. Only its "
+        "slope over many instances can be judged.",
+    )
 
 
 def _no_sharing_measured() -> str:

@@ -40,7 +40,7 @@ def tell(evidence: Evidence, *, files: bool) -> Page:
         question=evidence.run.suite.question,
         summary=summary(evidence),
         notices=notices(evidence),
-        verdicts=claims.judge(judged),
+        verdicts=claims.judge_all(judged),
         sections=tuple(section for section in sections if section.lead or section.charts or section.tables),
         footer={
             "lab": f"{evidence.run.lab_version}, commit {evidence.run.commit[:12] or 'not known'}",

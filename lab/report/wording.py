@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from lab.bench.model import Unit
+from lab.bench.model import Better, Unit
 from lab.target.spec import MarkName
 from lab.units import format_bytes, format_duration_ns, format_percent, format_rate
 
@@ -126,6 +126,16 @@ def joined(items: Sequence[str], last: str = "and") -> str:
     if len(items) < 2:
         return "".join(items)
     return f"{', '.join(items[:-1])} {last} {items[-1]}"
+
+
+def sentence_case(text: str) -> str:
+    """Return a text with a capital at its beginning: "IO latency" stays, "memory" becomes "Memory"."""
+    return text[:1].upper() + text[1:]
+
+
+def direction(better: Better) -> str:
+    """Return which way a metric is better: "lower is better"; "neither way is better" where that has no meaning."""
+    return "neither way is better" if better is Better.NEITHER else f"{better.value} is better"
 
 
 def plural(number: int, noun: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.report import synthetic_runs as synthetic
 
-from lab.bench.model import Trial
+from lab.bench.model import Better, Trial
 from lab.report import claims
 from lab.report.arms import EMULATION, ArmView, Isolation
 from lab.report.claims import Finding, Material, Pair, Stance, combine
@@ -29,23 +29,26 @@ GONE = ArmView(name="guest-b", isolation=Isolation.VM, available=False, reason="
 
 
 @dataclass(frozen=True)
-class Claim:
-    """Where a claim's pairs stand in the material, and which ratios speak for and against it."""
+class Case:
+    """A claim, between which arms its pairs are, and which ratios speak for and against it."""
 
-    judge: Callable[[Material], Verdict]
-    field: str
+    key: str
     subject: ArmView
     reference: ArmView
     supporting: float
     contradicting: float
 
-    def pair(self, ratio: float, *, half_width: float = 1.01, subject: ArmView | None = None) -> Pair:
+    def pair(
+        self, ratio: float, *, half_width: float = 1.01, subject: ArmView | None = None, metric: str = "a time"
+    ) -> Pair:
         low, high = ratio / half_width, ratio * half_width
         found = Finding.HIGHER if low > 1.05 else Finding.LOWER if high < 0.95 else Finding.SAME
         if half_width > 2:
             found = Finding.OPEN
         return Pair(
             quantity="a quantity (startup)",
+            metric=metric,
+            better=Better.LOWER,
             subject=subject or self.subject,
             reference=self.reference,
             subject_median=f"{ratio * 100:.0f} units",
@@ -63,14 +66,15 @@ class Claim:
         return self.pair(2.1, half_width=9.0)
 
     def verdict(self, *pairs: Pair, absent: Sequence[ArmView] = ()) -> Verdict:
-        return self.judge(Material(**{self.field: pairs}, absent=tuple(absent)))  # type: ignore[arg-type]
+        claim = next(claim for claim in claims.CLAIMS if claim.key == self.key)
+        return claims.judge(claim, Material(pairs={self.key: pairs}, absent=tuple(absent)))
 
 
 CLAIMS = {
-    "C5": Claim(claims.c5, "guest_memory", GUEST, PROCESS, 40.0, 1.5),
-    "C7": Claim(claims.c7, "startup", GUEST, CONTAINER, 40.0, 0.5),
-    "C8": Claim(claims.c8, "memory", GUEST, CONTAINER, 40.0, 0.5),
-    "C13": Claim(claims.c13, "performance", CONTAINER, PROCESS, 1.0, 2.0),
+    "C5": Case("C5", GUEST, PROCESS, 40.0, 1.5),
+    "C7": Case("C7", GUEST, CONTAINER, 40.0, 0.5),
+    "C8": Case("C8", GUEST, CONTAINER, 40.0, 0.5),
+    "C13": Case("C13", CONTAINER, PROCESS, 1.0, 2.0),
 }
 each_claim = pytest.mark.parametrize("key", CLAIMS)
 
@@ -120,7 +124,8 @@ def test_the_sentence_quotes_the_medians_the_ratio_and_the_interval_of_a_pair(ke
     pair = claim.pair(getattr(claim, side))
     sentence = claim.verdict(pair).sentence
     assert f"{pair.subject.label} {pair.subject_median}, {pair.reference.label} {pair.reference_median}" in sentence
-    assert f"a ratio of {claims.ratio_text(pair.ratio)} {claims.interval(pair.low, pair.high)}." in sentence
+    ends = claims.interval(pair.low, pair.high)
+    assert f"a ratio of {claims.ratio_text(pair.ratio)}, 95 % interval {ends}." in sentence
 
 
 @each_claim
@@ -129,7 +134,27 @@ def test_the_sentence_gives_the_range_over_all_pairs(key: str) -> None:
     ratios = [claim.supporting, claim.supporting * 1.02, claim.supporting * 1.01]
     sentence = claim.verdict(*(claim.pair(ratio) for ratio in ratios)).sentence
     ends = f"{claims.ratio_text(min(ratios))} to {claims.ratio_text(max(ratios))}"
-    assert f"Over all 3 comparisons the ratio runs from {ends}." in sentence
+    assert f"Ratios over all comparisons: a time {ends} (lower is better, 3 comparisons)." in sentence
+
+
+def test_a_ratio_of_times_and_a_ratio_of_rates_are_never_in_one_range() -> None:
+    case = CLAIMS["C13"]
+    times = [case.pair(1.0), case.pair(2.33)]
+    rates = [replace(case.pair(ratio, metric="a rate"), better=Better.HIGHER) for ratio in (0.43, 1.02)]
+    sentence = case.verdict(*times, *rates).sentence
+    assert "a time 1.00 to 2.33 (lower is better, 2 comparisons); a rate 0.43 to 1.02 (higher is better" in sentence
+    assert "0.43 to 2.33" not in sentence
+
+
+def test_the_share_of_a_mixed_verdict_counts_what_is_open_too() -> None:
+    case = CLAIMS["C13"]
+    found = case.verdict(case.pair(case.supporting), case.pair(case.contradicting), case.open_pair())
+    assert "in 1 of 3 comparisons; 1 speaks against it and 1 is open." in found.sentence
+
+
+def test_a_single_block_is_one_block() -> None:
+    pair = replace(CLAIMS["C7"].pair(40.0), blocks=1)
+    assert "over 1 block:" in claims.describe(pair, Stance.OPEN)
 
 
 @each_claim
@@ -189,7 +214,7 @@ def judged(arms: Sequence[synthetic.Synthetic], *, blocks: int = 12, disk: bool 
     run = synthetic.run(arms, blocks=blocks, seed=7)
     trials: Sequence[Trial] = synthetic.trials(arms, blocks=blocks, seed=7, disk=disk)
     found = evidence("results.jsonl", run, synthetic.END, trials)
-    return {verdict.claim: verdict for verdict in claims.judge(material(found, quantities(found)))}
+    return {verdict.claim: verdict for verdict in claims.judge_all(material(found, quantities(found)))}
 
 
 def outcomes(verdicts: dict[str, Verdict]) -> dict[str, Outcome]:
@@ -212,6 +237,24 @@ def test_a_run_in_which_guests_are_quick_and_small_and_containers_slow_refutes_e
     assert set(outcomes(found).values()) == {Outcome.REFUTED}
     assert found["C7"].sentence.startswith("No guest needed longer")
     assert found["C13"].sentence.startswith("Every container was notably slower")
+
+
+def test_a_drop_of_available_memory_below_zero_leaves_the_other_views_to_be_judged() -> None:
+    run = synthetic.run((synthetic.PROCESS, synthetic.CONTAINER, synthetic.EMULATED), blocks=12, seed=7)
+    trials = synthetic.trials((synthetic.PROCESS, synthetic.CONTAINER, synthetic.EMULATED), blocks=12, seed=7)
+    risen = [
+        with_view(trial, "host_available_drop", 0.0) if trial.cell.arm == "container" else trial for trial in trials
+    ]
+    found = evidence("results.jsonl", run, synthetic.END, risen)
+    verdict = next(v for v in claims.judge_all(material(found, quantities(found))) if v.claim == "C8")
+    assert verdict.outcome is Outcome.SUPPORTED
+    assert any("In 12 of 48 readings it was zero or below" in item for item in verdict.evidence)
+    assert "MemAvailable" not in verdict.sentence
+
+
+def with_view(trial: Trial, view: str, value: float) -> Trial:
+    samples = tuple(replace(s, value=value) if s.labels.get("view") == view else s for s in trial.samples)
+    return replace(trial, samples=samples)
 
 
 def test_a_run_of_too_few_blocks_concludes_nothing_where_an_interval_is_needed() -> None:
