@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Any  # what signal.signal returns has no narrower type
 
 from lab.bench import host
+from lab.bench.ledger import Ledger
 from lab.bench.model import Cell, RunEnd, Trial, TrialKind, TrialStatus
 from lab.bench.preparation import Prepared
-from lab.bench.records import Recorder
+from lab.bench.records import Recorder, Recording
 from lab.bench.schedule import Block
-from lab.bench.stats.primary import primary_values
-from lab.bench.stats.ratio import log_ratios
 from lab.bench.stats.stopping import StopReason, decide
-from lab.bench.stats.verdict import estimate_ratio
 from lab.bench.trial import Measurement, Place, utc_now
 from lab.bench.workloads.catalogue import WORKLOADS
 from lab.bench.workloads.protocol import Clock
@@ -46,18 +44,18 @@ class Harness:
         recorder: Recorder,
         *,
         tell: Tell,
-        done: Sequence[Trial] = (),
-        elapsed_before_ns: int = 0,
+        earlier: Recording | None = None,
         clock: Clock = CLOCK,
     ) -> None:
-        """Take over a run; ``done`` are the trials of earlier sessions, which took ``elapsed_before_ns``."""
+        """Take over a run; ``earlier`` is what sessions before this one recorded."""
         self._prepared = prepared
         self._recorder = recorder
         self._tell = tell
         self._clock = clock
-        self._trials = [trial for trial in done if trial.status is not TrialStatus.INTERRUPTED]
-        self._elapsed_before_ns = elapsed_before_ns
-        self._durations: dict[str, list[int]] = {}
+        recorded = () if earlier is None else earlier.trials
+        given_up = () if earlier is None else earlier.given_up
+        self._ledger = Ledger(prepared.run, prepared.plan, recorded, given_up)
+        self._elapsed_before_ns = 0 if earlier is None else earlier.elapsed_ns
         self._probe_cpu_ns = 0
         self._uses = {use.key: use for use in prepared.run.suite.workloads}
         self._interrupts = Interrupts()
@@ -83,7 +81,7 @@ class Harness:
         end = RunEnd(
             reason=str(reason),
             ended_at=utc_now(),
-            blocks=self._blocks_done(),
+            blocks=self._ledger.blocks_done,
             harness_cpu_ns=cpu_ns,
             sampler_cpu_ns=self._probe_cpu_ns,
             elapsed_ns=self._elapsed_ns(),
@@ -93,36 +91,40 @@ class Harness:
         return end
 
     def _blocks(self) -> StopReason:
-        done = {(trial.block, trial.position) for trial in self._trials}
+        self._give_up()  # what an earlier session should have, had it not been killed
         for block in self._prepared.plan.blocks:
             reason = self._stop(block)
             if reason is not None:
                 return reason
-            for position, cell in enumerate(block.cells):
-                if (block.number, position) not in done:
-                    self._trial(block, position, cell)
+            for position, cell in self._ledger.due(block):
+                self._trial(block, position, cell)
+                self._give_up()
         return StopReason.BLOCKS
+
+    def _give_up(self) -> None:
+        for record in self._ledger.newly_hopeless(at=utc_now()):
+            self._recorder.append(record)
+            self._tell(f"{record.cell.key} is given up for the rest of this run: {record.reason}")
 
     def _stop(self, block: Block) -> StopReason | None:
         suite = self._prepared.run.suite
-        if block.kind is TrialKind.WARMUP or self._begun(block):
+        if self._ledger.is_hopeless:
+            return StopReason.GIVEN_UP
+        # a resumed run may have a part of this block already: it is finished, budget or not
+        if block.kind is TrialKind.WARMUP or self._ledger.is_begun(block):
             return None
-        blocks_done = self._blocks_done()
+        blocks_done = self._ledger.blocks_done
         return decide(
             blocks_done=blocks_done,
             min_blocks=suite.min_blocks,
             max_blocks=suite.max_blocks,
             elapsed_ns=self._elapsed_ns(),
-            next_block_ns=self._expected_ns(block.cells),
+            next_block_ns=self._ledger.expected_ns(block.cells),
             budget_ns=suite.budget_ns,
             # the bootstrap costs CPU time between trials: not asked for while it cannot matter
-            half_width_ratios=self._half_widths() if blocks_done >= suite.min_blocks else (),
+            half_width_ratios=self._ledger.half_widths() if blocks_done >= suite.min_blocks else (),
             target_half_width_ratio=suite.target_half_width_ratio,
         )
-
-    def _begun(self, block: Block) -> bool:
-        """Return whether a resumed run has a part of this block already: it is finished, budget or not."""
-        return any(trial.block == block.number for trial in self._trials)
 
     def _trial(self, block: Block, position: int, cell: Cell) -> None:
         self._tell(self._progress(block, position, cell))
@@ -147,12 +149,16 @@ class Harness:
         try:
             trial = measurement.run()
         except KeyboardInterrupt:
-            self._recorder.append(measurement.record(TrialStatus.INTERRUPTED, error="interrupted by the user"))
+            self._append(measurement.record(TrialStatus.INTERRUPTED, error="interrupted by the user"), begun)
             raise
-        self._recorder.append(trial)
-        self._trials.append(trial)
+        with self._interrupts.held():
+            self._append(trial, begun)
         self._probe_cpu_ns += measurement.probe_cpu_ns
-        self._durations.setdefault(cell.key, []).append(self._clock() - begun)
+
+    def _append(self, trial: Trial, begun_ns: int) -> None:
+        timed = replace(trial, wall_ns=self._clock() - begun_ns, elapsed_ns=self._elapsed_ns())
+        self._recorder.append(timed)
+        self._ledger.enter(timed)
 
     def _keep_provenance(self, arm: str, target: Target) -> None:
         directory = os.path.join(self._prepared.directory, "provenance", arm)
@@ -163,50 +169,17 @@ class Harness:
             with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
                 file.write(text)
 
-    def _blocks_done(self) -> int:
-        cells = len(self._prepared.plan.blocks[0].cells)
-        measured = [trial.block for trial in self._trials if trial.kind is TrialKind.MEASURED]
-        return sum(measured.count(block) == cells for block in set(measured))
-
     def _elapsed_ns(self) -> int:
         return self._elapsed_before_ns + self._clock() - self._begun_ns
-
-    def _half_widths(self) -> list[float]:
-        run = self._prepared.run
-        arms = [arm.name for arm in run.arms if arm.available and arm.name != run.suite.baseline]
-        found = []
-        for primary in run.primary:
-            base = primary_values(self._trials, primary, run.suite.baseline)
-            for arm in arms:
-                logs = log_ratios(primary_values(self._trials, primary, arm), base)
-                if logs:
-                    found.append(estimate_ratio(logs).half_width_ratio)
-        return found
-
-    # progress
 
     def _progress(self, block: Block, position: int, cell: Cell) -> str:
         suite = self._prepared.run.suite
         kind = "warm-up block" if block.kind is TrialKind.WARMUP else "block"
         number = block.number if block.kind is TrialKind.WARMUP else block.number - suite.warmup_blocks
         of = suite.warmup_blocks if block.kind is TrialKind.WARMUP else suite.max_blocks
-        left = self._time_left_ns(block, position)
+        left = self._ledger.left_ns(block, elapsed_ns=self._elapsed_ns())
         remaining = f", at most {format_duration_ns(left)} left" if left is not None else ""
         return f"{kind} {number + 1}/{of}, trial {position + 1}/{len(block.cells)}: {cell.key}{remaining}"
-
-    def _time_left_ns(self, block: Block, position: int) -> int | None:
-        """Return what is left at most, by the times seen so far; None until every cell has been seen."""
-        suite = self._prepared.run.suite
-        if any(cell.key not in self._durations for cell in block.cells):
-            return None
-        this_block = self._expected_ns(block.cells[position:])
-        blocks_left = suite.warmup_blocks + suite.max_blocks - block.number - 1
-        all_blocks = this_block + blocks_left * self._expected_ns(block.cells)
-        return max(this_block, min(all_blocks, suite.budget_ns - self._elapsed_ns()))
-
-    def _expected_ns(self, cells: Sequence[Cell]) -> int:
-        seen = (self._durations.get(cell.key) for cell in cells)
-        return sum(round(statistics.median(durations)) for durations in seen if durations)
 
 
 class Interrupts:
@@ -240,9 +213,13 @@ class Interrupts:
     def held(self) -> Iterator[None]:
         """Let an interruption wait until the end of the block, which makes or removes something."""
         self._held = True
+        # Ctrl-C reaches every process of the terminal's foreground group: programs that are started within the block
+        # inherit the mask, so that the removal of a container is not cut short either
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             self._held = False
         if self._pending:
             self._pending, self._raised = False, True

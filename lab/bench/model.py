@@ -194,7 +194,8 @@ class Trial:
     """One start, one fio job, one reading: a line of results.jsonl.
 
     ``marks_ns`` are on the host's CLOCK_MONOTONIC, by name of ``MarkName``, in order of time; ``samples`` are raw.
-    ``error`` is the reason when ``status`` is not OK, "" otherwise.
+    ``error`` is the reason when ``status`` is not OK, "" otherwise. ``wall_ns`` is all that the trial took, from before
+    its target was laid out until that was gone; ``elapsed_ns`` the time of the whole run at its end, over all sessions.
     """
 
     cell: Cell
@@ -207,11 +208,27 @@ class Trial:
     samples: tuple[Sample, ...] = ()
     noise: Noise = field(default_factory=Noise)
     error: str = ""
+    wall_ns: int = 0
+    elapsed_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenUp:
+    """A cell that is not tried again in its run, resumed or not: it failed ``failures`` times in a row.
+
+    ``block`` is that of the last failure; ``reason`` is a sentence without a full stop; ``at`` is for people, in UTC.
+    """
+
+    cell: Cell
+    block: int
+    failures: int
+    reason: str
+    at: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnd:
-    """The last line of a run: why it stopped ("half-width", "blocks", "budget", "interrupted").
+    """The last line of a run: why it stopped ("half-width", "blocks", "budget", "given-up", "interrupted").
 
     A resumed run has one such line per session; the last one counts. ``blocks`` are complete measured ones;
     the CPU times are of the session that ended, ``elapsed_ns`` of all sessions so far, ``readings`` of the host after

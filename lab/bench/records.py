@@ -2,6 +2,7 @@
 
     line 1       {"type": "run", ...}    what all trials have in common (``model.Run``)
     then         {"type": "trial", ...}  one per trial (``model.Trial``), failed ones too
+    among them   {"type": "given_up", ...}  a cell that is not tried again, and why (``model.GivenUp``)
     last         {"type": "end", ...}    why the session stopped (``model.RunEnd``)
 
 An interrupted run has an end line with reason "interrupted", or none if the machine went down; when it is resumed
@@ -10,6 +11,7 @@ reading and cut off when resuming. Damage anywhere else is an error that names t
 
 Schema history
     1  2026-11  first form
+    2  2026-11  records "given_up"; trials have wall_ns and elapsed_ns, so that a resumed run knows its time
 """
 
 from __future__ import annotations
@@ -23,15 +25,20 @@ from types import TracebackType
 from typing import Any  # a JSON object has no narrower type before it is checked
 
 from lab.bench.document import decode, encode
-from lab.bench.model import Run, RunEnd, Trial
+from lab.bench.model import GivenUp, Run, RunEnd, Trial
 from lab.errors import MeasurementError
 
-SCHEMA = 1
+SCHEMA = 2
 RESULTS = "results.jsonl"
 
-_KINDS: Mapping[str, type[Run] | type[Trial] | type[RunEnd]] = {"run": Run, "trial": Trial, "end": RunEnd}
+Record = Run | Trial | GivenUp | RunEnd
 
-Record = Run | Trial | RunEnd
+_KINDS: Mapping[str, type[Run] | type[Trial] | type[GivenUp] | type[RunEnd]] = {
+    "run": Run,
+    "trial": Trial,
+    "given_up": GivenUp,
+    "end": RunEnd,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +46,7 @@ class Recording:
     """A results file as read: ``end`` is None while the run has not ended, or was cut off.
 
     ``complete_bytes`` is the length of the part that is whole; anything after it is a line that was cut off.
+    ``elapsed_ns`` is how long the run has taken so far, all sessions together, by the last record that says so.
     """
 
     path: str
@@ -46,6 +54,8 @@ class Recording:
     trials: tuple[Trial, ...]
     end: RunEnd | None
     complete_bytes: int
+    given_up: tuple[GivenUp, ...] = ()
+    elapsed_ns: int = 0
 
 
 class Recorder:
@@ -120,7 +130,7 @@ def from_line(line: bytes) -> Record:
     """
     value: Any = json.loads(line)
     if not isinstance(value, dict) or value.get("type") not in _KINDS:
-        raise ValueError("not a record: no type 'run', 'trial' or 'end'")
+        raise ValueError(f"not a record: its type is none of {', '.join(_KINDS)}")
     return decode(_KINDS[value["type"]], value, where=value["type"])
 
 
@@ -165,4 +175,6 @@ def _recording(records: list[Record], path: str, complete_bytes: int) -> Recordi
         trials=tuple(record for record in records if isinstance(record, Trial)),
         end=last if isinstance(last, RunEnd) else None,
         complete_bytes=complete_bytes,
+        given_up=tuple(record for record in records if isinstance(record, GivenUp)),
+        elapsed_ns=max((record.elapsed_ns for record in records if isinstance(record, Trial | RunEnd)), default=0),
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lab.bench.runs import LATEST, find_run, run_ids
 from lab.cli import output
-from lab.errors import EXIT_INTERRUPTED, EXIT_OK, SpecError, UnavailableError
+from lab.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, SpecError, UnavailableError
 from lab.paths import Paths
 
 if TYPE_CHECKING:  # numpy and the backends take half a second; --help must not
@@ -193,14 +193,7 @@ def _measure(prepared: Prepared, *, begins: bool) -> int:
             if earlier is None:
                 recorder.append(prepared.run)
             _say_arms(prepared)
-            harness = Harness(
-                prepared,
-                recorder,
-                tell=progress.update,
-                done=() if earlier is None else earlier.trials,
-                elapsed_before_ns=earlier.end.elapsed_ns if earlier is not None and earlier.end is not None else 0,
-            )
-            end = harness.run()
+            end = Harness(prepared, recorder, tell=progress.update, earlier=earlier).run()
     finally:
         progress.done()
         prepared.close()
@@ -220,6 +213,9 @@ def _conclude(directory: str, reason: str) -> int:
         output.error("interrupted; what was measured is kept", hint=f"sudo lab bench resume {name}")
         return EXIT_INTERRUPTED
     _table(directory)
+    if reason == "given-up":
+        output.error("nothing is left to measure: every target failed again and again", hint=f"lab bench export {name}")
+        return EXIT_FAILURE
     output.note(f"stopped by: {reason}; report: lab report build {name}")
     return EXIT_OK
 

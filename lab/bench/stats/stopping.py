@@ -16,6 +16,7 @@ class StopReason(StrEnum):
     HALF_WIDTH = "half-width"
     BLOCKS = "blocks"
     BUDGET = "budget"
+    GIVEN_UP = "given-up"
     INTERRUPTED = "interrupted"
 
 
@@ -33,13 +34,13 @@ def decide(
     """Return why to stop after a measured block, or None to go on.
 
     ``next_block_ns`` is what another block is expected to take: a block that would not end within the budget is not
-    begun. ``half_width_ratios`` are of every primary ratio of the run; all of them must meet the target.
+    begun. ``half_width_ratios`` are of every primary ratio of the run; all of them must meet the target, and where
+    there are none nothing has been found out that could be precise enough.
     """
     if blocks_done >= max_blocks:
         return StopReason.BLOCKS
     # the budget is a promise to the user; a run that it cuts short of the minimum says "inconclusive"
     if elapsed_ns + next_block_ns > budget_ns:
         return StopReason.BUDGET
-    if blocks_done >= min_blocks and all(width <= target_half_width_ratio for width in half_width_ratios):
-        return StopReason.HALF_WIDTH
-    return None
+    precise = bool(half_width_ratios) and max(half_width_ratios) <= target_half_width_ratio
+    return StopReason.HALF_WIDTH if blocks_done >= min_blocks and precise else None

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.bench import export, records, summary
-from lab.bench.model import TrialKind, TrialStatus
+from lab.bench.model import RunEnd, Trial, TrialKind, TrialStatus
 from lab.paths import Paths
 from lab.target.spec import MarkName
 
@@ -158,6 +159,73 @@ def test_a_failing_workload_is_a_record_with_its_reason(paths: Paths, tmp_path: 
     failed = [t for t in records.read(str(tmp_path / "run")).trials if t.status is TrialStatus.FAILED]
     assert {trial.cell.workload for trial in failed} == {"disk"}
     assert all("fio" in trial.error for trial in failed)
+
+
+def test_a_cell_that_always_fails_is_given_up_and_stays_so_after_a_resume(paths: Paths, tmp_path: Path) -> None:
+    path = tmp_path / "failing.toml"
+    path.write_text(FAILING.replace("min = 3", "min = 5").replace("max = 3", "max = 5"))
+    directory = tmp_path / "run"
+
+    done = lab(paths, "bench", "run", str(path), "--output", str(directory))
+    whole = records.read(str(directory))
+    _cut_after(directory, block=3)
+    resumed = lab(paths, "bench", "resume", str(directory))
+
+    assert done.returncode == 0, done.stderr
+    assert "disk/container is given up for the rest of this run: it failed 3 times in a row" in done.stderr
+    assert {record.cell.key for record in whole.given_up} == {"disk/process", "disk/process+twin", "disk/container"}
+    assert all("fio" in record.reason for record in whole.given_up)
+    assert [trial.cell.workload for trial in whole.trials].count("disk") == 3 * 3
+    assert whole.end is not None
+    assert (whole.end.reason, whole.end.blocks) == ("blocks", 5)
+    assert resumed.returncode == 0, resumed.stderr
+    assert cells(records.read(str(directory))) == cells(whole)
+    assert records.read(str(directory)).given_up == whole.given_up
+
+
+def test_a_run_ends_when_every_cell_has_been_given_up(paths: Paths, tmp_path: Path) -> None:
+    path = tmp_path / "hopeless.toml"
+    path.write_text(FAILING.replace('use = "startup"', 'use = "disk"\nname = "first"').replace("max = 3", "max = 9"))
+
+    done = lab(paths, "bench", "run", str(path), "--output", str(tmp_path / "run"))
+
+    recording = records.read(str(tmp_path / "run"))
+    assert done.returncode == 1
+    assert "nothing is left to measure" in done.stderr
+    assert recording.end is not None
+    assert recording.end.reason == "given-up"
+    assert len(recording.trials) == 3 * 6
+
+
+def test_the_budget_goes_on_where_a_killed_run_left_it(paths: Paths, suite: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    lab(paths, "bench", "run", str(suite), "--output", str(directory))
+    taken = records.read(str(directory)).elapsed_ns
+    _cut_after(directory, block=1, elapsed_ns=11 * 60 * 10**9)  # the suite's budget is 10 minutes
+
+    done = lab(paths, "bench", "resume", str(directory))
+
+    recording = records.read(str(directory))
+    assert taken > 0
+    assert done.returncode == 0, done.stderr
+    assert recording.end is not None
+    assert recording.end.reason == "budget"
+    assert recording.end.elapsed_ns > 11 * 60 * 10**9
+    assert {trial.block for trial in recording.trials} == {0, 1}
+
+
+def _cut_after(directory: Path, *, block: int, elapsed_ns: int | None = None) -> None:
+    """Leave of a run what a kill at the end of ``block`` leaves, there having taken ``elapsed_ns`` if that is given."""
+    results = directory / records.RESULTS
+    kept = []
+    for line in results.read_bytes().splitlines(keepends=True):
+        record = records.from_line(line)
+        if isinstance(record, RunEnd) or (isinstance(record, Trial) and record.block > block):
+            break
+        kept.append(line)
+        if isinstance(record, Trial) and elapsed_ns is not None:
+            kept[-1] = records.to_line(replace(record, elapsed_ns=elapsed_ns))
+    results.write_bytes(b"".join(kept))
 
 
 def test_a_run_is_not_resumed_with_another_image(paths: Paths, suite: Path, tmp_path: Path) -> None:

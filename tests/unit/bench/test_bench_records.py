@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.bench import records
-from lab.bench.model import Cell, Noise, Sample, Trial, TrialKind, TrialStatus
+from lab.bench.model import Cell, GivenUp, Noise, RunEnd, Sample, Trial, TrialKind, TrialStatus
 from lab.errors import MeasurementError
 
 _SPEC = importlib.util.spec_from_file_location("sample_run", Path(__file__).with_name("sample_run.py"))
@@ -37,6 +38,8 @@ trials = st.builds(
     samples=st.lists(st.builds(Sample, metric=text, value=numbers), max_size=3).map(tuple),
     noise=st.builds(Noise, steal_ns=st.integers(0, 9), flags=st.lists(text, max_size=2).map(tuple)),
     error=text,
+    wall_ns=st.integers(0, 2**63),
+    elapsed_ns=st.integers(0, 2**63),
 )
 
 
@@ -50,6 +53,35 @@ def test_a_trial_comes_back_as_it_was_written_on_one_line(trial: Trial) -> None:
     line = records.to_line(trial)
     assert line.count(b"\n") == 1
     assert records.from_line(line) == trial
+
+
+def test_a_cell_that_was_given_up_is_read_back_with_its_reason(results: Path) -> None:
+    record = GivenUp(cell=Cell(workload="disk", arm="runc"), block=3, failures=3, reason="it failed", at="now")
+    with records.Recorder(str(results)) as recorder:
+        recorder.append(record)
+
+    assert records.read(str(results)).given_up == (record,)
+
+
+def test_the_time_a_run_took_is_known_without_an_end_record(results: Path) -> None:
+    last = replace(next(iter(sample_run.sample_trials(1, 1))), elapsed_ns=190_000_000_000)
+    with records.Recorder(str(results)) as recorder:
+        recorder.append(last)
+
+    recording = records.read(str(results))
+
+    assert recording.end is None
+    assert recording.elapsed_ns == 190_000_000_000
+
+
+def test_the_time_a_run_took_is_that_of_its_last_end_where_trials_do_not_tell(results: Path) -> None:
+    with records.Recorder(str(results)) as recorder:
+        recorder.append(next(iter(sample_run.sample_trials(1, 1))))
+        recorder.append(
+            RunEnd(reason="interrupted", ended_at="", blocks=0, harness_cpu_ns=0, sampler_cpu_ns=0, elapsed_ns=7)
+        )
+
+    assert records.read(str(results)).elapsed_ns == 180_000_000_000
 
 
 def test_a_run_comes_back_as_it_was_written(results: Path) -> None:

@@ -222,6 +222,11 @@ def test_a_run_stops_when_every_interval_is_narrow_enough_and_not_before_the_min
     assert stop(half_width_ratios=(0.01,), blocks_done=4) is None
 
 
+def test_a_run_without_any_ratio_does_not_claim_to_be_precise() -> None:
+    assert stop(half_width_ratios=()) is None
+    assert stop(half_width_ratios=(), blocks_done=30) is StopReason.BLOCKS
+
+
 def test_a_block_that_would_end_after_the_budget_is_not_begun() -> None:
     assert stop(elapsed_ns=95, next_block_ns=6) is StopReason.BUDGET
     assert stop(elapsed_ns=95, next_block_ns=5) is None
