@@ -7,6 +7,7 @@ suffixes k, m, g, t (with or without "b" or "ib") are powers of 1024.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
@@ -87,6 +88,35 @@ def format_rate(rate_bytes_per_s: float) -> str:
 def format_percent(ratio: float) -> str:
     """Return a ratio as a percentage with at most one decimal: 0.125 -> "12.5 %"."""
     return f"{ratio * 100:.3g} %"
+
+
+def format_count(count: float) -> str:
+    """Return a count with its thousands set apart: "1,234"."""
+    return f"{count:,.0f}"
+
+
+def format_per_second(rate_per_s: float) -> str:
+    """Return a rate of events with three significant digits, or all of its whole ones: "1,234 /s", "0.52 /s"."""
+    return f"{rate_per_s:,.0f} /s" if rate_per_s >= 100 else f"{rate_per_s:.3g} /s"
+
+
+_WRITERS: Mapping[str, Callable[[float], str]] = {
+    "ns": format_duration_ns,
+    "bytes": format_bytes,
+    "bytes_per_s": format_rate,
+    "per_s": format_per_second,
+    "count": format_count,
+    "ratio": format_percent,
+}
+
+
+def writer(unit: str) -> Callable[[float], str]:
+    """Return what writes values of a unit, named as in the records: "ns", "bytes_per_s".
+
+    Raises:
+        KeyError: there is no such unit.
+    """
+    return _WRITERS[unit]
 
 
 def _three_digits(value: float) -> str:

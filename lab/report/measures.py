@@ -24,6 +24,7 @@ from lab.bench.stats.verdict import (
 from lab.report import wording
 from lab.report.arms import TWIN_SUFFIX
 from lab.report.frame import Evidence, Series, series_of
+from lab.units import writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ class Quantity:
 
     def median_text(self, series: str) -> str:
         """Return the median of a series with its unit."""
-        return wording.writer(self.unit)(summarise(self.series[series].values).median)
+        return writer(self.unit)(summarise(self.series[series].values).median)
 
     def quiet(self) -> Quantity:
         """Return the quantity without the samples of flagged trials; series that lose all of them are gone."""

@@ -13,7 +13,7 @@ from lab.report.arms import ArmView, answer_reason, is_yes, series_label
 from lab.report.frame import Evidence
 from lab.report.measures import Comparison, Quantity, noise_pairs, summary
 from lab.report.page import Align, Column, Table
-from lab.units import format_duration_ns, format_percent
+from lab.units import format_duration_ns, format_percent, writer
 
 NUMBER = Align.NUMBER
 LINES = Column(title="lines of results.jsonl", align=Align.LINES)
@@ -40,7 +40,7 @@ def values_table(key: str, title: str, quantities: Sequence[Quantity], arms: Map
     """Return n, percentiles and extremes of each arm on each quantity."""
     rows = []
     for quantity in quantities:
-        write = wording.writer(quantity.unit)
+        write = writer(quantity.unit)
         for series in quantity.series.values():
             found = summary(series.values)
             rows.append(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lab.bench.model import Better, Unit
 from lab.target.spec import MarkName
-from lab.units import format_bytes, format_duration_ns, format_percent, format_rate
+from lab.units import writer
 
 Write = Callable[[float], str]
 
@@ -42,31 +42,6 @@ PLACES: Mapping[str, str] = {
     "layer": "container layer or root disk",
     "data": "volume or data disk",
     "bind": "bind mount",
-}
-
-
-def writer(unit: Unit) -> Write:
-    """Return the function that writes values of a unit."""
-    return _WRITERS[unit]
-
-
-def count(value: float) -> str:
-    """Return a count: "12", "1,234"."""
-    return f"{value:,.0f}"
-
-
-def per_second(value: float) -> str:
-    """Return a rate of events: "1,234 /s", "0.52 /s"."""
-    return f"{value:,.0f} /s" if value >= 100 else f"{value:.3g} /s"
-
-
-_WRITERS: Mapping[Unit, Write] = {
-    Unit.NANOSECONDS: format_duration_ns,
-    Unit.BYTES: format_bytes,
-    Unit.BYTES_PER_SECOND: format_rate,
-    Unit.OPERATIONS_PER_SECOND: per_second,
-    Unit.COUNT: count,
-    Unit.RATIO: format_percent,
 }
 
 

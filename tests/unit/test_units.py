@@ -83,3 +83,19 @@ def test_a_duration_is_shown_with_three_digits(duration_ns: int, shown: str) -> 
 def test_a_rate_and_a_ratio_are_shown_with_their_units() -> None:
     assert units.format_rate(1536 * 1024) == "1.50 MiB/s"
     assert units.format_percent(0.125) == "12.5 %"
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "text"),
+    [
+        ("ns", 2_500_000, "2.50 ms"),
+        ("bytes", 3 << 20, "3.00 MiB"),
+        ("bytes_per_s", 3 << 20, "3.00 MiB/s"),
+        ("per_s", 1234.0, "1,234 /s"),
+        ("per_s", 0.523, "0.523 /s"),
+        ("count", 1234.0, "1,234"),
+        ("ratio", 0.125, "12.5 %"),
+    ],
+)
+def test_a_value_is_written_with_its_unit(unit: str, value: float, text: str) -> None:
+    assert units.writer(unit)(value) == text
