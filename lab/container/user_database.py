@@ -28,9 +28,8 @@ def identify(user: str, additional_groups: tuple[str, ...], passwd: str, group: 
     known = _find_user(name or "0", passwd)
     login, uid, gid = known or ("", _number(name, "user", "passwd"), 0)
     if group_name:
-        gid, listed = _gid(group_name, group), ()
-    else:
-        listed = tuple(_groups_of(login, group)) if login else ()
+        gid = _gid(group_name, group)
+    listed = _groups_of(login, group) if login and not group_name else ()
     others = tuple(_gid(each, group) for each in additional_groups)
     return uid, gid, tuple(dict.fromkeys((gid, *listed, *others)))
 

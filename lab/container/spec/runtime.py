@@ -22,6 +22,7 @@ class NamespaceType(StrEnum):
     IPC = "ipc"
     UTS = "uts"
     CGROUP = "cgroup"
+    USER = "user"
 
 
 class Status(StrEnum):
@@ -53,12 +54,18 @@ class Mount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Who the process is."""
+    """Who the process is.
+
+    With a ``username``, "USER[:GROUP]" as docker takes it, the root's own /etc/passwd and /etc/group decide at every
+    start who that is, ``additional_groups`` by name or number beside it, and the numbers here are not used.
+    """
 
     uid: int = 0
     gid: int = 0
     umask: int = 0o022
     additional_gids: tuple[int, ...] = ()
+    username: str = ""
+    additional_groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +89,19 @@ class Rlimit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleSize:
+    """Rows and columns of a terminal; 0 for unknown."""
+
+    height: int = 0
+    width: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A program and what it runs as; ``env`` lines are "NAME=value"."""
+    """A program and what it runs as; ``env`` lines are "NAME=value".
+
+    A process with a ``terminal`` gets its standard streams from init, as ``init_ops.open_console`` says.
+    """
 
     args: tuple[str, ...]
     cwd: str = "/"
@@ -92,13 +110,39 @@ class Process:
     capabilities: Capabilities = field(default_factory=Capabilities)
     rlimits: tuple[Rlimit, ...] = ()
     no_new_privileges: bool = False
+    terminal: bool = False
+    console_size: ConsoleSize = field(default_factory=ConsoleSize)
+    oom_score_adj: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Namespace:
-    """A namespace that the container gets; a new one, since ``path`` is not supported yet."""
+    """A namespace that the container gets: a new one, or that of ``path``, "/proc/PID/ns/TYPE" or "container:ID"."""
 
     type: NamespaceType
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdMapping:
+    """A range of ids: ``container_id`` inside is ``host_id`` outside, and so are the ``size`` - 1 after it."""
+
+    container_id: int
+    host_id: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device node in the container; ``type`` "c", "b" or "p"."""
+
+    path: str
+    type: str
+    major: int = 0
+    minor: int = 0
+    file_mode: int = 0o666
+    uid: int = 0
+    gid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +197,10 @@ class Linux:
     """What is special to Linux. ``cgroups_path`` is relative to every hierarchy's root."""
 
     namespaces: tuple[Namespace, ...] = ()
+    uid_mappings: tuple[IdMapping, ...] = ()
+    gid_mappings: tuple[IdMapping, ...] = ()
+    devices: tuple[Device, ...] = ()
+    sysctl: Mapping[str, str] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
     cgroups_path: str = ""
     masked_paths: tuple[str, ...] = ()
@@ -166,6 +214,7 @@ class Spec:
     root: Root
     process: Process
     hostname: str = ""
+    domainname: str = ""
     mounts: tuple[Mount, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
     linux: Linux = field(default_factory=Linux)
