@@ -7,6 +7,8 @@ that created it; what a dead owner left is found and removed by ``repair``, whic
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 
@@ -86,7 +88,8 @@ class Engine:
         )
         if state.bridged:
             self._bridge = self._ensure_bridge()
-        self._runtime.create(state, defaults.spec(config, state.rootfs, state.volume_directories))
+        spec = defaults.spec(config, state.rootfs, state.volume_directories)
+        self._runtime.create(state, spec, seccomp=config.seccomp)
         self._profiles[config.id] = config.seccomp
         return state
 
@@ -103,7 +106,7 @@ class Engine:
         def attach(state: ContainerState) -> Attachment | None:
             if not state.bridged or state.attachment is not None:
                 return state.attachment
-            leased.append(self._lease(container_id))
+            leased.append(self._take_address(container_id))
             return leased[0]
 
         try:
@@ -227,7 +230,19 @@ class Engine:
 
         return apply.ensure_bridge(self._paths)
 
-    def _lease(self, container_id: str) -> Attachment:
+    @contextmanager
+    def leased(self, state: ContainerState) -> Iterator[Attachment | None]:
+        """Give a bridged container's place on the network for the time of a block, without starting it; else None."""
+        if not state.bridged:
+            yield None
+            return
+        attachment = self._take_address(state.id)
+        try:
+            yield attachment
+        finally:
+            ipam.release(self._paths.networks, attachment)
+
+    def _take_address(self, container_id: str) -> Attachment:
         # another process may have removed an idle bridge; a look costs microseconds, to ensure it may cost the import
         if self._bridge is None or not os.path.exists(os.path.join(_LINKS, self._bridge.name)):
             self._bridge = self._ensure_bridge()

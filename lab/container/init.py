@@ -34,18 +34,19 @@ Plan = tuple[tuple[str, tuple[object, ...]], ...]
 def run(plan: Plan, stdio: tuple[int, ...], status: int) -> None:
     """Carry out ``plan`` in this child; never returns. The last step of a plan is the exec."""
     step = "stdio"
+    frames = b""  # written together: a wake-up of the spawner for each would take the processor from us
     try:
         for number, descriptor in enumerate(stdio):
             os.dup2(descriptor, number)
         libc.syscall("close_range", 3, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
         for step, arguments in plan[:-1]:
             if step == MARK:
-                os.write(status, FRAME.pack(str(arguments[0])[:1].encode(), time.monotonic_ns()))
+                frames += FRAME.pack(str(arguments[0])[:1].encode(), time.monotonic_ns())
             else:
                 OPERATIONS[step](*arguments)
         step, arguments = plan[-1]
         # The spawner may have died before die_with_spawner: then this write ends us with EPIPE.
-        os.write(status, FRAME.pack(EXECUTING, time.monotonic_ns()))
+        os.write(status, frames + FRAME.pack(EXECUTING, time.monotonic_ns()))
         OPERATIONS[step](*arguments)
     except OSError as error:
         os.write(status, failure(step, error))

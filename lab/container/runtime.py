@@ -13,11 +13,11 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from lab.container import init_plan, resources, seccomp_profile, spawner
 from lab.container.network.model import Attachment
-from lab.container.spawner_client import Running, SpawnerClient, SpawnerDied, Stdio
+from lab.container.spawner_client import EncodedPlan, Running, SpawnerClient, SpawnerDied, Stdio, encode
 from lab.container.spec.runtime import Mount, Process, Spec, Status
 from lab.container.state import ContainerDirectory, ContainerState, ProcessIdentity
 from lab.errors import StateConflict, UnavailableError
@@ -35,6 +35,21 @@ def _unattached(state: ContainerState) -> Attachment | None:
     return state.attachment
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartPlan:
+    """All that a start does, decided when the container is created: the cgroup with its limits, the clone, the child.
+
+    ``encoded`` is ``ops`` as the spawner takes them.
+    """
+
+    cgroup: str
+    controllers: tuple[str, ...]
+    writes: tuple[cgroup.CgroupWrite, ...]
+    flags: int
+    ops: tuple[init_plan.InitOp, ...]
+    encoded: EncodedPlan
+
+
 class Runtime:
     """All containers below one directory, started through one spawner."""
 
@@ -47,10 +62,10 @@ class Runtime:
         self._bounding_set = capabilities.bounding_set()
         self._filters: dict[tuple[str, frozenset[str]], bytes] = {}
         self._running: dict[str, Running] = {}
-        self._specs: dict[str, Spec] = {}  # of containers that we created: config.json never changes
+        self._plans: dict[str, StartPlan] = {}  # of containers that we created: config.json never changes
 
-    def create(self, state: ContainerState, spec: Spec) -> None:
-        """Lay a container out; nothing runs.
+    def create(self, state: ContainerState, spec: Spec, *, seccomp: str | None = None) -> None:
+        """Lay a container out; nothing runs. ``seccomp`` is said at ``plan_start``.
 
         Raises:
             StateConflict: the id is taken.
@@ -63,7 +78,25 @@ class Runtime:
                 hint="drop the limit, or boot with that controller enabled",
             )
         self.directory.add(state, spec)
-        self._specs[state.id] = spec
+        self._plans[state.id] = self.plan_start(state, spec, seccomp)
+
+    def plan_start(self, state: ContainerState, spec: Spec, seccomp: str | None) -> StartPlan:
+        """Return all that a start of a container does; it changes nothing.
+
+        ``seccomp`` is a profile's text, None for the default one, "" for no filter.
+        """
+        limits, path = spec.linux.resources, spec.linux.cgroups_path
+        wanted = (*cgroup.TARGET_CONTROLLERS, *resources.controllers(limits))
+        config = self._init_config(state, spec, seccomp, self.layout.select((*wanted, "")))
+        ops = init_plan.plan(config)
+        return StartPlan(
+            cgroup=path,
+            controllers=wanted,
+            writes=resources.plan(limits, self.layout),
+            flags=init_plan.clone_flags(spec.linux),
+            ops=ops,
+            encoded=encode(ops),
+        )
 
     def start(
         self,
@@ -75,8 +108,8 @@ class Runtime:
     ) -> Running:
         """Start a created or stopped container and return once its program runs.
 
-        ``attach`` is asked for the container's place on the network, under its lock; ``seccomp`` is a profile's
-        text, None for the default one, "" for no filter.
+        ``attach`` is asked for the container's place on the network, under its lock; ``seccomp`` is said at
+        ``plan_start``, and counts where another process created the container.
 
         Raises:
             NoSuchContainer: there is none.
@@ -88,16 +121,20 @@ class Runtime:
             state = self.directory.load(container_id)
             if state.status == Status.RUNNING:
                 raise StateConflict(f"container '{container_id}' is running already")
-            spec = self._specs.get(container_id) or self.directory.load_spec(container_id)
+            plan = self._plans.get(container_id)
+            if plan is None:
+                plan = self.plan_start(state, self.directory.load_spec(container_id), seccomp)
+            if state.volatile and state.process is not None:
+                # the kernel refuses a second mount while its mark of the first is there
+                shutil.rmtree(os.path.join(state.work, "work", "incompat"), ignore_errors=True)
             attachment = attach(state)
-            with self._cgroups(spec) as cgroup_fd:
-                config = self._init_config(state, spec, seccomp, attachment)
+            with self._cgroups(plan) as cgroup_fd:
                 running = self._spawner.spawn(
-                    init_plan.plan(config),
-                    flags=init_plan.clone_flags(spec.linux),
+                    plan.encoded,
+                    flags=plan.flags,
                     stdio=stdio,
                     cgroup=cgroup_fd,
-                    network=None if attachment is None else init_plan.flatten(attachment),
+                    network=None if attachment is None else attachment.flatten(),
                     detached=state.detached,
                 )
             self._running[container_id] = running
@@ -105,18 +142,16 @@ class Runtime:
         return running
 
     @contextmanager
-    def _cgroups(self, spec: Spec) -> Iterator[int | None]:
+    def _cgroups(self, plan: StartPlan) -> Iterator[int | None]:
         """Make and limit the cgroup; yield the v2 directory to be born in; a failure removes what was made."""
-        path, limits = spec.linux.cgroups_path, spec.linux.resources
-        wanted = (*cgroup.TARGET_CONTROLLERS, *resources.controllers(limits))
         try:
-            cgroup.create(self.layout, path, wanted)
-            cgroup.write(self.layout, path, resources.plan(limits, self.layout))
-            with self._open_unified(path) as descriptor:
+            cgroup.create(self.layout, plan.cgroup, plan.controllers)
+            cgroup.write(self.layout, plan.cgroup, plan.writes)
+            with self._open_unified(plan.cgroup) as descriptor:
                 yield descriptor
         except BaseException:
-            cgroup.kill(self.layout, path, deadline_ns=_soon())
-            cgroup.remove(self.layout, path, deadline_ns=_soon())
+            cgroup.kill(self.layout, plan.cgroup, deadline_ns=_soon())
+            cgroup.remove(self.layout, plan.cgroup, deadline_ns=_soon())
             raise
 
     @contextmanager
@@ -133,10 +168,9 @@ class Runtime:
             os.close(descriptor)
 
     def _init_config(
-        self, state: ContainerState, spec: Spec, seccomp: str | None, attachment: Attachment | None
+        self, state: ContainerState, spec: Spec, seccomp: str | None, hierarchies: tuple[cgroup.Hierarchy, ...]
     ) -> init_plan.InitConfig:
-        if state.volatile:  # the kernel refuses a second mount while its mark of the first is there
-            shutil.rmtree(os.path.join(state.work, "work", "incompat"), ignore_errors=True)
+        directories = (h.directory(spec.linux.cgroups_path) for h in hierarchies if h.version == 1)
         return init_plan.InitConfig(
             spec=spec,
             root=init_plan.OverlayRoot(
@@ -146,23 +180,18 @@ class Runtime:
                 target=state.rootfs,
                 volatile=state.volatile,
             ),
-            task_files=self._task_files(spec.linux.cgroups_path),
+            task_files=tuple(map(_task_file, directories)),
             cgroup_mounts=cgroup_mounts(self.layout),
             bounding_set=self._bounding_set,
             seccomp=self._filter(spec.process, seccomp),
-            attachment=attachment,
+            bridged=state.bridged,
             go_descriptor=spawner.GO_NUMBER,
             detached=state.detached,
         )
 
     def _task_files(self, path: str) -> tuple[str, ...]:
-        """Return the files through which a process joins its v1 cgroups by itself.
-
-        A process that writes 0 to "tasks" moves itself, one thread, without the lock that writing "cgroup.procs"
-        takes: that one waits for an RCU grace period, 5 ms and more.
-        """
         directories = (hierarchy.directory(path) for hierarchy in self.layout.hierarchies if hierarchy.version == 1)
-        return tuple(os.path.join(name, "tasks") for name in directories if os.path.isdir(name))
+        return tuple(_task_file(name) for name in directories if os.path.isdir(name))
 
     def _filter(self, process: Process, profile: str | None) -> bytes:
         if profile == "":
@@ -284,7 +313,7 @@ class Runtime:
             running = self._running.pop(container_id, None)
             if running is not None:
                 running.close()
-            self._specs.pop(container_id, None)
+            self._plans.pop(container_id, None)
             self.directory.remove(container_id)
 
     def processes(self, state: ContainerState) -> tuple[int, ...]:
@@ -297,6 +326,15 @@ class Runtime:
         return tuple(
             ("" if h.version == 2 else ",".join(h.controllers), path) for h, path in found if os.path.isdir(path)
         )
+
+
+def _task_file(directory: str) -> str:
+    """Return the file through which a process joins a v1 cgroup by itself.
+
+    A process that writes 0 to "tasks" moves itself, one thread, without the lock that writing "cgroup.procs" takes:
+    that one waits for an RCU grace period, 5 ms and more.
+    """
+    return os.path.join(directory, "tasks")
 
 
 def grantable(names: tuple[str, ...], layout: cgroup.CgroupLayout) -> tuple[str, ...]:

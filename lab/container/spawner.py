@@ -16,21 +16,25 @@ import socket
 import sys
 import time
 
-from lab.container import init, init_ops, wire
+from lab.container import init, wire
 from lab.container.network import fastpath
 from lab.linux import namespaces as ns
 from lab.linux.pidfd import pidfd_send_signal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lab.container.network.model import AttachmentFields
+
 SPAWN = "spawn"
-"""A request: (SPAWN, flags, plan, detached, attachment's fields or None); with reply pipe, stdin, stdout, stderr, and
-the v2 cgroup to be born in if flags have CLONE_INTO_CGROUP."""
+"""A request: (SPAWN, flags, marshalled plan, detached, attachment's fields or None); with reply pipe, stdin, stdout,
+stderr, and the v2 cgroup to be born in if flags have CLONE_INTO_CGROUP."""
 
 JOIN = "join"
-"""A request: (JOIN, flags, plan); with reply pipe, stdin, stdout, stderr, pidfd of the container's first process, and
-the v2 cgroup as above."""
+"""A request: (JOIN, flags, marshalled plan); with reply pipe, stdin, stdout, stderr, pidfd of the container's first
+process, and the v2 cgroup as above."""
 
-SPAWNED = "spawned"  # (SPAWNED, pid, ns): clone has returned
-STARTED = "started"  # (STARTED, ns, ((first letter of a mark's name, ns), ...)): the exec has succeeded
+STARTED = "started"
+"""An answer: (STARTED, pid, ns of clone, ns of exec, ((first letter of a mark's name, ns), ...)): the program runs."""
 FAILED = "failed"  # (FAILED, step, errno, reason, path): it has not, and nothing is left of it
 EXITED = "exited"  # (EXITED, exit code, ns)
 
@@ -45,9 +49,10 @@ _SIGKILL = 9
 class _Child:
     """A process on its way to exec, or beyond."""
 
-    __slots__ = ("detached", "frames", "pid", "pidfd", "reply", "status")
+    __slots__ = ("detached", "frames", "pid", "pidfd", "reply", "spawned_ns", "status")
 
     def __init__(self, pid: int, pidfd: int, status: int, reply: int, *, detached: bool) -> None:
+        self.spawned_ns = time.monotonic_ns()
         self.pid = pid
         self.pidfd = pidfd
         self.status = status  # -1 once the exec has happened or failed
@@ -63,6 +68,7 @@ class Spawner:
         """Take over the control socket; nothing is started yet."""
         self._control: socket.socket | None = control
         self._control_number = control.fileno()
+        self._buffer = bytearray(wire.MAX_MESSAGE_BYTES)
         self._poll = select.epoll()
         self._poll.register(self._control_number, select.EPOLLIN)
         self._by_descriptor: dict[int, _Child] = {}
@@ -80,7 +86,7 @@ class Spawner:
     def _on_request(self) -> None:
         assert self._control is not None
         try:
-            received = wire.receive(self._control)
+            received = wire.receive(self._control, self._buffer)
         except ConnectionResetError:
             received = None
         if received is None:
@@ -104,15 +110,15 @@ class Spawner:
         self,
         descriptors: tuple[int, ...],
         flags: int,
-        plan: init.Plan,
+        plan: bytes,
         detached: bool,
-        network: init_ops.AttachmentFields | None,
+        network: AttachmentFields | None,
     ) -> None:
         reply, *rest = descriptors
         stdio, cgroup = tuple(rest[:3]), rest[3] if len(rest) > 3 else -1
         go = _open_go_pipe() if network is not None else -1
         try:
-            child = self._clone(flags, cgroup, plan, stdio, reply, detached=detached)
+            child = self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, detached=detached)
             if network is not None:
                 os.close(GO_NUMBER)  # only the child's copy is left: it will see the other end close
                 _connect(child, network, go)
@@ -120,13 +126,13 @@ class Spawner:
             _close((go,) if network is not None else ())
         _close(tuple(rest))
 
-    def _join(self, descriptors: tuple[int, ...], flags: int, plan: init.Plan) -> None:
+    def _join(self, descriptors: tuple[int, ...], flags: int, plan: bytes) -> None:
         reply, *rest = descriptors
         stdio, pidfd, cgroup = tuple(rest[:3]), rest[3], rest[4] if len(rest) > 4 else -1
         os.dup2(pidfd, PIDFD_NUMBER, inheritable=False)
         ns.setns(pidfd, ns.CLONE_NEWPID, path="the container's pid namespace")  # for children only
         try:
-            self._clone(flags, cgroup, plan, stdio, reply, detached=False)
+            self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, detached=False)
         finally:
             ns.setns(self._own_pid_namespace, ns.CLONE_NEWPID, path="/proc/self/ns/pid")
             os.close(PIDFD_NUMBER)
@@ -140,14 +146,12 @@ class Spawner:
             pid, pidfd = ns.clone3(flags, cgroup)
             if pid == 0:
                 init.run(plan, stdio, write_end)
-            spawned_ns = time.monotonic_ns()
+            child = _Child(pid, pidfd, status, reply, detached=detached)
         except OSError:
             os.close(status)
             raise
         finally:
             os.close(write_end)
-        wire.answer(reply, (SPAWNED, pid, spawned_ns))
-        child = _Child(pid, pidfd, status, reply, detached=detached)
         self._by_descriptor[status] = self._by_descriptor[pidfd] = child
         self._poll.register(status, select.EPOLLIN)
         self._poll.register(pidfd, select.EPOLLIN)
@@ -171,7 +175,7 @@ class Spawner:
         child.status = -1
         marks, failure = _parse_frames(child.frames)
         if failure is None and marks and marks[-1][0] == init.EXECUTING:
-            wire.answer(child.reply, (STARTED, now_ns, tuple(marks[:-1])))
+            wire.answer(child.reply, (STARTED, child.pid, child.spawned_ns, now_ns, tuple(marks[:-1])))
         else:
             self._on_failure(child, failure)
 
@@ -221,12 +225,12 @@ def _open_go_pipe() -> int:
     return write_end
 
 
-def _connect(child: _Child, network: init_ops.AttachmentFields, go: int) -> None:
+def _connect(child: _Child, network: AttachmentFields, go: int) -> None:
     # The child mounts its file systems meanwhile; it waits on the go pipe before it touches its own end.
     netns = os.open(f"/proc/{child.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fastpath.host_side(init_ops.attachment_of(network), netns)
-        os.write(go, b"g")
+        fastpath.host_side(fastpath.PlainAttachment(network), netns)
+        os.write(go, marshal.dumps(network))
     except OSError as error:
         _kill(child)
         child.frames += init.failure("connect_network", error)

@@ -6,6 +6,7 @@ Safe to use from many threads: requests are sent under a lock, answers come thro
 from __future__ import annotations
 
 import contextlib
+import marshal
 import os
 import select
 import signal
@@ -18,11 +19,15 @@ from dataclasses import dataclass
 
 import lab
 from lab.container import init_plan, spawner, wire
+from lab.container.network.model import AttachmentFields
 from lab.errors import ContainerError
 from lab.linux import command
 from lab.linux import namespaces as ns
 
-_ENOENT, _EACCES = 2, 13
+_ENOENT, _E2BIG, _EACCES, _EMSGSIZE = 2, 7, 13, 90
+EncodedPlan = bytes
+"""A plan on its way: what ``encode`` makes of it."""
+
 _MARKS = {b"n": "namespaces", b"e": "environment"}
 
 
@@ -88,14 +93,12 @@ class Running:
             if message is None:
                 self.close()
                 raise _died()
-            if message[0] == spawner.SPAWNED:
-                self.pid = message[1]
-                self.marks_ns = (("spawned", message[2]),)
-            elif message[0] == spawner.STARTED:
-                seen = tuple((_MARKS[letter], at_ns) for letter, at_ns in message[2])
-                self.marks_ns += (*seen, ("userspace", message[1]))
+            if message[0] == spawner.STARTED:
+                _, self.pid, spawned_ns, started_ns, marks = message
+                seen = ((_MARKS[letter], at_ns) for letter, at_ns in marks)
+                self.marks_ns = (("spawned", spawned_ns), *seen, ("userspace", started_ns))
                 return
-            elif message[0] == spawner.FAILED:
+            if message[0] == spawner.FAILED:
                 self.close()
                 raise StartFailed(*message[1:])
 
@@ -177,12 +180,12 @@ class SpawnerClient:
 
     def spawn(
         self,
-        plan: Sequence[init_plan.InitOp],
+        plan: Sequence[init_plan.InitOp] | EncodedPlan,
         *,
         flags: int,
         stdio: Stdio,
         cgroup: int | None = None,
-        network: tuple[str, str, str, int, str, str] | None = None,
+        network: AttachmentFields | None = None,
         detached: bool = False,
     ) -> Running:
         """Clone a process into new namespaces, carry the plan out in it, and return when it has executed its program.
@@ -194,7 +197,7 @@ class SpawnerClient:
             SpawnerDied: the spawner ended meanwhile.
         """
         born = flags | (ns.CLONE_INTO_CGROUP if cgroup is not None else 0)
-        message = (spawner.SPAWN, born, _encode(plan), detached, network)
+        message = (spawner.SPAWN, born, plan if isinstance(plan, bytes) else encode(plan), detached, network)
         return self._request(message, (*_numbers(stdio), *(() if cgroup is None else (cgroup,))))
 
     def join(self, plan: Sequence[init_plan.InitOp], *, stdio: Stdio, pidfd: int, cgroup: int | None = None) -> Running:
@@ -203,7 +206,7 @@ class SpawnerClient:
         The plan finds the pidfd as ``spawner.PIDFD_NUMBER``. What it raises is said at ``spawn``.
         """
         flags = ns.CLONE_INTO_CGROUP if cgroup is not None else 0
-        message = (spawner.JOIN, flags, _encode(plan))
+        message = (spawner.JOIN, flags, encode(plan))
         return self._request(message, (*_numbers(stdio), pidfd, *(() if cgroup is None else (cgroup,))))
 
     def close(self) -> None:
@@ -224,6 +227,8 @@ class SpawnerClient:
                 self._send(message, (write_end, *descriptors))
         except OSError as error:
             running.close()
+            if error.errno == _EMSGSIZE:
+                raise StartFailed("execute", _E2BIG, "arguments and environment are too long", "") from None
             raise _died() from error
         finally:
             os.close(write_end)
@@ -239,7 +244,7 @@ class SpawnerClient:
 
     def _connected(self) -> socket.socket:
         if self._control is None:
-            ours, theirs = socket.socketpair()
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 self._process = command.spawn(
                     _argv(theirs.fileno()), pass_fds=(theirs.fileno(),), stderr=None, start_new_session=True, env={}
@@ -264,8 +269,9 @@ def _argv(descriptor: int) -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", "-c", program)
 
 
-def _encode(plan: Sequence[init_plan.InitOp]) -> tuple[tuple[str, tuple[object, ...]], ...]:
-    return tuple((op.name, op.arguments) for op in plan)
+def encode(plan: Sequence[init_plan.InitOp]) -> EncodedPlan:
+    """Return a plan as it travels to the spawner; made beforehand, it costs the start nothing."""
+    return marshal.dumps(tuple((op.name, op.arguments) for op in plan))
 
 
 def _numbers(stdio: Stdio) -> tuple[int, int, int]:

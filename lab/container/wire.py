@@ -1,4 +1,4 @@
-"""How the engine and its spawner talk: marshalled tuples with a length before them, descriptors beside them.
+"""How the engine and its spawner talk: marshalled tuples, one a packet, descriptors beside them.
 
 Both ends are the same interpreter of the same installation, so marshal, which is fast and needs no import, is safe.
 Each request brings a pipe of its own for the answers to it: no two threads wait for each other, and the spawner's
@@ -14,9 +14,10 @@ import struct
 
 LENGTH = struct.Struct("=I")
 MAX_DESCRIPTORS = 8
+MAX_MESSAGE_BYTES = 128 * 1024  # below the socket's own limit (net.core.wmem_default, 208 KiB)
 _DESCRIPTOR = struct.Struct("=i")
 _MSG_CMSG_CLOEXEC = 0x40000000
-_EPIPE = 32
+_EPIPE, _EMSGSIZE = 32, 90
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,34 +27,30 @@ if TYPE_CHECKING:
 
 
 def send(channel: socket.socket, message: Message, descriptors: tuple[int, ...]) -> None:
-    """Send a message with descriptors over a stream socket.
+    """Send a message with descriptors as one packet.
 
     Raises:
-        OSError: with errno; EPIPE when the other end is gone.
+        OSError: with errno; EPIPE when the other end is gone, EMSGSIZE above ``MAX_MESSAGE_BYTES``.
     """
-    payload = marshal.dumps(message)
     rights = b"".join(_DESCRIPTOR.pack(descriptor) for descriptor in descriptors)
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else []
-    data = LENGTH.pack(len(payload)) + payload
-    sent = channel.sendmsg([data], ancillary)  # at one stroke: the other end wakes up once
-    channel.sendall(memoryview(data)[sent:])
+    data = marshal.dumps(message)
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise OSError(_EMSGSIZE, os.strerror(_EMSGSIZE))
+    channel.sendmsg([data], ancillary)
 
 
-def receive(channel: socket.socket) -> tuple[Message, tuple[int, ...]] | None:
-    """Return the next message and its descriptors (closed on exec), or None when the other end is gone."""
+def receive(channel: socket.socket, buffer: bytearray) -> tuple[Message, tuple[int, ...]] | None:
+    """Return the next message and its descriptors (closed on exec), or None when the other end is gone.
+
+    ``buffer`` has ``MAX_MESSAGE_BYTES`` and is the caller's to use again.
+    """
     space = socket.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR.size)
-    header, ancillary, _, _ = channel.recvmsg(LENGTH.size, space, _MSG_CMSG_CLOEXEC)
-    if len(header) < LENGTH.size:
+    size, ancillary, _, _ = channel.recvmsg_into([buffer], space, _MSG_CMSG_CLOEXEC)
+    if not size:
         return None
     descriptors = tuple(number for _, _, data in ancillary for (number,) in _DESCRIPTOR.iter_unpack(data))
-    payload = bytearray()
-    wanted = LENGTH.unpack(header)[0]
-    while len(payload) < wanted:
-        chunk = channel.recv(wanted - len(payload))
-        if not chunk:
-            return None
-        payload += chunk
-    return marshal.loads(payload), descriptors
+    return marshal.loads(memoryview(buffer)[:size]), descriptors
 
 
 def answer(descriptor: int, message: Message) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lab.linux import rtnetlink as rt
 
 if TYPE_CHECKING:  # the model imports dataclasses, which this path does not need
-    from lab.container.network.model import Attachment
+    from lab.container.network.model import Attachment, AttachmentFields
 
 _INNER_LINK = "eth0"
 _LOOPBACK_INDEX = 1  # the loopback is the first link of each network namespace
@@ -21,7 +21,16 @@ _CHANGE = rt.NLM_F_REQUEST | rt.NLM_F_ACK
 _CREATE = _CHANGE | rt.NLM_F_CREATE | rt.NLM_F_EXCL
 
 
-def host_side(attachment: Attachment, netns_fd: int) -> None:
+class PlainAttachment:
+    """An ``Attachment`` without dataclasses, whose import would cost the spawner more than a container's start."""
+
+    __slots__ = ("address", "bridge", "gateway", "host_link", "mac", "prefix_length")
+
+    def __init__(self, fields: AttachmentFields) -> None:
+        self.bridge, self.host_link, self.address, self.prefix_length, self.gateway, self.mac = fields
+
+
+def host_side(attachment: Attachment | PlainAttachment, netns_fd: int) -> None:
     """Make the veth whose outer end is on the bridge and up, and whose inner end is in the namespace ``netns_fd``.
 
     To be called in the host's network namespace. Source: rtnetlink(7), linux/veth.h.
@@ -34,7 +43,7 @@ def host_side(attachment: Attachment, netns_fd: int) -> None:
         rt.transact(channel, (_new_veth(attachment, bridge_index, netns_fd),))
 
 
-def inside(attachment: Attachment, channel: socket.socket | None = None) -> None:
+def inside(attachment: Attachment | PlainAttachment, channel: socket.socket | None = None) -> None:
     """Raise loopback and eth0, and give eth0 its address and default route, as one batch.
 
     To be called in the target's network namespace, or with a ``channel`` that was opened in it.
@@ -57,7 +66,7 @@ def loopback_up(channel: socket.socket | None = None) -> None:
         rt.transact(netlink, (_up(_LOOPBACK_INDEX, "lo"),))
 
 
-def _new_veth(attachment: Attachment, bridge_index: int, netns_fd: int) -> rt.Request:
+def _new_veth(attachment: Attachment | PlainAttachment, bridge_index: int, netns_fd: int) -> rt.Request:
     peer = (
         rt.ifinfomsg()  # born down: a veth cannot open before its other end exists (ENOTCONN)
         + rt.attribute(rt.IFLA_IFNAME, rt.text(_INNER_LINK))
@@ -76,7 +85,7 @@ def _new_veth(attachment: Attachment, bridge_index: int, netns_fd: int) -> rt.Re
     return rt.Request(rt.RTM_NEWLINK, _CREATE, body, f"veth {attachment.host_link} on {attachment.bridge}")
 
 
-def _inner_requests(attachment: Attachment, index: int) -> tuple[rt.Request, ...]:
+def _inner_requests(attachment: Attachment | PlainAttachment, index: int) -> tuple[rt.Request, ...]:
     address = socket.inet_aton(attachment.address)
     host_bits = (1 << (32 - attachment.prefix_length)) - 1
     broadcast = (int.from_bytes(address, "big") | host_bits).to_bytes(4, "big")

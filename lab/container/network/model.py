@@ -22,6 +22,10 @@ class Bridge:
         return int(self.subnet.rpartition("/")[2])
 
 
+AttachmentFields = tuple[str, str, str, int, str, str]
+"""An attachment as plain data: bridge, host_link, address, prefix_length, gateway, mac."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
     """One target's place on a bridge.
@@ -36,3 +40,7 @@ class Attachment:
     prefix_length: int
     gateway: str
     mac: str
+
+    def flatten(self) -> AttachmentFields:
+        """Return the fields as plain data, which a spawner takes."""
+        return (self.bridge, self.host_link, self.address, self.prefix_length, self.gateway, self.mac)

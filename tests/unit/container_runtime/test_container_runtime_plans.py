@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from lab.container import defaults, init_ops, init_plan, resources, runtime, seccomp_profile, wire
 from lab.container.defaults import ContainerConfig
-from lab.container.network.model import Attachment
 from lab.container.spawner_client import StartFailed
 from lab.container.spec import codec
 from lab.container.spec.runtime import Cpu, DeviceRule, Memory, Mount, Pids, Resources, Spec, User
@@ -138,12 +137,9 @@ def test_a_detached_container_does_not_die_with_the_spawner() -> None:
 
 
 def test_a_network_waits_for_the_hosts_side_and_no_network_is_a_loopback() -> None:
-    attachment = Attachment(
-        bridge="b", host_link="h", address="10.0.0.2", prefix_length=24, gateway="10.0.0.1", mac="02:00:00:00:00:01"
-    )
-    connected = [op.name for op in _plan(_spec(), attachment=attachment, go_descriptor=198)]
-    assert connected.index("await_host_side") < connected.index("configure_network")
-    assert "raise_loopback" in {op.name for op in _plan(_spec())}
+    bridged = _plan(_spec(), bridged=True, go_descriptor=198)
+    assert init_plan.InitOp.of(init_ops.connect_network, 198) in bridged
+    assert "raise_loopback" in {op.name for op in _plan(_spec())} - {op.name for op in bridged}
 
 
 def test_v2_shows_one_cgroup_mount_and_v1_one_for_each_hierarchy() -> None:
@@ -166,7 +162,7 @@ def test_the_plan_survives_the_way_to_the_spawner() -> None:
     with ours, theirs:
         plan = tuple((op.name, op.arguments) for op in _plan(_spec(), seccomp=bytes(8)))
         wire.send(ours, ("spawn", plan), (0, 1))
-        received = wire.receive(theirs)
+        received = wire.receive(theirs, bytearray(wire.MAX_MESSAGE_BYTES))
     assert received is not None
     assert received[0] == ("spawn", plan)
     for descriptor in received[1]:
