@@ -2,7 +2,9 @@
 
     LabError                    1    something that we foresaw went wrong
      ├─ SpecError               2    the user's file or arguments, with path and line
+     │   └─ DockerfileError     1    as docker does
      ├─ UnavailableError        3    this host cannot; what is missing and how to get it
+     ├─ TemplateError           1    a --format template; 64 for inspect's syntax, as in docker
      ├─ RegressionFound         4    a comparison gate did not pass
      ├─ KernelError             1    the kernel refused: operation and object
      ├─ ContainerError          1    the container engine
@@ -10,7 +12,8 @@
      │   ├─ DigestMismatch
      │   ├─ LayerCorrupt
      │   ├─ NoSuchContainer
-     │   └─ StateConflict
+     │   ├─ StateConflict
+     │   └─ BuildFailed        that of the command that failed
      ├─ DomainError             1    libvirt or QEMU
      ├─ TargetError             1    a target failed in a phase
      │   └─ TargetTimeout
@@ -29,6 +32,7 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_UNAVAILABLE = 3
 EXIT_REGRESSION = 4
+EXIT_TEMPLATE = 64
 EXIT_INTERRUPTED = 130
 
 
@@ -55,6 +59,16 @@ class SpecError(LabError):
         super().__init__(where + message, hint=hint)
         self.path = path
         self.line = line
+
+
+class DockerfileError(SpecError):
+    """A Dockerfile, or what it asks for, is wrong; its code is the one that docker gives."""
+
+    exit_code = EXIT_FAILURE
+
+
+class TemplateError(LabError):
+    """A ``--format`` template cannot be read, or asks for what is not there."""
 
 
 class UnavailableError(LabError):
@@ -105,6 +119,14 @@ class NoSuchContainer(ContainerError):  # noqa: N818
 
 class StateConflict(ContainerError):  # noqa: N818
     """The container is not in a state that allows the operation."""
+
+
+class BuildFailed(ContainerError):  # noqa: N818 - the command failed, not the lab
+    """A step of a build failed; ``exit_code`` is that of its command, as docker's builder passes it on."""
+
+    def __init__(self, message: str, *, exit_code: int = EXIT_FAILURE, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
 
 
 class DomainError(LabError):

@@ -1,6 +1,7 @@
 """The text of a Dockerfile as a sequence of instructions, each with its place in the file.
 
-This is the first of two passes: lines, continuations, here-documents, directives and flags. Variables are not expanded.
+This is the first of two passes: lines, continuations, here-documents, directives and flags. What the arguments mean is
+said by ``instructions``. Variables are not expanded.
 Source: https://docs.docker.com/reference/dockerfile/.
 """
 
@@ -13,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from lab.errors import SpecError
+from lab.container.image.lexer import expand, raw_words
+from lab.errors import DockerfileError, SpecError
 
 
 class Keyword(StrEnum):
@@ -50,17 +52,49 @@ _SWITCHES = {"keep-git-dir", "link", "parents"}
 _HEREDOC_KEYWORDS = {Keyword.RUN, Keyword.COPY, Keyword.ADD}
 _EXEC_FORMS = {Keyword.RUN, Keyword.CMD, Keyword.ENTRYPOINT, Keyword.SHELL, Keyword.VOLUME, Keyword.COPY, Keyword.ADD}
 _DIRECTIVE = re.compile(r"#[ \t]*([A-Za-z][A-Za-z0-9]*)[ \t]*=[ \t]*(.*?)[ \t]*")
-_HEREDOC = re.compile(r"(?<!\S)[0-9]*<<(-?)(['\"]?)([A-Za-z_][A-Za-z0-9_.]*)\2(?!\S)")  # a whole word, not $((1<<x))
-_FLAG = re.compile(r"--([A-Za-z][A-Za-z0-9-]*)(?:=(\S*))?(?:\s+|$)")
+_HEREDOC = re.compile(r"[0-9]*<<(-?)([^<]*)")  # a whole word: not $((1<<x)), not <<<text
+_FLAG = re.compile(r"--([A-Za-z][A-Za-z0-9-]*)(?:=(.*))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heredoc:
-    """One here-document: its name, its text, and whether variables in it are expanded (the name was not quoted)."""
+    """One here-document as written.
+
+    ``expand`` says that its name was not quoted, ``chomp`` that ``<<-`` takes leading tabs away.
+    """
 
     name: str
-    content: str
+    lines: tuple[str, ...]
+    expand: bool = True
+    chomp: bool = False
+
+    @property
+    def content(self) -> str:
+        """Its text, leading tabs taken away where asked."""
+        return "".join(f"{line.lstrip(chr(9)) if self.chomp else line}\n" for line in self.lines)
+
+    @property
+    def source(self) -> str:
+        """Its text and its end as they stand in the file."""
+        return "\n".join((*self.lines, self.name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeredocWord:
+    """The word that announces a here-document."""
+
+    name: str
+    chomp: bool
     expand: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an instruction begins, 1-based, and the escape character that holds there."""
+
+    path: str
+    line: int
+    escape: str = "\\"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +110,16 @@ class Instruction:
     flags: tuple[tuple[str, str], ...] = ()
     words: tuple[str, ...] | None = None
     heredocs: tuple[Heredoc, ...] = ()
+    escape: str = "\\"
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return Place(path=self.path, line=self.first_line, escape=self.escape)
+
+    def values(self, flag: str) -> tuple[str, ...]:
+        """Return the values that a flag was given, in order."""
+        return tuple(value for name, value in self.flags if name == flag)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,18 +135,27 @@ def parse_dockerfile(text: str, *, path: str = "Dockerfile") -> Dockerfile:
     """Return the instructions in ``text``.
 
     Raises:
-        SpecError: the text is not a Dockerfile; carries ``path`` and the 1-based line.
+        DockerfileError: the text is not a Dockerfile; carries ``path`` and the 1-based line.
     """
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
     directives = _directives(lines, path)
     escape = directives.get("escape", "\\")
     if escape not in ("\\", "`"):
-        raise SpecError(f"invalid escape token {escape!r}: it is \\ or `", path=path, line=1)
+        raise DockerfileError(f"invalid escape token {escape!r}: it is \\ or `", path=path, line=1)
     found = _Lines(lines, path, escape).instructions()
     if not found:
-        raise SpecError("file with no instructions", path=path)
+        raise DockerfileError("file with no instructions", path=path)
     _check_stages(found)
     return Dockerfile(instructions=found, escape=escape, directives=directives)
+
+
+def parse_lines(text: str, *, path: str, escape: str, first_line: int = 1) -> tuple[Instruction, ...]:
+    """Return the instructions in a part of a file, which needs no FROM and has no directives.
+
+    Raises:
+        DockerfileError: the text is not a Dockerfile's.
+    """
+    return _Lines(text.split("\n"), path, escape, first_line).instructions()
 
 
 def _directives(lines: list[str], path: str) -> dict[str, str]:
@@ -113,7 +166,7 @@ def _directives(lines: list[str], path: str) -> dict[str, str]:
         if match is None or name not in ("syntax", "escape", "check"):
             break  # directives stop at the first line that is none
         if name in found:
-            raise SpecError(f"only one {name} parser directive can be used", path=path, line=number)
+            raise DockerfileError(f"only one {name} parser directive can be used", path=path, line=number)
         found[name] = match.group(2)
     return found
 
@@ -121,8 +174,8 @@ def _directives(lines: list[str], path: str) -> dict[str, str]:
 class _Lines:
     """A cursor over the lines of one file."""
 
-    def __init__(self, lines: list[str], path: str, escape: str) -> None:
-        self.lines, self.path, self.at = lines, path, 0
+    def __init__(self, lines: list[str], path: str, escape: str, first_line: int = 1) -> None:
+        self.lines, self.path, self.escape, self.first_line, self.at = lines, path, escape, first_line, 0
         self.continued = re.compile(re.escape(escape) + r"[ \t]*$")
 
     def instructions(self) -> tuple[Instruction, ...]:
@@ -138,24 +191,28 @@ class _Lines:
         start = self.at
         logical = self._logical().strip()
         name, *rest = logical.split(None, 1) or [""]  # a lone escape before the end of the file
-        keyword = _keyword(name, self.path, start + 1)
-        arguments = rest[0] if rest else ""
+        keyword = keyword_of(name, self.path, start + self.first_line)
+        flags, arguments = _flags(keyword, rest[0] if rest else "", self._place(start))
+        words = _exec_form(arguments, self._place(start)) if keyword in _EXEC_FORMS else None
         heredocs: tuple[Heredoc, ...] = ()
-        if _takes_heredoc(keyword, arguments):
-            heredocs = tuple(self._heredoc(match, start + 1) for match in _HEREDOC.finditer(arguments))
-        flags, arguments = _flags(keyword, arguments, self.path, start + 1)
-        _check_arguments(keyword, arguments, self.path, start + 1)
+        if words is None and _takes_heredoc(keyword, arguments):
+            found = heredoc_words(arguments, self._place(start))
+            heredocs = tuple(self._heredoc(word, start + self.first_line) for word in found)
         return Instruction(
             keyword=keyword,
             arguments=arguments,
             path=self.path,
-            first_line=start + 1,
-            last_line=self.at,
+            first_line=start + self.first_line,
+            last_line=self.at + self.first_line - 1,
             original="\n".join(self.lines[start : self.at]),
             flags=flags,
-            words=_exec_form(arguments) if keyword in _EXEC_FORMS else None,
+            words=words,
             heredocs=heredocs,
+            escape=self.escape,
         )
+
+    def _place(self, start: int) -> Place:
+        return Place(path=self.path, line=start + self.first_line, escape=self.escape)
 
     def _logical(self) -> str:
         parts: list[str] = []
@@ -170,16 +227,42 @@ class _Lines:
                 break
         return "".join(parts)
 
-    def _heredoc(self, match: re.Match[str], line: int) -> Heredoc:
-        dash, quote, name = match.groups()
+    def _heredoc(self, word: HeredocWord, line: int) -> Heredoc:
         body: list[str] = []
         while self.at < len(self.lines):
-            text = self.lines[self.at].lstrip("\t") if dash else self.lines[self.at]
+            text = self.lines[self.at]
             self.at += 1
-            if text == name:
-                return Heredoc(name=name, content="".join(f"{each}\n" for each in body), expand=not quote)
+            if (text.lstrip("\t") if word.chomp else text) == word.name:
+                return Heredoc(name=word.name, lines=tuple(body), expand=word.expand, chomp=word.chomp)
             body.append(text)
-        raise SpecError(f"unterminated heredoc {name!r}", path=self.path, line=line)
+        raise DockerfileError(f"unterminated heredoc {word.name!r}", path=self.path, line=line)
+
+
+def heredoc_words(text: str, place: Place) -> tuple[HeredocWord, ...]:
+    """Return the here-documents that the words of ``text`` announce, in order; one inside quotes is none.
+
+    Raises:
+        DockerfileError: a quote in a name is not closed.
+    """
+    words = list(raw_words(text, escape=place.escape))
+    found: list[HeredocWord] = []
+    for at, word in enumerate(words):
+        match = _HEREDOC.fullmatch(word)
+        if match is None:
+            continue
+        name = match[2] or (words[at + 1] if at + 1 < len(words) else "")  # "<< EOF" is two words
+        if name:
+            found.append(_heredoc_word(name, place, chomp=bool(match[1])))
+    return tuple(found)
+
+
+def _heredoc_word(name: str, place: Place, *, chomp: bool) -> HeredocWord:
+    quoted = any(char in re.sub(re.escape(place.escape) + ".", "", name) for char in "'\"")
+    try:
+        plain = expand(name.replace("$", place.escape + "$"), {}, escape=place.escape)
+    except SpecError as error:
+        raise DockerfileError(str(error), path=place.path, line=place.line) from error
+    return HeredocWord(name=plain, chomp=chomp, expand=not quoted)
 
 
 def _is_idle(line: str) -> bool:
@@ -187,10 +270,16 @@ def _is_idle(line: str) -> bool:
     return not stripped or stripped.startswith("#")
 
 
-def _keyword(name: str, path: str, line: int) -> Keyword:
+def keyword_of(name: str, path: str, line: int) -> Keyword:
+    """Return the instruction called ``name``, in whatever case.
+
+    Raises:
+        DockerfileError: there is none.
+    """
     if name.upper() in Keyword.__members__:
         return Keyword(name.upper())
-    raise SpecError(f"unknown instruction: {name}", path=path, line=line, hint=_guess(name.upper(), list(Keyword)))
+    hint = _guess(name.upper(), list(Keyword))
+    raise DockerfileError(f"unknown instruction: {name}", path=path, line=line, hint=hint)
 
 
 def _guess(name: str, known: list[str] | list[Keyword]) -> str:
@@ -200,62 +289,64 @@ def _guess(name: str, known: list[str] | list[Keyword]) -> str:
 
 def _takes_heredoc(keyword: Keyword, arguments: str) -> bool:
     inner = arguments.split(None, 1)[0].upper() if keyword is Keyword.ONBUILD and arguments else keyword
-    return inner in _HEREDOC_KEYWORDS and _exec_form(arguments) is None
+    return inner in _HEREDOC_KEYWORDS
 
 
-def _flags(keyword: Keyword, arguments: str, path: str, line: int) -> tuple[tuple[tuple[str, str], ...], str]:
+def _flags(keyword: Keyword, arguments: str, place: Place) -> tuple[tuple[tuple[str, str], ...], str]:
     known, found = FLAGS.get(keyword, ()), []
-    while known and (match := _FLAG.match(arguments)):
-        name, value = match.groups()
-        if name not in known:
-            raise SpecError(f"unknown flag: --{name}", path=path, line=line, hint=_guess(name, list(known)))
-        if value is None and name not in _SWITCHES:
-            raise SpecError(f"missing a value on flag: --{name}", path=path, line=line)
-        if name == "mount" and "type=ssh" in (value or "").split(","):
-            raise SpecError("--mount=type=ssh is not supported", path=path, line=line, hint="use type=secret")
-        found.append((name, "true" if value is None else value))
-        arguments = arguments[match.end() :]
+    while arguments.startswith("--") and keyword is not Keyword.ONBUILD:  # its trigger has flags of its own
+        word = raw_words(arguments, escape=place.escape)[0]
+        match = _FLAG.fullmatch(word)
+        if match is None:
+            break
+        found.append(_flag(match, known, place))
+        arguments = arguments[len(word) :].lstrip()
     return tuple(found), arguments
 
 
-def _check_arguments(keyword: Keyword, arguments: str, path: str, line: int) -> None:
-    if not arguments and keyword not in (Keyword.CMD, Keyword.ENTRYPOINT, Keyword.RUN):
-        raise SpecError(f"{keyword} requires at least one argument", path=path, line=line)
-    if keyword is Keyword.SHELL and not _exec_form(arguments):
-        raise SpecError("SHELL requires the arguments to be in JSON form", path=path, line=line)
-    if keyword is Keyword.ONBUILD:
-        trigger = _keyword(arguments.split(None, 1)[0], path, line)
-        if trigger in (Keyword.ONBUILD, Keyword.FROM, Keyword.MAINTAINER):
-            raise SpecError(f"{trigger} isn't allowed as an ONBUILD trigger", path=path, line=line)
+def _flag(match: re.Match[str], known: tuple[str, ...], place: Place) -> tuple[str, str]:
+    name, value = match.groups()
+    if name not in known:
+        raise DockerfileError(
+            f"unknown flag: --{name}", path=place.path, line=place.line, hint=_guess(name, list(known))
+        )
+    if value is None and name not in _SWITCHES:
+        raise DockerfileError(f"missing a value on flag: --{name}", path=place.path, line=place.line)
+    if name in _SWITCHES and value not in (None, "true", "false"):
+        raise DockerfileError(
+            f"expecting boolean value for flag {name}, not: {value}", path=place.path, line=place.line
+        )
+    return name, "true" if value is None else value
 
 
-def _exec_form(arguments: str) -> tuple[str, ...] | None:
+def _exec_form(arguments: str, place: Place) -> tuple[str, ...] | None:
     if not arguments.startswith("["):
         return None
     try:
         found = json.loads(arguments)
     except (ValueError, RecursionError):
         return None  # not JSON: it is the shell form, as in [ -f x ] && y
-    return tuple(found) if all(isinstance(word, str) for word in found) else None
+    if not all(isinstance(word, str) for word in found):
+        raise DockerfileError(
+            "when using JSON array syntax, arrays must be comprised of strings only", path=place.path, line=place.line
+        )
+    return tuple(found)
 
 
 def stage_name(instruction: Instruction) -> str:
     """Return the lower-case name that a ``FROM … AS name`` gives its stage, or "".
 
     Raises:
-        SpecError: FROM has neither one nor three arguments, or the name is malformed.
+        DockerfileError: FROM has neither one nor three arguments, or the name is malformed.
     """
-    words = instruction.arguments.split()
+    words, place = instruction.arguments.split(), instruction.place
     if len(words) == 1:
         return ""
     if len(words) != 3 or words[1].lower() != "as":
-        raise SpecError(
-            "FROM requires either one or three arguments", path=instruction.path, line=instruction.first_line
-        )
+        raise DockerfileError("FROM requires either one or three arguments", path=place.path, line=place.line)
     if not re.fullmatch(r"[a-z][a-z0-9-_.]*", words[2].lower()):
-        raise SpecError(
-            f"invalid name for build stage: {words[2]!r}", path=instruction.path, line=instruction.first_line
-        )
+        message = f"invalid name for build stage: {words[2]!r}: it begins with a letter and has no symbols but - _ ."
+        raise DockerfileError(message, path=place.path, line=place.line)
     return words[2].lower()
 
 
@@ -265,13 +356,14 @@ def _check_stages(instructions: tuple[Instruction, ...]) -> None:
     for each in instructions:
         if each.keyword is not Keyword.FROM:
             if not begun and each.keyword is not Keyword.ARG:
-                raise SpecError("no build stage in current context", path=each.path, line=each.first_line)
+                raise DockerfileError("no build stage in current context", path=each.path, line=each.first_line)
             continue
         begun = True
         name = stage_name(each)
         if name and name in names:
             message = f"duplicate name {name}, first given on line {names[name]}"
-            raise SpecError(message, path=each.path, line=each.first_line)
+            raise DockerfileError(message, path=each.path, line=each.first_line)
         names[name] = each.first_line
     if not begun:
-        raise SpecError("no build stage: FROM is missing", path=instructions[-1].path, line=instructions[-1].first_line)
+        last = instructions[-1]
+        raise DockerfileError("no build stage: FROM is missing", path=last.path, line=last.first_line)

@@ -35,6 +35,27 @@ def expand_words(word: str, variables: Mapping[str, str], *, escape: str = "\\")
     return reader.finished_words()
 
 
+def raw_words(text: str, *, escape: str = "\\") -> tuple[str, ...]:
+    """Return the words of ``text`` as written, quotes and escapes included; blanks in quotes do not split.
+
+    A quote that is not closed reaches to the end: whoever expands the word will say so.
+    """
+    found: list[str] = []
+    word, quote, at = "", "", 0
+    while at < len(text):
+        char = text[at]
+        step = 2 if char == escape and quote != "'" else 1
+        if char in _BLANK and not quote:
+            found += [word] if word else []
+            word = ""
+        else:
+            word += text[at : at + step]
+        if step == 1 and char in ("'", '"') and quote in ("", char):
+            quote = "" if quote else char
+        at += step
+    return (*found, word) if word else tuple(found)
+
+
 class _Reader:
     """A cursor over one word; ``words`` collects the split form beside the joined one."""
 

@@ -170,8 +170,53 @@ class History:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Healthcheck:
+    """How to find out whether a container works; ``test`` begins with NONE, CMD or CMD-SHELL, times are nanoseconds.
+
+    Docker's extension of the specification; 0 stands for the default.
+    """
+
+    test: tuple[str, ...] = ()
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    start_interval: int = 0
+    retries: int = 0
+
+    def to_document(self) -> dict[str, object]:
+        """Return the JSON object, without empty fields."""
+        found: dict[str, object] = {
+            "Test": list(self.test),
+            "Interval": self.interval,
+            "Timeout": self.timeout,
+            "StartPeriod": self.start_period,
+            "StartInterval": self.start_interval,
+            "Retries": self.retries,
+        }
+        return {name: value for name, value in found.items() if value}
+
+    @classmethod
+    def from_document(cls, document: object) -> Healthcheck | None:
+        """Return the check in a parsed JSON object; null is none."""
+        if document is None:
+            return None
+        source = _object(document, "Healthcheck")
+        return cls(
+            test=_texts(source, "Test"),
+            interval=_number(source, "Interval"),
+            timeout=_number(source, "Timeout"),
+            start_period=_number(source, "StartPeriod"),
+            start_interval=_number(source, "StartInterval"),
+            retries=_number(source, "Retries"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionConfig:
-    """The ``config`` object of an image configuration: defaults for whoever runs the image."""
+    """The ``config`` object of an image configuration: defaults for whoever runs the image.
+
+    ``healthcheck``, ``on_build`` and ``shell`` are docker's extensions.
+    """
 
     user: str = ""
     exposed_ports: tuple[str, ...] = ()
@@ -182,6 +227,9 @@ class ExecutionConfig:
     working_dir: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = ""
+    healthcheck: Healthcheck | None = None
+    on_build: tuple[str, ...] = ()
+    shell: tuple[str, ...] = ()
 
     def to_document(self) -> dict[str, object]:
         """Return the JSON object, without empty fields."""
@@ -195,6 +243,9 @@ class ExecutionConfig:
             "WorkingDir": self.working_dir,
             "Labels": dict(self.labels),
             "StopSignal": self.stop_signal,
+            "Healthcheck": None if self.healthcheck is None else self.healthcheck.to_document(),
+            "OnBuild": list(self.on_build),
+            "Shell": list(self.shell),
         }
         return {name: value for name, value in found.items() if value}
 
@@ -212,6 +263,9 @@ class ExecutionConfig:
             working_dir=_text(source, "WorkingDir", ""),
             labels=_text_map(source, "Labels"),
             stop_signal=_text(source, "StopSignal", ""),
+            healthcheck=Healthcheck.from_document(source.get("Healthcheck")),
+            on_build=_texts(source, "OnBuild"),
+            shell=_texts(source, "Shell"),
         )
 
 
@@ -304,6 +358,13 @@ def _text(source: Document, key: str, default: str | None = None) -> str:
         return default
     if not isinstance(value, str):
         raise ContainerError(f"{key} is not a JSON string")
+    return value
+
+
+def _number(source: Document, key: str) -> int:
+    value = source.get(key) or 0
+    if not isinstance(value, int):
+        raise ContainerError(f"{key} is not an integer")
     return value
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.container.image.dockerfile import Heredoc, Keyword, parse_dockerfile
-from lab.errors import SpecError
+from lab.errors import DockerfileError, SpecError
 
 
 def test_continuations_skip_comments_and_keep_lines() -> None:
@@ -27,15 +27,19 @@ def test_the_escape_directive_changes_the_continuation() -> None:
 def test_several_heredocs_follow_one_line() -> None:
     copy = parse_dockerfile("FROM a\nCOPY <<X <<-'Y' /d/\n$1\nX\n\t2\n\tY\nUSER u").instructions[1]
     assert copy.heredocs == (
-        Heredoc(name="X", content="$1\n", expand=True),
-        Heredoc(name="Y", content="2\n", expand=False),
+        Heredoc(name="X", lines=("$1",), expand=True),
+        Heredoc(name="Y", lines=("\t2",), expand=False, chomp=True),
     )
+    assert [each.content for each in copy.heredocs] == ["$1\n", "2\n"]
+    assert copy.heredocs[1].source == "\t2\nY"
     assert copy.last_line == 6
 
 
 def test_only_valid_json_is_the_exec_form() -> None:
-    found = parse_dockerfile('FROM a\nCMD ["x", "y"]\nRUN [ -f x ]\nRUN [1]').instructions
+    found = parse_dockerfile('FROM a\nCMD ["x", "y"]\nRUN [ -f x ]\nRUN ["x"').instructions
     assert [each.words for each in found] == [None, ("x", "y"), None, None]
+    with pytest.raises(DockerfileError, match="strings only"):
+        parse_dockerfile("FROM a\nRUN [1]")
 
 
 def test_flags_are_taken_off() -> None:
@@ -49,9 +53,10 @@ def test_flags_are_taken_off() -> None:
         ("", None, "no instructions"), ("FROM a\nRUM b", 2, "unknown instruction: RUM"),
         ("FROM a\nCOPY --form=x a b", 2, "unknown flag: --form"), ("RUN x", 1, "no build stage"),
         ("FROM a AS x\nFROM b AS X", 2, "duplicate name x"), ("FROM a b", 1, "one or three"),
-        ("FROM a\nRUN <<E\nx", 2, "unterminated heredoc"), ("FROM a\nSHELL x", 2, "JSON"),
-        ("FROM a\nONBUILD FROM b", 2, "ONBUILD"), ("FROM a\nRUN --mount=type=ssh x", 2, "not supported"),
-        ("ARG x", 1, "FROM is missing"), ("# escape=x\nFROM a", 1, "escape"),
+        ("FROM a\nRUN <<E\nx", 2, "unterminated heredoc"), ("FROM a\nRUN <<'E\nx\nE", 2, "single-quote"),
+        ("FROM a\nMAINTAINER --boo x", 2, "unknown flag: --boo"), ("FROM a\nCOPY --from a b", 2, "missing a value"),
+        ("FROM a\nCOPY --link=x a b", 2, "boolean"), ("ARG x", 1, "FROM is missing"),
+        ("# escape=x\nFROM a", 1, "escape"),
     ],
 )  # fmt: skip
 def test_an_error_names_its_line(text: str, line: int | None, words: str) -> None:
@@ -68,6 +73,22 @@ def test_no_text_raises_anything_else(parts: list[str]) -> None:
         parse_dockerfile("".join(parts))
 
 
-@pytest.mark.parametrize("command", ["cat <<<EOF", "echo $((1<<x))", 'echo "<<EOF"'])
+@pytest.mark.parametrize(
+    ("words", "end", "expand"),
+    [
+        ("<<E", "E", True), ("3<<E", "E", True), ("<<'E'", "E", False), ('<<"E"', "E", False), ("<<-'E'", "E", False),
+        ("<<eo'f'", "eof", False), (r"<<eo\'f", "eo'f", True), (r"<<'e'o\'f", "eo'f", False),
+        ("<<'one two'", "one two", False), ("<<$E", "$E", True), ("<<  E", "E", True), ("<<- E > x", "E", True),
+        ("cat <<E | sed s/a/b/", "E", True), ("<< -E", "-E", True), ("<<file.txt", "file.txt", True),
+    ],
+)  # fmt: skip
+def test_the_word_of_a_heredoc_is_read_as_the_shell_reads_it(words: str, end: str, expand: bool) -> None:
+    found = parse_dockerfile(f"FROM a\nRUN {words}\n# x\n\n{end}\nUSER u").instructions[1]
+    assert [(each.name, each.lines, each.expand) for each in found.heredocs] == [(end, ("# x", ""), expand)]
+
+
+@pytest.mark.parametrize(
+    "command", ["cat <<<EOF", "echo $((1<<x))", 'echo "<<EOF"', "echo 'a <<EOF b'", 'echo "x \\" <<EOF"']
+)
 def test_a_here_string_and_a_shift_are_no_heredoc(command: str) -> None:
     assert parse_dockerfile(f"FROM a\nRUN {command}\nUSER u").instructions[1].heredocs == ()
