@@ -87,7 +87,7 @@ DEVICE_RULES = (
     DeviceRule(allow=True, type="c", major=136),
 )
 
-NAMESPACES = tuple(Namespace(type=kind) for kind in NamespaceType)
+NAMESPACES = tuple(Namespace(type=kind) for kind in NamespaceType if kind != NamespaceType.USER)
 
 
 class ContainerNetwork(StrEnum):
