@@ -64,14 +64,16 @@ def make_mounts_private() -> None:
 
 def mount_overlay(lower: tuple[str, ...], upper: str, work: str, target: str, volatile: bool) -> None:
     """Mount an overlay at ``target``; ``lower`` topmost first. It dies with the mount namespace: nothing is left."""
-    try:
+    if _takes_layers_one_by_one():
         _mount_overlay_by_context(lower, upper, work, target, volatile)
-    except OSError as error:
-        if error.errno != _EINVAL:
-            raise
-        # Before Linux 6.8 there is no lowerdir+, and before 6.5 that is found out only when the context is created.
-        # (A layer list as one string of a context would end at 255 bytes.)
+    else:  # all layers are one option, and a string of a context ends at 255 bytes
         mount.mount("overlay", target, "overlay", 0, _overlay_options(lower, upper, work, volatile))
+
+
+def _takes_layers_one_by_one() -> bool:
+    # Not found by trying: before 6.5 the context takes any option, and creating it then complains in the kernel's log.
+    major, minor = os.uname().release.split(".")[:2]
+    return (int(major), int(minor.partition("-")[0])) >= (6, 8)
 
 
 def _mount_overlay_by_context(lower: tuple[str, ...], upper: str, work: str, target: str, volatile: bool) -> None:

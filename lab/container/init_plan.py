@@ -13,7 +13,6 @@ from typing import ParamSpec
 
 from lab.container import init_ops as ops
 from lab.container.init import MARK
-from lab.container.network.model import Attachment
 from lab.container.spec.runtime import Capabilities, Linux, Mount, NamespaceType, Process, Spec
 from lab.linux import capabilities as caps
 from lab.linux import mount as m
@@ -90,7 +89,7 @@ class InitConfig:
 
     ``task_files`` are the tasks files of v1 cgroups, which it joins by itself; ``cgroup_mounts`` are the hierarchies
     that the container sees; ``bounding_set`` is the host's own mask; ``seccomp`` is BPF, empty for no filter;
-    ``go_descriptor`` is where the spawner says that the host's side of ``attachment`` is there.
+    ``go_descriptor`` is where the spawner gives a ``bridged`` container its address, once the host's side is there.
     """
 
     spec: Spec
@@ -99,7 +98,7 @@ class InitConfig:
     cgroup_mounts: tuple[Mount, ...] = ()
     bounding_set: int = 0
     seccomp: bytes = b""
-    attachment: Attachment | None = None
+    bridged: bool = False
     go_descriptor: int = -1
     detached: bool = False
 
@@ -216,17 +215,10 @@ def _plan_protection(spec: Spec) -> Iterator[InitOp]:
 
 
 def _plan_network(config: InitConfig) -> Iterator[InitOp]:
-    if config.attachment is not None:
-        yield InitOp.of(ops.await_host_side, config.go_descriptor)
-        yield InitOp.of(ops.configure_network, flatten(config.attachment))
+    if config.bridged:
+        yield InitOp.of(ops.connect_network, config.go_descriptor)
     elif NamespaceType.NETWORK in {namespace.type for namespace in config.spec.linux.namespaces}:
         yield InitOp.of(ops.raise_loopback)
-
-
-def flatten(attachment: Attachment) -> tuple[str, str, str, int, str, str]:
-    """Return an attachment's fields as plain data, in the order in which the operations take them."""
-    a = attachment
-    return (a.bridge, a.host_link, a.address, a.prefix_length, a.gateway, a.mac)
 
 
 def plan_process(process: Process, bounding_set: int, seccomp: bytes, *, detached: bool) -> Iterator[InitOp]:
