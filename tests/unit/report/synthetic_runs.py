@@ -1,4 +1,4 @@
-"""Deterministic runs made of the model's own dataclasses, for tests of the report; no machine was measured."""
+"""The bench's invented run with arms of one's own choice, for tests of the report; no machine was measured."""
 
 from __future__ import annotations
 
@@ -7,27 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lab.bench import records
-from lab.bench.model import (
-    Arm,
-    Better,
-    Cell,
-    Metric,
-    Noise,
-    Primary,
-    Run,
-    RunEnd,
-    Sample,
-    Suite,
-    Trial,
-    TrialKind,
-    TrialStatus,
-    Unit,
-    WorkloadUse,
-)
+from unit.bench import sample_run
+from unit.bench.sample_run import MIB, MS
 
-MS = 1_000_000
-MIB = 1024 * 1024
+from lab.bench import records
+from lab.bench.model import Arm, Cell, Noise, Run, RunEnd, Sample, Trial, TrialKind, TrialStatus
+
 VIEWS = ("pss", "pss_anon", "pss_file", "uss", "rss", "cgroup", "cgroup_working_set", "host_available_drop")
 
 FAIR = {"same kernel": "yes", "same image": "yes", "same limits": "yes", "same file system": "yes"}
@@ -83,56 +68,26 @@ ACCELERATED = Synthetic(
 )
 ABSENT = replace(ACCELERATED, available=False, reason="/dev/kvm opens, but a stock Linux guest does not boot on it")
 
-METRICS = (
-    Metric(name="startup_wall", unit=Unit.NANOSECONDS, better=Better.LOWER, title="start to ready"),
-    Metric(name="memory", unit=Unit.BYTES, better=Better.LOWER, title="memory of one instance"),
-    Metric(name="io_latency", unit=Unit.NANOSECONDS, better=Better.LOWER, title="IO latency"),
-    Metric(name="io_rate", unit=Unit.BYTES_PER_SECOND, better=Better.HIGHER, title="IO throughput"),
-)
-
-
-def suite(arms: Sequence[Synthetic], blocks: int) -> Suite:
-    return Suite(
-        name="synthetic",
-        title="A made-up comparison",
-        question="What does a wall around a workload cost?",
-        digest="sha256:" + "5e" * 32,
-        arms=tuple(arm.name for arm in arms),
-        baseline=arms[0].name,
-        workloads=tuple(
-            WorkloadUse(workload=name, image="busybox", vcpus=1, memory_bytes=256 * MIB) for name in ("startup", "disk")
-        ),
-        warmup_blocks=1,
-        min_blocks=min(5, blocks),
-        max_blocks=blocks,
-        budget_ns=240_000 * MS,
-        target_half_width_ratio=0.1,
-    )
-
 
 def run(arms: Sequence[Synthetic], *, blocks: int, seed: int) -> Run:
-    return Run(
+    """Return the run record of the bench's invented run, with these arms and two of its workloads."""
+    invented = sample_run.sample_run(seed)
+    uses = {use.key: use for use in invented.suite.workloads}
+    suite = replace(
+        invented.suite,
+        name="synthetic",
+        arms=tuple(arm.name for arm in arms),
+        baseline=arms[0].name,
+        workloads=(uses["startup"], uses["disk"]),
+        min_blocks=min(5, blocks),
+        max_blocks=blocks,
+    )
+    return replace(
+        invented,
         id=f"20261124-0412-synthetic-{seed:04x}",
-        schema=records.SCHEMA,
-        started_at="2026-11-24T04:12:00+00:00",
-        lab_version="0.1.0",
-        commit="0" * 40,
-        seed=seed,
-        order="sha256:" + "0d" * 32,
-        suite=suite(arms, blocks),
+        suite=suite,
         arms=tuple(arm.arm() for arm in arms),
-        images={"busybox": "sha256:" + "b0" * 32},
-        metrics=METRICS,
-        dimensions={"cpu": "Imaginary 9000", "kernel": "6.18.0", "cgroup_layout": "hybrid", "qemu": "7.2.22"},
-        primary=(
-            Primary(workload="startup", metric="startup_wall"),
-            Primary(
-                workload="disk",
-                metric="io_latency",
-                labels={"pattern": "randread", "io_depth": "1", "percentile": "50"},
-            ),
-        ),
-        readings={"load_1m": "0.31", "noop_overhead_ns": "41000"},
+        primary=tuple(primary for primary in invented.primary if primary.workload in {"startup", "disk"}),
     )
 
 
