@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping
 
-from lab.bench.model import Primary, TrialStatus, Unit
+from lab.bench.model import Cell, Primary, TrialStatus, Unit
 from lab.bench.records import Recording
 from lab.bench.stats.primary import primary_values
 from lab.bench.stats.ratio import log_ratios
@@ -38,6 +38,7 @@ def _row(recording: Recording, primary: Primary, arm: str, *, tau: float, twin: 
     values = primary_values(recording.trials, primary, arm, twin=twin)
     ratio = _ratio(recording, primary, arm, twin=twin)
     is_base = arm == recording.run.suite.baseline and not twin
+    cell = Cell(workload=primary.workload, arm=arm, twin=twin)
     emulated = dict(_facts(recording, arm)).get("accelerator") == "tcg"
     name = f"{arm} (A/A twin)" if twin else f"{arm} (software emulation)" if emulated else arm
     return {
@@ -47,10 +48,16 @@ def _row(recording: Recording, primary: Primary, arm: str, *, tau: float, twin: 
         "median": _write(recording, primary, values),
         "ratio": "1" if is_base else "" if ratio is None else f"{ratio.ratio:.3g}",
         "interval": "baseline" if is_base else "" if ratio is None else _interval(ratio),
-        "verdict": "" if is_base or ratio is None else str(judge(ratio, tau).conclusion),
+        "verdict": _verdict(recording, cell, None if is_base else ratio, tau),
         "trials": len(values),
-        "failed": _failed(recording, primary, arm, twin=twin),
+        "failed": sum(trial.cell == cell and trial.status is TrialStatus.FAILED for trial in recording.trials),
     }
+
+
+def _verdict(recording: Recording, cell: Cell, ratio: Ratio | None, tau: float) -> str:
+    if any(record.cell == cell for record in recording.given_up):
+        return "given up"
+    return "" if ratio is None else str(judge(ratio, tau).conclusion)
 
 
 def _facts(recording: Recording, arm: str) -> Mapping[str, str]:
@@ -73,11 +80,3 @@ def _write(recording: Recording, primary: Primary, values: Mapping[int, float]) 
     unit = next(metric.unit for metric in recording.run.metrics if metric.name == primary.metric)
     middle = statistics.median(values.values())
     return _WRITE[unit](middle) if unit in _WRITE else f"{middle:.4g}"
-
-
-def _failed(recording: Recording, primary: Primary, arm: str, *, twin: bool) -> int:
-    return sum(
-        trial.status is TrialStatus.FAILED
-        for trial in recording.trials
-        if (trial.cell.workload, trial.cell.arm, trial.cell.twin) == (primary.workload, arm, twin)
-    )

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lab.bench.runs import LATEST, find_run, run_ids
+from lab.bench.runs import find_run, run_ids
 from lab.cli import output
+from lab.cli.arguments import add_format, add_run, add_verb
 from lab.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, SpecError, UnavailableError
 from lab.paths import Paths
 
@@ -30,28 +31,27 @@ RUN is a run's id, a prefix that only one has, its directory, or "latest"."""
 
 _KINDS = ("suites", "workloads", "targets", "runs")
 _EXPORTS = ("csv", "json", "pytest-benchmark")
-_Verb = argparse.ArgumentParser
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verbs and their flags."""
     parser.epilog = EPILOG
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    listing = _verb(verbs, "list", "list suites, workloads, targets and runs", "lab bench list runs --format json")
+    listing = add_verb(verbs, "list", "list suites, workloads, targets and runs", "lab bench list runs --format json")
     listing.add_argument("kind", nargs="?", choices=_KINDS, help="only these (default: all)")
-    listing.add_argument("--format", choices=("table", "json"), default="table", help="how to write the result")
-    _add_run_flags(_verb(verbs, "run", "run a suite", "sudo lab bench run quick --targets process,container"))
-    _add_run(_verb(verbs, "resume", "go on with an interrupted run", "sudo lab bench resume latest"))
-    show = _verb(verbs, "show", "show medians and ratios of a run", "lab bench show latest")
-    _add_run(show)
-    show.add_argument("--format", choices=("table", "json"), default="table", help="how to write the result")
-    export = _verb(verbs, "export", "write a run in another form", "lab bench export latest --format csv >run.csv")
-    _add_run(export)
+    add_format(listing)
+    _add_run_flags(add_verb(verbs, "run", "run a suite", "sudo lab bench run quick --targets process,container"))
+    add_run(add_verb(verbs, "resume", "go on with an interrupted run", "sudo lab bench resume latest"))
+    show = add_verb(verbs, "show", "show medians and ratios of a run", "lab bench show latest")
+    add_run(show)
+    add_format(show)
+    export = add_verb(verbs, "export", "write a run in another form", "lab bench export latest --format csv >run.csv")
+    add_run(export)
     export.add_argument("--format", choices=_EXPORTS, default="csv", help="the form (default: csv)")
     export.add_argument("--output", metavar="FILE", help="where to write (default: standard output)")
 
 
-def _add_run_flags(parser: _Verb) -> None:
+def _add_run_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", metavar="SUITE", help="a suite's name, or the path of a suite file")
     parser.add_argument("--targets", metavar="LIST", help="only these targets, with commas; the baseline is added")
     parser.add_argument("--blocks", metavar="N", type=int, help="measure exactly N blocks, whatever they show")
@@ -59,22 +59,6 @@ def _add_run_flags(parser: _Verb) -> None:
     parser.add_argument("--budget", metavar="TIME", help="stop before this much time is used, such as 3m")
     parser.add_argument("--output", metavar="DIR", help="make the run in DIR (default: in the lab's runs)")
     parser.add_argument("--dry-run", action="store_true", help="print the order of the first blocks, measure nothing")
-
-
-def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, example: str
-) -> argparse.ArgumentParser:
-    return verbs.add_parser(
-        name,
-        help=text,
-        description=text[0].upper() + text[1:] + ".",
-        epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
-def _add_run(parser: _Verb) -> None:
-    parser.add_argument("run", metavar="RUN", help=f"id, unique prefix, directory, or '{LATEST}'")
 
 
 def run(arguments: argparse.Namespace, paths: Paths) -> int:
@@ -229,9 +213,11 @@ def _show(arguments: argparse.Namespace, paths: Paths) -> int:
 def _table(directory: str, *, output_format: str = "table") -> None:
     from lab.bench import records, summary
 
-    rows = summary.rows(records.read(directory))
+    recording = records.read(directory)
     columns = ("workload", "target", "median", "ratio", "interval", "verdict", "trials", "failed")
-    output.listing(rows, columns=columns, output_format=output_format)
+    output.listing(summary.rows(recording), columns=columns, output_format=output_format)
+    for given_up in recording.given_up:
+        output.note(f"{given_up.cell.key} was given up in block {given_up.block}: {given_up.reason}")
 
 
 def _export(arguments: argparse.Namespace, paths: Paths) -> int:

@@ -6,8 +6,9 @@ import argparse
 import os
 from collections.abc import Callable
 
-from lab.bench.runs import LATEST, find_run, run_ids
+from lab.bench.runs import find_run, run_ids
 from lab.cli import output
+from lab.cli.arguments import add_format, add_run, add_verb
 from lab.errors import EXIT_OK, SpecError
 from lab.paths import Paths
 
@@ -27,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verbs and their flags."""
     parser.epilog = EPILOG
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    build = _verb(verbs, "build", "write the report of a run", "lab report build latest --output /tmp/report")
-    _add_run(build)
+    build = add_verb(verbs, "build", "write the report of a run", "lab report build latest --output /tmp/report")
+    add_run(build)
     build.add_argument("--output", metavar="DIR", help="where to write (default: 'report' in the run's directory)")
     build.add_argument(
         "--format",
@@ -36,25 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=",".join(FORMATS),
         help=f"what to write, with commas: {','.join(FORMATS)} (default: all; png also writes SVG)",
     )
-    listing = _verb(verbs, "list", "list the runs and their reports", "lab report list --format json")
-    listing.add_argument("--format", choices=("table", "json"), default="table", help="how to write the result")
-    _add_run(_verb(verbs, "path", "print the path of a run's page", 'xdg-open "$(lab report path latest)"'))
-
-
-def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, example: str
-) -> argparse.ArgumentParser:
-    return verbs.add_parser(
-        name,
-        help=text,
-        description=text[0].upper() + text[1:] + ".",
-        epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help=f"id, unique prefix, directory, or '{LATEST}'")
+    listing = add_verb(verbs, "list", "list the runs and their reports", "lab report list --format json")
+    add_format(listing)
+    add_run(add_verb(verbs, "path", "print the path of a run's page", 'xdg-open "$(lab report path latest)"'))
 
 
 def run(arguments: argparse.Namespace, paths: Paths) -> int:
