@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ENOENT, _EACCES, _EINVAL, _ENOTDIR = 2, 13, 22, 20
+_ENOENT, _ENOTDIR = 2, 20
 _PIPE_BUF = 4096  # what one write puts into a pipe whole, one read takes out whole
 
 
