@@ -54,6 +54,7 @@ def _write(evidence: Evidence, page: Page | None, output: str, formats: set[Repo
         written.append(_put(output, PAGE, html.render(page).encode()))
     if page is not None and ReportFormat.MARKDOWN in formats:
         written.append(_put(output, TWIN, markdown.render(page).encode()))
+        written += _put_documents(page, evidence, output)
     if ReportFormat.CSV in formats:
         written.append(_put(output, "samples.csv", flat(evidence).to_csv(index=False).encode()))
         written.append(_put(output, "trials.csv", evidence.trials_frame.to_csv(index=False).encode()))
@@ -72,6 +73,18 @@ def _put_charts(page: Page, directory: str) -> list[str]:
     for chart in page.charts:
         written.append(_put(directory, f"{chart.key}.png", chart.png))
         written.append(_put(directory, f"{chart.key}.svg", chart.svg_file))
+    return written
+
+
+def _put_documents(page: Page, evidence: Evidence, output: str) -> list[str]:
+    """Copy the documents that the twin links to, unless the report is written beside the run's own."""
+    if os.path.realpath(output) == os.path.realpath(os.path.dirname(evidence.path)):
+        return []
+    written = []
+    for document in page.documents:
+        directory, name = os.path.split(os.path.join(output, document.path))
+        os.makedirs(directory, exist_ok=True)
+        written.append(_put(directory, name, document.text.encode()))
     return written
 
 

@@ -12,7 +12,7 @@ from lab.report import figures, reference, tables, wording
 from lab.report.arms import TWIN_SUFFIX, chart_label, series_label
 from lab.report.figures import Curve, ForestRow, Ink, Line, PhaseBar, RunPoint
 from lab.report.frame import START_MARKS, Evidence
-from lab.report.material import slug, view_rank
+from lab.report.material import view_rank
 from lab.report.measures import Comparison, Quantity, series_order, summary
 from lab.report.page import Chart, Table
 from lab.units import format_duration_ns, format_percent
@@ -120,7 +120,7 @@ def ecdf(evidence: Evidence, quantity: Quantity, *, files: bool) -> Chart:
         Line(label=chart_label(name, evidence.arms), ink=ink(name, evidence), values=series.values)
         for name, series in quantity.series.items()
     ]
-    key = f"ecdf-{slug(quantity.workload)}"
+    key = f"ecdf-{wording.slug(quantity.workload)}"
     return make(
         key,
         f"How start-up times are distributed: {quantity.title}",
@@ -158,7 +158,7 @@ def phases(evidence: Evidence, workload: str, *, files: bool) -> Chart | None:
     order = [mark.value for mark in START_MARKS if (frame["phase"] == mark.value).any()]
     names = [name for name in series_order(dict.fromkeys(frame["series"]), evidence) if not name.endswith(TWIN_SUFFIX)]
     bars = [_phase_bar(evidence, name, frame[frame["series"] == name], order) for name in names]
-    key = f"phases-{slug(workload)}"
+    key = f"phases-{wording.slug(workload)}"
     return make(
         key,
         f"Where the time goes: request to ready ({workload})",
@@ -222,7 +222,7 @@ def memory(evidence: Evidence, workload: str, views: Sequence[Quantity], *, file
     """Return what one instance takes in every view of memory."""
     ordered = sorted(views, key=view_rank)
     state = ordered[0].label("state")
-    key = f"memory-{slug(workload)}"
+    key = f"memory-{wording.slug(workload)}"
     name = f"{state}, {workload}" if state and state != workload else workload
     return make(
         key,
@@ -353,7 +353,7 @@ def run_order(evidence: Evidence, quantity: Quantity, *, files: bool) -> Chart:
         for name, series in quantity.series.items()
     ]
     steal = [(int(index), float(value)) for index, value in evidence.trials_frame[["index", "steal_ns"]].to_numpy()]
-    key = f"order-{slug(quantity.workload)}"
+    key = f"order-{wording.slug(quantity.workload)}"
     return make(
         key,
         f"Did the machine drift? {quantity.title}",

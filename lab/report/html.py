@@ -5,7 +5,7 @@ from __future__ import annotations
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from lab.report.page import Chart, Outcome, Page, Verdict
+from lab.report.page import DOCUMENTS, DOCUMENTS_NOTE, Chart, Outcome, Page, Verdict
 
 _CLASS = {Outcome.UNTESTABLE: "untestable"}
 
@@ -41,6 +41,8 @@ def render(page: Page) -> str:
         picture=picture,
         lines_cell=lines_cell,
         answer_class=answer_class,
+        documents_title=DOCUMENTS,
+        documents_note=DOCUMENTS_NOTE,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.report.page import Align, Chart, Page, Section, Table, Verdict
+from lab.report.page import DOCUMENTS, DOCUMENTS_NOTE, Align, Chart, Page, Section, Table, Verdict
 
 PICTURES = "charts"
 
@@ -66,6 +66,14 @@ def _section(section: Section) -> Iterator[str]:
         yield ""
         for band in section.bands:
             yield f"- {band.standing}: {band.subject}, {band.value}; {band.where}. {band.source}."
+        yield ""
+    if section.documents:
+        yield f"### {DOCUMENTS}"
+        yield ""
+        yield DOCUMENTS_NOTE
+        yield ""
+        for document in section.documents:
+            yield f"- [{_text(document.title)}]({document.path}) ({document.size})"
         yield ""
 
 

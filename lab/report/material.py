@@ -190,11 +190,6 @@ def arm_of(series: str, evidence: Evidence) -> ArmView:
     return evidence.arms[series.removesuffix(TWIN_SUFFIX)]
 
 
-def slug(text: str) -> str:
-    """Return a text as a key for files and links: "IO latency (disk)" is "io-latency-disk"."""
-    return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
-
-
 def view_rank(quantity: Quantity) -> tuple[int, str]:
     """Return the place of a view of memory in the page's order."""
     order = list(wording.VIEWS)

@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+DOCUMENTS = "What the arms were started from"
+DOCUMENTS_NOTE = (
+    "Recorded whole at an arm's first start in this run; starts for other workloads differ in names, paths and volumes."
+)
+
 
 class Align(StrEnum):
     """How a column of a table is set."""
@@ -66,6 +71,23 @@ class Band:
     source: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A file that an arm was started from and that is shown whole; ``path`` is relative to the report's directory."""
+
+    key: str
+    arm: str
+    title: str
+    path: str
+    text: str
+
+    @property
+    def size(self) -> str:
+        """How much there is to unfold: "1 line", "129 lines"."""
+        lines = len(self.text.splitlines())
+        return f"{lines:,} line{'' if lines == 1 else 's'}"
+
+
 class Outcome(StrEnum):
     """What a run says about a claim."""
 
@@ -102,6 +124,7 @@ class Section:
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
     bands: tuple[Band, ...] = ()
+    documents: tuple[Document, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,3 +143,8 @@ class Page:
     def charts(self) -> tuple[Chart, ...]:
         """Every chart of the page, in order."""
         return tuple(chart for section in self.sections for chart in section.charts)
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        """Every document of the page, in order."""
+        return tuple(document for section in self.sections for document in section.documents)

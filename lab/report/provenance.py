@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import os
 
+from lab.errors import MeasurementError
 from lab.report.arms import EMULATION
 from lab.report.frame import Evidence
-from lab.report.page import Column, Table
+from lab.report.page import Column, Document, Table
+from lab.report.wording import slug
 from lab.units import format_bytes, format_duration_ns
+
+DIRECTORY = "provenance"
+"""Where a run keeps what its targets were started from, and a report its copy: a directory per arm, a file each."""
+
+TITLES = {
+    "domain_xml": "libvirt's whole domain XML",
+    "qemu_argv": "QEMU's command line, an argument a line",
+}
+"""Documents by their file's name; one that is not listed is called by that name."""
+
+HARNESS = "harness_"
+"""Readings whose names begin so are what the harness itself adds to a metric: they have a table of their own."""
 
 _TWO = (Column(title="what"), Column(title="value"))
 
@@ -33,7 +47,7 @@ def run_table(evidence: Evidence) -> Table:
 
 def machine_table(evidence: Evidence) -> Table:
     """Return the dimensions that label every number of the run."""
-    rows = tuple((name.replace("_", " "), value) for name, value in evidence.run.dimensions.items())
+    rows = tuple((_heading(name), _reading(name, value)) for name, value in evidence.run.dimensions.items())
     return Table(key="provenance-machine", title="This machine", columns=_TWO, rows=rows)
 
 
@@ -48,13 +62,18 @@ def readings_table(evidence: Evidence) -> Table:
         columns=(Column(title="reading"), Column(title="before"), Column(title="after")),
         rows=tuple(
             (
-                name.removesuffix("_ns").replace("_", " "),
+                _heading(name),
                 _reading(name, before.get(name)),
                 _reading(name, after.get(name)),
             )
             for name in names
+            if not name.startswith(HARNESS)
         ),
     )
+
+
+def _heading(name: str) -> str:
+    return name.removesuffix("_ns").removesuffix("_bytes").replace("_", " ")
 
 
 def _reading(name: str, value: str | None) -> str:
@@ -83,6 +102,41 @@ def arms_table(evidence: Evidence) -> Table:
     )
 
 
+def documents(evidence: Evidence) -> tuple[Document, ...]:
+    """Return what each arm's targets were started from, as recorded, in the order of the arms.
+
+    Raises:
+        MeasurementError: a file cannot be read.
+    """
+    root = os.path.join(os.path.dirname(os.path.abspath(evidence.path)), DIRECTORY)
+    return tuple(
+        Document(
+            key=f"document-{slug(f'{arm.name} {name}')}",
+            arm=arm.name,
+            title=f"{arm.label}: {TITLES.get(name, name.replace('_', ' '))}",
+            path=f"{DIRECTORY}/{arm.name}/{name}",
+            text=_read(os.path.join(root, arm.name, name)),
+        )
+        for arm in evidence.arms.values()
+        for name in _files(os.path.join(root, arm.name))
+    )
+
+
+def _files(directory: str) -> list[str]:
+    try:
+        return sorted(entry.name for entry in os.scandir(directory) if entry.is_file())
+    except FileNotFoundError:
+        return []
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError as error:
+        raise MeasurementError(f"cannot read {path}: {error.strerror}") from error
+
+
 def overhead_table(evidence: Evidence) -> Table:
     """Return what the harness itself cost; it is shown and never subtracted."""
     end = evidence.end
@@ -94,9 +148,9 @@ def overhead_table(evidence: Evidence) -> Table:
             ("time measured, all sessions", format_duration_ns(end.elapsed_ns)),
         ]
     rows += [
-        (name.removesuffix("_ns").replace("_", " "), _reading(name, value))
+        (f"{_heading(name.removeprefix(HARNESS))} of a target that does nothing, median", _reading(name, value))
         for name, value in evidence.run.readings.items()
-        if "overhead" in name or "noop" in name
+        if name.startswith(HARNESS)
     ]
     return Table(
         key="overhead",

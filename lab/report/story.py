@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from lab.bench.model import TrialKind, TrialStatus
 from lab.report import charts, claims, provenance, reference, tables, wording
-from lab.report.arms import EMULATION
+from lab.report.arms import EMULATION, Isolation
 from lab.report.frame import Evidence
 from lab.report.material import MEMORY, material, performance_quantities, startup_quantities, view_rank
 from lab.report.measures import Comparison, Quantity, compare_all, primaries, quantities
-from lab.report.page import Chart, Column, Page, Section, Table
+from lab.report.page import Chart, Column, Document, Page, Section, Table
 from lab.units import format_duration_ns
 
 LATENCY = "io_latency"
@@ -313,9 +313,21 @@ def _provenance(evidence: Evidence) -> Section:
         "lines that its numbers rest on; sed -n 'Np' results.jsonl prints line N. samples.csv and samples.parquet have "
         "one row per sample with the same line numbers."
     )
+    documents = provenance.documents(evidence)
     return Section(
         key="provenance",
         title="Where the numbers come from",
-        lead=(lead,),
+        lead=(lead, *_unrecorded(evidence, documents)),
         tables=tuple(table for table in made if table.rows),
+        documents=documents,
     )
+
+
+def _unrecorded(evidence: Evidence, documents: Sequence[Document]) -> tuple[str, ...]:
+    """Say which guests were measured without a record of what they were started from."""
+    recorded = {document.arm for document in documents}
+    guests = [arm for arm in evidence.arms.values() if arm.available and arm.isolation is Isolation.VM]
+    missing = [arm.label for arm in guests if arm.name not in recorded]
+    if not missing:
+        return ()
+    return (f"Not recorded in this run: what {wording.joined(missing)} was started from (domain XML, command line).",)

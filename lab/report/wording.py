@@ -103,6 +103,11 @@ def joined(items: Sequence[str], last: str = "and") -> str:
     return f"{', '.join(items[:-1])} {last} {items[-1]}"
 
 
+def slug(text: str) -> str:
+    """Return a text as a key for files and links: "IO latency (disk)" is "io-latency-disk"."""
+    return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
+
+
 def sentence_case(text: str) -> str:
     """Return a text with a capital at its beginning: "IO latency" stays, "memory" becomes "Memory"."""
     return text[:1].upper() + text[1:]
