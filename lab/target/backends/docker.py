@@ -15,6 +15,7 @@ from lab.paths import Paths
 from lab.target.backends.cached_check import first_line
 from lab.target.backends.dockerd import PrivateDaemon
 from lab.target.backends.engine_cli import CliTarget, EngineCli
+from lab.target.backends.failures import cannot
 from lab.target.protocol import Backend
 from lab.target.spec import Availability, MarkSink, NetworkMode, TargetSpec
 
@@ -51,8 +52,7 @@ class DockerBackend:
             cli = self._cli()
             version = cli.require("check", "version", "--format", "{{.Server.Version}}")
         except (LabError, OSError) as error:
-            hint = error.hint if isinstance(error, LabError) else ""
-            return Availability(available=False, reason=str(error), hint=hint or "start docker")
+            return cannot(error, hint="start docker")
         finally:
             if started_here:
                 self._daemon.stop()

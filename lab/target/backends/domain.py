@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from lab.container.image.store import ImageStore
 from lab.errors import DomainError, LabError, TargetError, TargetTimeout, UnavailableError
 from lab.linux.cgroup import layout as cgroups
 from lab.paths import Paths
+from lab.target.backends.cgroup_footprint import cgroup_directories
 from lab.target.backends.domain_disks import GuestDisks, lay_out_disks
 from lab.target.backends.domain_home import GuestHome, homes, make_home, repair
+from lab.target.backends.failures import no_endpoint
 from lab.target.protocol import Backend
 from lab.target.spec import (
     Availability,
-    CgroupDirectory,
     Command,
     Endpoint,
     Execution,
@@ -34,7 +35,7 @@ from lab.units import NS_PER_S
 from lab.vm import capabilities, network
 from lab.vm.connection import qemu_version
 from lab.vm.console import check_socket_directory
-from lab.vm.domain_spec import Accelerator, ChannelName, DomainSpec
+from lab.vm.domain_spec import Accelerator, DomainSpec
 from lab.vm.guest import Guest
 from lab.vm.guest_agent import GuestCommand
 from lab.vm.platform import Platform, prepare
@@ -43,7 +44,6 @@ _ACCELERATORS = {"vm-tcg": Accelerator.TCG, "vm-kvm": Accelerator.KVM}
 _TERM_GRACE_NS = 3 * NS_PER_S
 _CGROUP_GRACE_NS = 10 * NS_PER_S
 _MEMORY_TIMEOUT_NS = 30 * NS_PER_S
-_TIMEOUT_AND_LOSS = (DomainError, TimeoutError)
 # What every program finds in its environment, as in the container arms, unless the image or the command says otherwise.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -114,19 +114,15 @@ class DomainBackend:
             TargetError: it could not be laid out; nothing is left.
         """
         image = ImageStore.open(self._paths).resolve(spec.image)
-        with ExitStack() as undo:
-            try:
-                repair(self._paths)
-                host = prepare(self._paths)
-                check_socket_directory(os.path.join(homes(self._paths), spec.name))
-                home = make_home(self._paths, spec.name, cgroup=os.path.join(spec.cgroup_parent, spec.name))
-                undo.callback(home.remove)
-                disks = lay_out_disks(self._paths, spec)
-                undo.callback(disks.remove)
-                lease = network.lease(self._paths) if spec.network is NetworkMode.BRIDGE else None
-            except (UnavailableError, DomainError, OSError) as error:
-                hint = error.hint if isinstance(error, LabError) else ""
-                raise TargetError(str(error), backend=self._name, phase="provision", hint=hint) from error
+        with ExitStack() as undo, _told(self._name, "provision"):
+            repair(self._paths)
+            host = prepare(self._paths)
+            check_socket_directory(os.path.join(homes(self._paths), spec.name))
+            home = make_home(self._paths, spec.name, cgroup=os.path.join(spec.cgroup_parent, spec.name))
+            undo.callback(home.remove)
+            disks = lay_out_disks(self._paths, spec)
+            undo.callback(disks.remove)
+            lease = network.lease(self._paths) if spec.network is NetworkMode.BRIDGE else None
             target = DomainTarget(
                 name=self._name,
                 accelerator=self._accelerator,
@@ -181,19 +177,14 @@ class DomainTarget:
     def start(self) -> None:
         """Start the guest and its main command; what it raises is said in the protocol."""
         deadline_ns = time.monotonic_ns() + self._spec.start_timeout_ns
-        try:
-            directories = cgroups.create(self._layout, self._cgroup)
-            self._guest = Guest(self._host.connection, self._domain_spec(directories), self._home.directory)
-            self._boot(self._guest, deadline_ns)
-        except TimeoutError as error:
-            self._tear_down()
-            raise TargetTimeout(str(error), backend=self._name, phase="start") from error
-        except (DomainError, UnavailableError, OSError) as error:
-            self._tear_down()
-            raise self._failure(error, "start") from error
-        except BaseException:
-            self._tear_down()
-            raise
+        with self._told("start"):
+            try:
+                directories = cgroups.create(self._layout, self._cgroup)
+                self._guest = Guest(self._host.connection, self._domain_spec(directories), self._home.directory)
+                self._boot(self._guest, deadline_ns)
+            except BaseException:
+                self._tear_down()
+                raise
 
     def _boot(self, guest: Guest, deadline_ns: int) -> None:
         guest.launch()
@@ -230,12 +221,8 @@ class DomainTarget:
     def exec(self, command: Command) -> Execution:
         """Run a program in the guest; what it raises is said in the protocol."""
         guest = self._running("exec")
-        try:
+        with self._told("exec"):
             done = guest.execute(self._guest_command(command), timeout_ns=command.timeout_ns)
-        except TimeoutError as error:
-            raise TargetTimeout(str(error), backend=self._name, phase="exec") from error
-        except DomainError as error:
-            raise self._failure(error, "exec") from error
         return Execution(
             exit_code=done.exit_code, stdout=done.stdout, stderr=done.stderr, target_elapsed_ns=done.elapsed_ns
         )
@@ -244,18 +231,10 @@ class DomainTarget:
         """Return QEMU's process and cgroups, and the tap device."""
         pid = self._guest.pid if self._guest is not None else None
         return Footprint(
-            cgroups=self._cgroup_directories(),
+            cgroups=cgroup_directories(self._layout, self._cgroup),
             pids=() if pid is None else (pid,),
             links=(self._lease.network.link,) if self._lease and pid is not None else (),
             guest_memory=True,
-        )
-
-    def _cgroup_directories(self) -> tuple[CgroupDirectory, ...]:
-        return tuple(
-            CgroupDirectory(controller=controller, path=path)
-            for hierarchy in self._layout.hierarchies
-            if os.path.isdir(path := hierarchy.directory(self._cgroup))
-            for controller in (("",) if hierarchy.version == 2 else hierarchy.controllers)
         )
 
     def endpoint(self) -> Endpoint:
@@ -265,37 +244,34 @@ class DomainTarget:
             TargetError: it has no network or no service.
         """
         if self._lease is None or self._spec.service_port is None:
-            raise TargetError("it has no network or no service", backend=self._name, phase="endpoint")
+            raise no_endpoint(self._name)
         return Endpoint(host=self._lease.network.guest_address, port=self._spec.service_port)
 
     def pause(self) -> None:
         """Stop the guest's processors."""
-        self._try("pause", self._running("pause").suspend)
+        guest = self._running("pause")
+        with self._told("pause"):
+            guest.suspend()
 
     def resume(self) -> None:
         """Let them go on."""
-        self._try("resume", self._running("resume").resume)
+        guest = self._running("resume")
+        with self._told("resume"):
+            guest.resume()
 
     def guest_meminfo(self) -> Mapping[str, int]:
         """Return the guest's own /proc/meminfo in bytes."""
         guest = self._running("guest_meminfo")
-        try:
-            return guest.memory_bytes(timeout_ns=_MEMORY_TIMEOUT_NS)
-        except _TIMEOUT_AND_LOSS as error:
-            raise self._failure(error, "guest_meminfo") from error
+        with self._told("guest_meminfo"):
+            memory = guest.memory_bytes(timeout_ns=_MEMORY_TIMEOUT_NS)
+        return memory  # noqa: RET504 - mypy cannot know that the block swallows nothing
 
     def provenance(self) -> Mapping[str, str]:
         """Return the domain's whole XML and QEMU's command line, an argument a line."""
         guest = self._running("provenance")
-        try:
+        with self._told("provenance"):
             xml, argv = guest.provenance()
-        except DomainError as error:
-            raise self._failure(error, "provenance") from error
         return {"domain_xml": xml, "qemu_argv": "\n".join(argv)}
-
-    def output(self) -> bytes:
-        """Return the last bytes of the main command's output."""
-        return self._running("output").output(ChannelName.OUTPUT)
 
     def stop(self) -> None:
         """Stop the main command and power off, by force if need be."""
@@ -303,9 +279,8 @@ class DomainTarget:
         if guest is None:
             return
         try:
-            end = guest.stop(grace_ns=_TERM_GRACE_NS)
-        except DomainError as error:
-            raise self._failure(error, "stop") from error
+            with self._told("stop"):
+                end = guest.stop(grace_ns=_TERM_GRACE_NS)
         finally:
             self._remove_cgroup()
         if end is not None:
@@ -338,12 +313,17 @@ class DomainTarget:
             raise TargetError("the guest is not running", backend=self._name, phase=phase)
         return self._guest
 
-    def _try(self, phase: str, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except DomainError as error:
-            raise self._failure(error, phase) from error
+    def _told(self, phase: str) -> AbstractContextManager[None]:
+        return _told(self._name, phase)
 
-    def _failure(self, error: BaseException, phase: str) -> TargetError:
+
+@contextmanager
+def _told(backend: str, phase: str) -> Iterator[None]:
+    """Raise what fails in the block as an error of this backend."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise TargetTimeout(str(error), backend=backend, phase=phase) from error
+    except (DomainError, UnavailableError, OSError) as error:
         hint = error.hint if isinstance(error, LabError) else ""
-        return TargetError(str(error), backend=self._name, phase=phase, hint=hint)
+        raise TargetError(str(error), backend=backend, phase=phase, hint=hint) from error

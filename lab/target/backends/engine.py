@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import tempfile
 import time
@@ -15,11 +14,13 @@ import lab
 from lab.container import resources
 from lab.container.defaults import ContainerConfig, ContainerNetwork
 from lab.container.engine import Engine
-from lab.container.output import Drain, Tail, communicate
+from lab.container.output import Drain
 from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Stdio
 from lab.container.spec.runtime import Mount
-from lab.errors import ContainerError, LabError, NoSuchContainer, StateConflict, TargetError, TargetTimeout
+from lab.errors import ContainerError, LabError, NoSuchContainer, StateConflict, TargetError
 from lab.paths import Paths
+from lab.target.backends.failures import cannot, no_endpoint
+from lab.target.backends.spawned import SpawnedProgram
 from lab.target.protocol import Backend
 from lab.target.spec import (
     Availability,
@@ -33,12 +34,10 @@ from lab.target.spec import (
     NetworkMode,
     TargetSpec,
 )
-from lab.units import NS_PER_S, format_duration_ns
+from lab.units import NS_PER_S
 
 _NAME = "container"
 _TERM_GRACE_NS = 3 * NS_PER_S
-_NOT_FOUND = (126, 127)
-_MESSAGE_LINES = 10
 
 
 def open_backend(name: str, paths: Paths) -> Backend:
@@ -67,8 +66,7 @@ class EngineBackend:
         try:
             reached = _try_start(self._engine)
         except (LabError, OSError) as error:
-            hint = error.hint if isinstance(error, LabError) else ""
-            return Availability(available=False, reason=str(error), hint=hint or "see `lab doctor`")
+            return cannot(error)
         if reached.step != "execute":
             return Availability(available=False, reason=str(reached), hint="see `lab doctor`")
         return Availability(available=True, facts=self._facts())
@@ -166,11 +164,9 @@ class EngineTarget:
     def __init__(self, engine: Engine, drain: Drain, spec: TargetSpec, marks: MarkSink) -> None:
         """Take over a container that has been created."""
         self._engine = engine
-        self._drain = drain
         self._spec = spec
         self._marks = marks
-        self._output = Tail()
-        self._errors = Tail()
+        self._program = SpawnedProgram(_NAME, spec, marks, drain)
         self._running: Running | None = None
 
     @property
@@ -180,92 +176,26 @@ class EngineTarget:
 
     def start(self) -> None:
         """Start the container; what it raises is said in the protocol."""
-        deadline_ns = time.monotonic_ns() + self._spec.start_timeout_ns
-        output = self._launch()
-        for name, at_ns in self._started().marks_ns:
-            self._marks(MarkName(name), at_ns)
-        if self._spec.service_port is None:
-            self._await_ready(output, deadline_ns)
-        self._drain.add(output, self._output)
-
-    def _launch(self) -> int:
-        """Start the main program and return the reading end of its output; its errors are drained already."""
-        output, stdout = os.pipe()
-        errors, stderr = os.pipe()
         try:
-            with _null() as null:
-                self._running = self._engine.start(
-                    self._spec.name, stdio=Stdio(stdin=null, stdout=stdout, stderr=stderr)
-                )
-        except (ContainerError, OSError) as error:
-            os.close(output)
-            os.close(errors)
-            raise self._failure(str(error), "start") from error
-        finally:
-            os.close(stdout)
-            os.close(stderr)
-        self._drain.add(errors, self._errors)
-        return output
+            self._program.start(self._launch)
+        except BaseException:
+            self._running = None
+            self._terminate("start")
+            raise
 
-    def _await_ready(self, output: int, deadline_ns: int) -> None:
-        poll = select.poll()
-        poll.register(output, select.POLLIN)
-        if not poll.poll(max(0, deadline_ns - time.monotonic_ns()) / 1e6):
-            os.close(output)
-            self._give_up()
-            after = format_duration_ns(self._spec.start_timeout_ns)
-            raise TargetTimeout(f"no ready byte after {after}{self._last_lines()}", backend=_NAME, phase="start")
-        data = os.read(output, 65536)
-        if not data:
-            os.close(output)
-            code = self._started().wait(deadline_ns)
-            self._give_up()
-            ended = "closed its output" if code is None else f"ended with code {code}"
-            raise self._failure(f"the main command {ended} before it was ready", "start")
-        self._marks(MarkName.READY, None)
-        self._output.append(data)
-
-    def _give_up(self) -> None:
-        self._engine.terminate(self._spec.name)
+    def _launch(self, stdio: Stdio) -> Running:
+        self._running = self._engine.start(self._spec.name, stdio=stdio)
+        return self._running
 
     def exec(self, command: Command) -> Execution:
         """Run a program in the container; what it raises is said in the protocol."""
-        deadline_ns = time.monotonic_ns() + command.timeout_ns
-        (stdin, our_stdin), (our_stdout, stdout), (our_stderr, stderr) = os.pipe(), os.pipe(), os.pipe()
-        try:
-            process = self._engine.process(self._spec.name, command.argv, env=_environment(command), cwd=command.cwd)
-            running = self._engine.exec(
-                self._spec.name, process, stdio=Stdio(stdin=stdin, stdout=stdout, stderr=stderr)
-            )
-        except StartFailed as failure:
-            _close(our_stdin, our_stdout, our_stderr)
-            if failure.exit_code not in _NOT_FOUND:
-                raise self._failure(str(failure), "exec") from failure
-            return Execution(exit_code=failure.exit_code, stdout=b"", stderr=f"{failure}\n".encode())
-        except (ContainerError, OSError) as error:
-            _close(our_stdin, our_stdout, our_stderr)
-            raise self._failure(str(error), "exec") from error
-        finally:
-            _close(stdin, stdout, stderr)
-        return self._communicate(running, command, (our_stdin, our_stdout, our_stderr), deadline_ns)
+        name = self._spec.name
 
-    def _communicate(
-        self, running: Running, command: Command, ours: tuple[int, int, int], deadline_ns: int
-    ) -> Execution:
-        stdin, stdout, stderr = ours
-        try:
-            code, output, errors = communicate(
-                running, stdin=stdin, stdout=stdout, stderr=stderr, data=command.stdin, deadline_ns=deadline_ns
-            )
-        except TimeoutError:
-            after = format_duration_ns(command.timeout_ns)
-            message = f"{command.argv[0]} did not end within {after}; it has been killed"
-            raise TargetTimeout(message, backend=_NAME, phase="exec") from None
-        except SpawnerDied as error:
-            raise self._failure(str(error), "exec") from error
-        finally:
-            running.close()
-        return Execution(exit_code=code, stdout=output, stderr=errors)
+        def launch(stdio: Stdio) -> Running:
+            process = self._engine.process(name, command.argv, env=_environment(command), cwd=command.cwd)
+            return self._engine.exec(name, process, stdio=stdio)
+
+        return self._program.exec(command, launch)
 
     def footprint(self) -> Footprint:
         """Return the container's cgroups and processes; the spawner serves all containers."""
@@ -293,7 +223,7 @@ class EngineTarget:
         """
         attachment = self._engine.state(self._spec.name).attachment
         if attachment is None or self._spec.service_port is None:
-            raise self._failure("it has no network, no service, or has not been started", "endpoint")
+            raise no_endpoint(_NAME)
         return Endpoint(host=attachment.address, port=self._spec.service_port)
 
     def pause(self) -> None:
@@ -311,13 +241,9 @@ class EngineTarget:
             return
         with contextlib.suppress(StateConflict):  # it has ended by itself
             self._engine.kill(self._spec.name, signal.SIGTERM)
-        try:
+        with contextlib.suppress(SpawnerDied):  # the kernel has killed what it had started
             self._engine.wait(self._spec.name, time.monotonic_ns() + _TERM_GRACE_NS)
-            self._engine.terminate(self._spec.name)
-        except SpawnerDied:  # and the kernel has killed all that it had started; what was not is killed now
-            self._engine.terminate(self._spec.name)
-        except TimeoutError as error:
-            raise self._failure(str(error), "stop") from error
+        self._terminate("stop")
         self._marks(MarkName.GONE, running.exited_at_ns)
 
     def destroy(self) -> None:
@@ -328,20 +254,10 @@ class EngineTarget:
         except NoSuchContainer:
             return
         except (OSError, ContainerError) as error:
-            raise self._failure(str(error), "destroy") from error
+            raise self._program.failure(str(error), "destroy") from error
 
-    def _started(self) -> Running:
-        assert self._running is not None
-        return self._running
-
-    def _failure(self, message: str, phase: str) -> TargetError:
-        return TargetError(message + self._last_lines(), backend=_NAME, phase=phase)
-
-    def _last_lines(self) -> str:
-        lines = (self._errors.text + self._output.text).splitlines()[-_MESSAGE_LINES:]
-        return "; its last lines: " + " | ".join(lines) if lines else ""
-
-
-def _close(*descriptors: int) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+    def _terminate(self, phase: str) -> None:
+        try:
+            self._engine.terminate(self._spec.name)
+        except (OSError, NoSuchContainer) as error:
+            raise self._program.failure(str(error), phase) from error

@@ -16,15 +16,17 @@ from typing import Any, Protocol
 
 from lab.container.image.store import ImageStore
 from lab.container.output import Drain
-from lab.errors import KernelError, TargetError, TargetTimeout
+from lab.errors import KernelError, TargetError
 from lab.linux import command
 from lab.linux.cgroup import layout as cgroups
 from lab.linux.command import Completed
 from lab.paths import Paths
 from lab.target.backends import execution_mark
 from lab.target.backends.attached import Attached
+from lab.target.backends.cgroup_footprint import cgroup_directories
+from lab.target.backends.failures import no_endpoint, took_too_long
+from lab.target.backends.main_output import MainOutput
 from lab.target.spec import (
-    CgroupDirectory,
     Command,
     Endpoint,
     Execution,
@@ -34,7 +36,7 @@ from lab.target.spec import (
     NetworkMode,
     TargetSpec,
 )
-from lab.units import NS_PER_S, format_duration_ns
+from lab.units import NS_PER_S
 
 _KILL_GRACE_NS = 30 * NS_PER_S
 _NOT_FOUND = 127
@@ -146,7 +148,7 @@ class CliTarget:
         """Take note; ``create`` makes the container."""
         self._cli = cli
         self._connection = connection
-        self._drain = drain
+        self._output = MainOutput(cli.name, spec, marks, drain)
         self._spec = spec
         self._marks = marks
         self._layout = cgroups.detect()
@@ -173,12 +175,13 @@ class CliTarget:
 
     def start(self) -> None:
         """Start the container; what it raises is said in the protocol."""
+        deadline_ns = time.monotonic_ns() + self._spec.start_timeout_ns
         try:
             self._connection.connect(self._spec)
             argv = self._cli.argv("start", "--attach", self._spec.name)
-            self._main = Attached(argv, backend=self._cli.name, drain=self._drain, env=self._cli.env)
+            self._main = Attached(argv, self._output, env=self._cli.env)
             self._marks(MarkName.SPAWNED, None)
-            self._main.await_ready(self._spec, self._marks)
+            self._main.await_ready(deadline_ns)
         except TargetError:
             self._undo_start()
             raise
@@ -196,9 +199,7 @@ class CliTarget:
             done = self._cli.run(*verb, stdin=command.stdin, timeout_s=command.timeout_ns / NS_PER_S)
         except TimeoutError:
             execution_mark.kill_marked(mark, self._processes)
-            after = format_duration_ns(command.timeout_ns)
-            message = f"{command.argv[0]} did not end within {after}; it has been killed"
-            raise TargetTimeout(message, backend=self._cli.name, phase="exec") from None
+            raise took_too_long(command, backend=self._cli.name) from None
         return self._execution(done)
 
     def _execution(self, done: Completed) -> Execution:
@@ -216,13 +217,7 @@ class CliTarget:
         pid = int(state.get("Pid") or 0)
         client = (self._main.pid,) if self._main is not None and self._main.is_alive() else ()
         return Footprint(
-            cgroups=tuple(
-                CgroupDirectory(controller=name, path=hierarchy.directory(cgroup))
-                for hierarchy in self._layout.hierarchies
-                for cgroup in self._cgroups()
-                if os.path.isdir(hierarchy.directory(cgroup))
-                for name in (hierarchy.controllers if hierarchy.version == 1 else ("",))
-            ),
+            cgroups=cgroup_directories(self._layout, *self._cgroups()),
             pids=self._processes(),
             helper_pids=((_parent(pid),) if pid else ()) + client,
             shared_daemons=self.shared_daemons(),
@@ -241,8 +236,7 @@ class CliTarget:
         bridged = self._spec.network == NetworkMode.BRIDGE and self._spec.service_port is not None
         address = self._await_address() if bridged else ""
         if not address or self._spec.service_port is None:
-            message = "it has no network, no service, or has not been started"
-            raise TargetError(message, backend=self._cli.name, phase="endpoint")
+            raise no_endpoint(self._cli.name)
         return Endpoint(host=address, port=self._spec.service_port)
 
     def _await_address(self) -> str:
@@ -295,7 +289,7 @@ class CliTarget:
         deadline_ns = time.monotonic_ns() + _KILL_GRACE_NS
         for cgroup in self._cgroups():
             cgroups.kill(self._layout, cgroup, deadline_ns=deadline_ns)
-        if self._main is not None and not self._main.wait(deadline_ns):
+        if self._main is not None and self._main.wait(deadline_ns) is None:
             self._main.kill()
         self._main = None
 

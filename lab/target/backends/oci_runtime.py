@@ -23,7 +23,7 @@ from lab.container.network.model import Attachment
 from lab.container.output import Drain
 from lab.container.storage import snapshots
 from lab.container.storage.snapshots import Overlay
-from lab.errors import ContainerError, LabError, TargetError, TargetTimeout
+from lab.errors import ContainerError, LabError, TargetError
 from lab.linux import command
 from lab.linux.cgroup import layout as cgroups
 from lab.linux.cgroup.layout import CgroupKind, CgroupLayout
@@ -32,11 +32,13 @@ from lab.paths import Paths
 from lab.target.backends import execution_mark, oci_bundle
 from lab.target.backends.attached import Attached
 from lab.target.backends.cached_check import cached, first_line
+from lab.target.backends.cgroup_footprint import cgroup_directories
+from lab.target.backends.failures import cannot, no_endpoint, took_too_long
+from lab.target.backends.main_output import MainOutput
 from lab.target.backends.probe_program import exit_program
 from lab.target.protocol import Backend
 from lab.target.spec import (
     Availability,
-    CgroupDirectory,
     Command,
     Endpoint,
     Execution,
@@ -47,7 +49,7 @@ from lab.target.spec import (
     NetworkMode,
     TargetSpec,
 )
-from lab.units import NS_PER_S, format_duration_ns
+from lab.units import NS_PER_S
 
 _TERM_GRACE_NS = 3 * NS_PER_S
 _KILL_GRACE_NS = 30 * NS_PER_S
@@ -147,7 +149,7 @@ class OciRuntimeBackend:
         try:
             done = _run_probe(self._program)
         except (LabError, OSError) as error:
-            return Availability(available=False, reason=str(error), hint="see `lab doctor`")
+            return cannot(error)
         if done.exit_code != _PROBE_CODE:
             reason = f"{self.name} ran a container that ended with code {done.exit_code}: {done.error_text}"
             return Availability(available=False, reason=reason, hint=f"try `{self.name} run` by hand")
@@ -227,7 +229,7 @@ class OciTarget:
         """Take note; ``lay_out`` makes the files."""
         self._program = program
         self._paths = paths
-        self._drain = drain
+        self._output = MainOutput(program.name, spec, marks, drain)
         self._spec = spec
         self._marks = marks
         self._layers = layers
@@ -266,21 +268,22 @@ class OciTarget:
 
     def start(self) -> None:
         """Mount the layers, connect the network and run the container; what it raises is said in the protocol."""
+        deadline_ns = time.monotonic_ns() + self._spec.start_timeout_ns
         try:
             snapshots.mount_overlay(
                 Overlay(lower=self._layers, upper=self._path("upper"), work=self._path("work")), self._path("rootfs")
             )
             self._connect()
             argv = self._argv("run", f"--bundle={self._directory}", self._spec.name)
-            self._main = Attached(argv, backend=self._program.name, drain=self._drain)
+            self._main = Attached(argv, self._output)
             self._marks(MarkName.SPAWNED, None)
-            self._main.await_ready(self._spec, self._marks)
+            self._main.await_ready(deadline_ns)
         except TargetError:
             self._undo_start()
             raise
         except (OSError, LabError) as error:
             self._undo_start()
-            raise self._failure(str(error), "start") from error
+            raise self._output.failure(str(error), "start") from error
 
     def _connect(self) -> None:
         if self._spec.network != NetworkMode.BRIDGE:
@@ -299,14 +302,12 @@ class OciTarget:
             done = self._run(self._exec_argv(command, mark, log, pid_file), command)
         except TimeoutError:
             self._kill_execution(mark, pid_file)
-            after = format_duration_ns(command.timeout_ns)
-            message = f"{command.argv[0]} did not end within {after}; it has been killed"
-            raise TargetTimeout(message, backend=self._program.name, phase="exec") from None
+            raise took_too_long(command, backend=self._program.name) from None
         complaint = _complaint(log)
         if done.exit_code != 0 and complaint:
             if any(words in complaint.lower() for words in _NOT_FOUND_WORDS):
                 return Execution(exit_code=_NOT_FOUND, stdout=done.stdout, stderr=done.stderr)
-            raise self._failure(complaint, "exec")
+            raise self._output.failure(complaint, "exec")
         return Execution(exit_code=_payload_code(done.exit_code), stdout=done.stdout, stderr=done.stderr)
 
     def _exec_argv(self, command: Command, mark: str, log: str, pid_file: str) -> tuple[str, ...]:
@@ -321,7 +322,7 @@ class OciTarget:
         try:
             return command.run(argv, stdin=payload.stdin, timeout_s=payload.timeout_ns / NS_PER_S)
         except FileNotFoundError as error:
-            raise self._failure(str(error), "exec") from error
+            raise self._output.failure(str(error), "exec") from error
 
     def _kill_execution(self, mark: str, pid_file: str) -> None:
         if not self._program.arm.own_kernel:
@@ -337,19 +338,12 @@ class OciTarget:
         helpers = {pid for pid in pids if _command_name(pid).startswith(self._program.arm.helpers or ("\n",))}
         running = {self._main.pid} if self._main is not None and self._main.is_alive() else set()
         return Footprint(
-            cgroups=tuple(self._cgroup_directories()),
+            cgroups=cgroup_directories(self._program.layout, self._cgroup),
             pids=tuple(pid for pid in pids if pid not in helpers),
             helper_pids=tuple(sorted(helpers | running)),
             links=() if self._attachment is None else (self._attachment.host_link,),
             guest_memory=self._program.arm.own_kernel,
         )
-
-    def _cgroup_directories(self) -> Iterator[CgroupDirectory]:
-        for hierarchy in self._program.layout.hierarchies:
-            directory = hierarchy.directory(self._cgroup)
-            if os.path.isdir(directory):
-                names = hierarchy.controllers if hierarchy.version == 1 else ("",)
-                yield from (CgroupDirectory(controller=name, path=directory) for name in names)
 
     def endpoint(self) -> Endpoint:
         """Return where the container's service answers.
@@ -358,7 +352,7 @@ class OciTarget:
             TargetError: it has no network, no service, or has not been started.
         """
         if self._attachment is None or self._spec.service_port is None:
-            raise self._failure("it has no network, no service, or has not been started", "endpoint")
+            raise no_endpoint(self._program.name)
         return Endpoint(host=self._attachment.address, port=self._spec.service_port)
 
     def pause(self) -> None:
@@ -390,7 +384,7 @@ class OciTarget:
     def _terminate(self) -> None:
         deadline_ns = time.monotonic_ns() + _KILL_GRACE_NS
         cgroups.kill(self._program.layout, self._cgroup, deadline_ns=deadline_ns)
-        if self._main is not None and not self._main.wait(deadline_ns):
+        if self._main is not None and self._main.wait(deadline_ns) is None:
             self._main.kill()
 
     def _undo_start(self) -> None:
@@ -429,11 +423,7 @@ class OciTarget:
     def _require(self, *verb: str) -> None:
         done = self._invoke(*verb)
         if done.exit_code != 0:
-            raise self._failure(done.error_text, verb[0])
-
-    def _failure(self, message: str, phase: str) -> TargetError:
-        last = self._main.last_lines() if self._main is not None else ""
-        return TargetError(message + last, backend=self._program.name, phase=phase)
+            raise self._output.failure(done.error_text, verb[0])
 
 
 def _payload_code(code: int) -> int:

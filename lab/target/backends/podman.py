@@ -18,6 +18,7 @@ from lab.linux.cgroup import layout as cgroups
 from lab.paths import Paths
 from lab.target.backends.cached_check import cached, first_line
 from lab.target.backends.engine_cli import CliTarget, EngineCli
+from lab.target.backends.failures import cannot
 from lab.target.backends.probe_program import exit_program
 from lab.target.protocol import Backend
 from lab.target.spec import Availability, MarkSink, NetworkMode, TargetSpec
@@ -63,7 +64,7 @@ class PodmanBackend:
         try:
             done = _run_probe(self._cli(), os.path.join(self._paths.run, f"podman-check-{os.getpid()}"))
         except (LabError, OSError) as error:
-            return Availability(available=False, reason=str(error), hint="see `lab doctor`")
+            return cannot(error)
         if done.exit_code != _PROBE_CODE:
             reason = f"podman ran a container that ended with code {done.exit_code}: {done.error_text}"
             return Availability(available=False, reason=reason, hint="try `podman run` by hand")

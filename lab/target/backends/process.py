@@ -23,12 +23,13 @@ from lab.container.storage.snapshots import Overlay, mount_overlay, unmount, unm
 from lab.errors import LabError, TargetError
 from lab.linux.cgroup import layout as cgroup
 from lab.paths import Paths
+from lab.target.backends.cgroup_footprint import cgroup_directories
+from lab.target.backends.failures import cannot, no_endpoint
 from lab.target.backends.process_root import ProcessRoot, leftovers, plan_exec, plan_start
 from lab.target.backends.spawned import SpawnedProgram
 from lab.target.protocol import Backend
 from lab.target.spec import (
     Availability,
-    CgroupDirectory,
     Command,
     Endpoint,
     Execution,
@@ -73,8 +74,7 @@ class ProcessBackend:
         try:
             self._try()
         except (LabError, OSError) as error:
-            hint = error.hint if isinstance(error, LabError) else ""
-            return Availability(available=False, reason=str(error), hint=hint or "see `lab doctor`")
+            return cannot(error)
         facts = (("isolation", "process"), ("accelerator", "none"), ("cgroup_layout", str(self._layout.kind)))
         return Availability(available=True, facts=facts)
 
@@ -163,16 +163,20 @@ class ProcessTarget:
     def start(self) -> None:
         """Start the main command; what it raises is said in the protocol."""
         try:
-            self._running = self._program.start(self._launch)
+            self._program.start(self._launch)
         except BaseException:
+            running, self._running = self._running, None
             self._end()
+            if running is not None:
+                running.close()
             raise
 
     def _launch(self, stdio: Stdio) -> Running:
         if self._was_killed:  # whatever is born into a cgroup that was killed at a stroke (v2) is killed as well
             cgroup.remove(self._layout, self._root.cgroup, deadline_ns=_soon())
         with _limited(self._layout, self._root.cgroup, self._limits):
-            return self._spawn(plan_start(self._root, self._spec, self._task_files()), stdio)
+            self._running = self._spawn(plan_start(self._root, self._spec, self._task_files()), stdio)
+        return self._running
 
     def _spawn(self, plan: Sequence[InitOp], stdio: Stdio) -> Running:
         with _unified(self._layout, self._root.cgroup) as descriptor:
@@ -194,15 +198,9 @@ class ProcessTarget:
 
     def footprint(self) -> Footprint:
         """Return the cgroups and processes; the spawner serves all bare processes."""
-        found = ((h, h.directory(self._root.cgroup)) for h in self._layout.hierarchies)
         spawner = self._spawner.pid
         return Footprint(
-            cgroups=tuple(
-                CgroupDirectory(controller=controller, path=path)
-                for hierarchy, path in found
-                if os.path.isdir(path)
-                for controller in (hierarchy.controllers if hierarchy.version == 1 else ("",))
-            ),
+            cgroups=cgroup_directories(self._layout, self._root.cgroup),
             pids=cgroup.processes(self._layout, self._root.cgroup),
             shared_daemons=() if spawner is None else (("spawner", spawner),),
         )
@@ -214,7 +212,7 @@ class ProcessTarget:
             TargetError: it is no service.
         """
         if self._spec.service_port is None:
-            raise self._program.failure("it has no service", "endpoint")
+            raise no_endpoint(_NAME)
         return Endpoint(host=_HOST, port=self._spec.service_port)
 
     def pause(self) -> None:

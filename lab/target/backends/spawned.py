@@ -1,91 +1,54 @@
-"""A program that our spawner starts for a target: its streams, its ready byte, programs run beside it.
+"""A target's programs that our spawner starts: the main one up to its ready byte, and others beside it.
 
-What the arms whose programs come from the spawner have in common; where the program is put is the arm's own.
+What the arms whose programs come from the spawner have in common; where a program is put is the arm's own.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-from lab.container.output import Drain, Tail, communicate
+from lab.container.output import Drain, communicate
 from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Stdio
-from lab.errors import LabError, TargetError, TargetTimeout
+from lab.errors import LabError, TargetError
+from lab.target.backends.failures import took_too_long
+from lab.target.backends.main_output import MainOutput, close
 from lab.target.spec import Command, Execution, MarkName, MarkSink, TargetSpec
-from lab.units import format_duration_ns
 
 Launch = Callable[[Stdio], Running]
 """Start a program with these streams, which stay the caller's, and return once it runs."""
 
 _NOT_FOUND = (126, 127)
-_MESSAGE_LINES = 10
-_CHUNK_BYTES = 65536
-
-
-@dataclass(frozen=True, slots=True)
-class _Pipe:
-    """Both ends of a pipe."""
-
-    reading: int
-    writing: int
 
 
 class SpawnedProgram:
-    """The main program of one target, from its launch to its ready byte."""
+    """The programs of one target; it may be started again after its end."""
 
     def __init__(self, backend: str, spec: TargetSpec, marks: MarkSink, drain: Drain) -> None:
-        """Start nothing yet; ``drain`` reads away what the program writes once it is ready."""
+        """Start nothing yet; ``drain`` reads away what the main program writes once it is ready."""
         self._backend = backend
         self._spec = spec
         self._marks = marks
-        self._drain = drain
-        self._output = Tail()
-        self._errors = Tail()
+        self._output = MainOutput(backend, spec, marks, drain)
 
-    def start(self, launch: Launch) -> Running:
-        """Launch the program, emit its marks, and wait for its ready byte unless it is a service.
+    def start(self, launch: Launch) -> None:
+        """Launch the main program, emit its marks, and wait for its ready byte unless it is a service.
 
         Raises:
             TargetError: it could not be started, or ended before it was ready; the caller cleans up.
             TargetTimeout: no ready byte in time; likewise.
         """
         deadline_ns = time.monotonic_ns() + self._spec.start_timeout_ns
-        output, errors = _pipe(), _pipe()
         try:
-            with _null() as null:
-                running = launch(Stdio(stdin=null, stdout=output.writing, stderr=errors.writing))
+            with self._output.opened() as (stdout, stderr), _null() as null:
+                running = launch(Stdio(stdin=null, stdout=stdout, stderr=stderr))
         except (LabError, OSError) as error:
-            _close(output.reading, errors.reading)
             raise self.failure(str(error), "start") from error
-        finally:
-            _close(output.writing, errors.writing)
-        self._drain.add(errors.reading, self._errors)
         for name, at_ns in running.marks_ns:
             self._marks(MarkName(name), at_ns)
-        try:
-            if self._spec.service_port is None:
-                self._await_ready(running, output.reading, deadline_ns)
-        finally:
-            self._drain.add(output.reading, self._output)
-        return running
-
-    def _await_ready(self, running: Running, output: int, deadline_ns: int) -> None:
-        poll = select.poll()
-        poll.register(output, select.POLLIN)
-        if not poll.poll(max(0, deadline_ns - time.monotonic_ns()) / 1e6):
-            after = format_duration_ns(self._spec.start_timeout_ns)
-            raise TargetTimeout(f"no ready byte after {after}{self._last()}", backend=self._backend, phase="start")
-        data = os.read(output, _CHUNK_BYTES)
-        if not data:
-            code = running.wait(deadline_ns)
-            ended = "closed its output" if code is None else f"ended with code {code}"
-            raise self.failure(f"the main command {ended} before it was ready", "start")
-        self._marks(MarkName.READY, None)
-        self._output.append(data)
+        self._output.await_ready(deadline_ns, running.wait)
 
     def exec(self, command: Command, launch: Launch) -> Execution:
         """Run a further program to its end; a missing one is exit code 127.
@@ -95,20 +58,20 @@ class SpawnedProgram:
             TargetTimeout: it did not end in time; it has been killed.
         """
         deadline_ns = time.monotonic_ns() + command.timeout_ns
-        stdin, stdout, stderr = _pipe(), _pipe(), _pipe()
-        ours = (stdin.writing, stdout.reading, stderr.reading)
+        (stdin, our_stdin), (our_stdout, stdout), (our_stderr, stderr) = os.pipe(), os.pipe(), os.pipe()
+        ours = (our_stdin, our_stdout, our_stderr)
         try:
-            running = launch(Stdio(stdin=stdin.reading, stdout=stdout.writing, stderr=stderr.writing))
+            running = launch(Stdio(stdin=stdin, stdout=stdout, stderr=stderr))
         except StartFailed as failure:
-            _close(*ours)
+            close(*ours)
             if failure.exit_code not in _NOT_FOUND:
                 raise self.failure(str(failure), "exec") from failure
             return Execution(exit_code=failure.exit_code, stdout=b"", stderr=f"{failure}\n".encode())
         except (LabError, OSError) as error:
-            _close(*ours)
+            close(*ours)
             raise self.failure(str(error), "exec") from error
         finally:
-            _close(stdin.reading, stdout.writing, stderr.writing)
+            close(stdin, stdout, stderr)
         return self._communicate(running, command, ours, deadline_ns)
 
     def _communicate(
@@ -120,9 +83,7 @@ class SpawnedProgram:
                 running, stdin=stdin, stdout=stdout, stderr=stderr, data=command.stdin, deadline_ns=deadline_ns
             )
         except TimeoutError:
-            after = format_duration_ns(command.timeout_ns)
-            message = f"{command.argv[0]} did not end within {after}; it has been killed"
-            raise TargetTimeout(message, backend=self._backend, phase="exec") from None
+            raise took_too_long(command, backend=self._backend) from None
         except SpawnerDied as error:
             raise self.failure(str(error), "exec") from error
         finally:
@@ -130,21 +91,8 @@ class SpawnedProgram:
         return Execution(exit_code=code, stdout=output, stderr=errors)
 
     def failure(self, message: str, phase: str) -> TargetError:
-        """Return the error that says what failed, with the last lines that the program wrote."""
-        return TargetError(message + self._last(), backend=self._backend, phase=phase)
-
-    def _last(self) -> str:
-        lines = (self._errors.text + self._output.text).splitlines()[-_MESSAGE_LINES:]
-        return "; its last lines: " + " | ".join(lines) if lines else ""
-
-
-def _pipe() -> _Pipe:
-    return _Pipe(*os.pipe())
-
-
-def _close(*descriptors: int) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+        """Return the error that says what failed, with the last lines that the main program wrote."""
+        return self._output.failure(message, phase)
 
 
 @contextmanager

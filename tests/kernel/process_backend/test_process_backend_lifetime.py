@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -194,6 +195,51 @@ def test_a_command_that_is_never_ready_is_a_timeout(provision: Provision, root: 
     with pytest.raises(TargetTimeout, match="no ready byte"):
         target.start()
     assert remains(root)[1] == ()
+
+
+def test_a_start_that_fails_keeps_no_descriptor(provision: Provision) -> None:
+    target = provision(command=Command(argv=(*SHELL, "exit 3")))
+
+    def fail() -> int:
+        with pytest.raises(TargetError, match="ended with code 3"):
+            target.start()
+        return len(os.listdir("/proc/self/fd"))
+
+    fail()  # the first one starts what all share
+    before = fail()
+    assert eventually(lambda: fail() <= before)
+
+
+def test_a_spawner_that_dies_before_the_ready_byte_is_told_as_a_failed_start(
+    provision: Provision, marks: list[MarkName]
+) -> None:
+    target = provision(command=Command(argv=(*SHELL, "sleep 1000")))
+    errors: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            target.start()
+        except TargetError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    assert eventually(lambda: MarkName.USERSPACE in marks)
+    spawner = dict(target.footprint().shared_daemons)["spawner"]
+    os.kill(spawner, signal.SIGKILL)
+    thread.join()
+    (error,) = errors
+    assert "spawner has ended" in str(error)
+    assert target.footprint().pids == ()
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 def test_one_that_ignores_the_signal_is_killed_with_its_children(provision: Provision) -> None:
