@@ -18,6 +18,7 @@ RTM_GETLINK = 18
 RTM_SETLINK = 19
 RTM_NEWADDR = 20
 RTM_NEWROUTE = 24
+RTM_NEWNEIGH = 28
 
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
@@ -43,6 +44,9 @@ RT_TABLE_MAIN = 254
 RTPROT_BOOT = 3
 RT_SCOPE_UNIVERSE = 0
 RTN_UNICAST = 1
+NDA_DST = 1
+NDA_LLADDR = 2
+NUD_PERMANENT = 0x80
 
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK = 10
@@ -55,6 +59,7 @@ _NLMSGHDR = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _RTATTR = struct.Struct("=HH")  # length, type
 _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+_NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst len, src len, tos, table, protocol, scope, type, flags
 
 
@@ -95,6 +100,11 @@ def ifaddrmsg(*, prefix_length: int, index: int) -> bytes:
 def rtmsg() -> bytes:
     """Return the head of an IPv4 default route in the main table."""
     return _RTMSG.pack(socket.AF_INET, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
+
+
+def ndmsg(*, index: int, state: int) -> bytes:
+    """Return the head of an IPv4 neighbour message."""
+    return _NDMSG.pack(socket.AF_INET, index, state, 0, 0)
 
 
 def open_socket() -> socket.socket:

@@ -67,7 +67,7 @@ class Guest:
                 self._connection, build(self.spec), on_end=self._ended, on_paused=self._paused_by_qemu
             )
             if self.spec.network is not None:
-                network.assign_host_address(self.spec.network)
+                network.configure_host_side(self.spec.network)
         except BaseException:
             self.destroy()
             raise

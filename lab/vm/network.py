@@ -24,6 +24,7 @@ POOL = ipaddress.IPv4Network("198.19.0.0/16")
 _PREFIX_LENGTH = 30
 _STEP = 1 << (32 - _PREFIX_LENGTH)
 _MAC_PREFIX = "52:54:00"  # QEMU's own. Source: QEMU docs/system/devices/net.rst
+_CREATE = rt.NLM_F_REQUEST | rt.NLM_F_ACK | rt.NLM_F_CREATE | rt.NLM_F_EXCL
 LINK_PREFIX = "labvm"  # a link's name has at most 15 characters
 
 
@@ -85,23 +86,38 @@ def is_free(network: DomainNetwork, routes: Iterable[ipaddress.IPv4Network]) -> 
     return not any(ours.overlaps(route) for route in routes)
 
 
-def assign_host_address(network: DomainNetwork) -> None:
-    """Give the host's end of a link its address; it may still be down.
+def configure_host_side(network: DomainNetwork) -> None:
+    """Give the host's end of a link its address, and tell the host where the guest is; it may still be down.
+
+    The guest's hardware address is known, so it is not asked for: while a guest boots nobody would answer, and the
+    kernel asks again only once a second. Both go with the link.
 
     Raises:
         OSError: with errno and the link or address.
     """
-    local = ipaddress.IPv4Interface(f"{network.host_address}/{network.prefix_length}")
     with rt.open_socket() as channel:
         index = rt.link_index(channel, network.link)
-        body = (
-            rt.ifaddrmsg(prefix_length=network.prefix_length, index=index)
-            + rt.attribute(rt.IFA_LOCAL, local.packed)
-            + rt.attribute(rt.IFA_ADDRESS, local.packed)
-            + rt.attribute(rt.IFA_BROADCAST, local.network.broadcast_address.packed)
-        )
-        flags = rt.NLM_F_REQUEST | rt.NLM_F_ACK | rt.NLM_F_CREATE | rt.NLM_F_EXCL
-        rt.transact(channel, (rt.Request(rt.RTM_NEWADDR, flags, body, f"address {local} on {network.link}"),))
+        rt.transact(channel, (_new_address(network, index), _new_neighbour(network, index)))
+
+
+def _new_address(network: DomainNetwork, index: int) -> rt.Request:
+    local = ipaddress.IPv4Interface(f"{network.host_address}/{network.prefix_length}")
+    body = (
+        rt.ifaddrmsg(prefix_length=network.prefix_length, index=index)
+        + rt.attribute(rt.IFA_LOCAL, local.packed)
+        + rt.attribute(rt.IFA_ADDRESS, local.packed)
+        + rt.attribute(rt.IFA_BROADCAST, local.network.broadcast_address.packed)
+    )
+    return rt.Request(rt.RTM_NEWADDR, _CREATE, body, f"address {local} on {network.link}")
+
+
+def _new_neighbour(network: DomainNetwork, index: int) -> rt.Request:
+    body = (
+        rt.ndmsg(index=index, state=rt.NUD_PERMANENT)
+        + rt.attribute(rt.NDA_DST, ipaddress.IPv4Address(network.guest_address).packed)
+        + rt.attribute(rt.NDA_LLADDR, bytes.fromhex(network.mac.replace(":", "")))
+    )
+    return rt.Request(rt.RTM_NEWNEIGH, _CREATE, body, f"neighbour {network.guest_address} on {network.link}")
 
 
 def lease(paths: Paths) -> Lease:

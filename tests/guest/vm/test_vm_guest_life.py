@@ -15,12 +15,13 @@ from lab.linux import command
 from lab.linux.cgroup import layout as cgroups
 from lab.paths import Paths
 from lab.target.protocol import GuestView, Pausable, Reachable, Traceable
-from lab.target.spec import Command, Limits, MarkName, Volume
+from lab.target.spec import Command, Limits, MarkName, NetworkMode, Volume
 from lab.units import NS_PER_S
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("vm-tcg")]
 
 MIB = 1024 * 1024
+PERMANENT = 0x06  # ATF_COM | ATF_PERM
 
 
 def test_marks_come_in_their_order(running) -> None:
@@ -104,6 +105,25 @@ def test_a_service_in_the_guest_answers_the_host(running) -> None:
     address = running.target._lease.network.guest_address  # endpoint() is for targets that were given a service port
     with socket.create_connection((address, 8080), timeout=20) as connection:
         assert connection.recv(16) == b"hello\n"
+
+
+def test_the_host_knows_where_the_guest_is_as_long_as_its_link_is_there(make) -> None:
+    started = make(network=NetworkMode.BRIDGE)
+    link = started.target._lease.network
+    started.target.start()
+    assert link_neighbours(link.link) == {link.guest_address: (PERMANENT, link.mac)}
+    started.target.stop()
+    assert link_neighbours(link.link) == {}
+    started.target.start()
+    assert link_neighbours(link.link) == {link.guest_address: (PERMANENT, link.mac)}
+    started.target.destroy()
+    assert link_neighbours(link.link) == {}
+
+
+def link_neighbours(link: str) -> dict[str, tuple[int, str]]:
+    """Address -> flags and hardware address. Source: man arp(7), /proc/net/arp."""
+    rows = (line.split() for line in Path("/proc/net/arp").read_text().splitlines()[1:])
+    return {row[0]: (int(row[2], 16), row[3]) for row in rows if row[5] == link}
 
 
 def test_qemu_is_in_the_targets_cgroup_with_all_its_threads(running) -> None:
