@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from lab.bench.model import Better, Cell, Metric, Noise, Sample, Trial, TrialKind, TrialStatus, Unit, WorkloadUse
-from lab.bench.probes import footprint, noise
+from lab.bench.probes import cpu, footprint, noise
 from lab.bench.readiness import wait_http
 from lab.bench.workloads.protocol import Clock, Context, Needs, Workload
 from lab.errors import LabError, TargetError, TargetTimeout
@@ -30,6 +30,7 @@ METRICS = (
     Metric(name="startup_wall", unit=Unit.NANOSECONDS, better=Better.LOWER, title="start-up time, request to ready"),
     Metric(name="stop_wall", unit=Unit.NANOSECONDS, better=Better.LOWER, title="time from stop request to gone"),
     Metric(name="destroy_wall", unit=Unit.NANOSECONDS, better=Better.LOWER, title="time to remove an instance"),
+    *cpu.METRICS,
     *footprint.METRICS,
 )
 """What the harness measures of every workload by itself."""
@@ -155,12 +156,7 @@ class Measurement:
             self._sample("destroy_wall", self._clock() - begun)
 
     def _life(self, target: Target, needs: Needs, available_bytes: int) -> None:
-        self._marks(MarkName.REQUESTED, None)
-        target.start()
-        if needs.serves:
-            self._await_service(target)
-        self._sample("startup_wall", self._marks.between(MarkName.REQUESTED, MarkName.READY))
-        self._sample("startup_cpu", footprint.cpu_ns(target.footprint()))
+        self._start(target, needs)
         if isinstance(target, Traceable):
             self._keep_provenance(target)
         context = Context(
@@ -173,6 +169,17 @@ class Measurement:
         self._marks(MarkName.STOP_REQUESTED, None)
         target.stop()
         self._sample("stop_wall", self._marks.between(MarkName.STOP_REQUESTED, MarkName.GONE))
+
+    def _start(self, target: Target, needs: Needs) -> None:
+        before, harness_ns = cpu.read_all(), cpu.harness_ns()
+        self._marks(MarkName.REQUESTED, None)
+        target.start()
+        harness_ns = cpu.harness_ns() - harness_ns  # the harness asking for the service is none of the target's
+        if needs.serves:
+            self._await_service(target)
+        after = cpu.read_all()  # at once: to ask for the footprint is work for a daemon
+        self._sample("startup_wall", self._marks.between(MarkName.REQUESTED, MarkName.READY))
+        self._samples.extend(cpu.samples(before, after, target.footprint(), harness_ns))
 
     def _await_service(self, target: Target) -> None:
         if not isinstance(target, Reachable):

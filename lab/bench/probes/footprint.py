@@ -1,4 +1,4 @@
-"""Six views of what a target costs in memory, and its CPU time, from the footprint that it states.
+"""Six views of what a target costs in memory, from the footprint that it states.
 
 The boundary is the same in every arm: each process that would vanish with the target is counted, helpers included;
 daemons that serve many targets are named and counted apart.
@@ -6,7 +6,8 @@ daemons that serve many targets are named and counted apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from lab.bench.model import Better, Metric, Sample, Unit
 from lab.linux import procfs
@@ -17,8 +18,17 @@ from lab.target.spec import Footprint
 METRICS = (
     Metric(name="memory", unit=Unit.BYTES, better=Better.LOWER, title="memory of one instance"),
     Metric(name="memory_shared_daemons", unit=Unit.BYTES, better=Better.LOWER, title="memory of shared daemons"),
-    Metric(name="startup_cpu", unit=Unit.NANOSECONDS, better=Better.LOWER, title="CPU time of the instance at ready"),
+    Metric(name="memory_unread", unit=Unit.COUNT, better=Better.LOWER, title="processes whose memory was not readable"),
 )
+
+_FIELDS = {
+    "pss": "pss_bytes",
+    "pss_anon": "pss_anon_bytes",
+    "pss_file": "pss_file_bytes",
+    "pss_shmem": "pss_shmem_bytes",
+    "uss": "uss_bytes",
+    "rss": "rss_bytes",
+}
 
 
 def available_bytes() -> int:
@@ -26,10 +36,19 @@ def available_bytes() -> int:
     return procfs.meminfo()["MemAvailable"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessViews:
+    """Sums over processes by view; no views at all where ``unread`` processes could not be read: they would lie."""
+
+    views: Mapping[str, int]
+    unread: int = 0
+
+
 def memory(target: Target, *, state: str, available_before_bytes: int) -> tuple[Sample, ...]:
     """Return one reading of every view that this target has, labelled with ``state``."""
     footprint = target.footprint()
-    views = process_views((*footprint.pids, *footprint.helper_pids)) | cgroup_views(footprint)
+    processes = process_views((*footprint.pids, *footprint.helper_pids))
+    views = {**processes.views, **cgroup_views(footprint)}
     views["host_available_drop"] = available_before_bytes - available_bytes()
     if isinstance(target, GuestView):
         inside = target.guest_meminfo()
@@ -37,24 +56,29 @@ def memory(target: Target, *, state: str, available_before_bytes: int) -> tuple[
     samples = [
         Sample(metric="memory", value=value, labels={"view": view, "state": state}) for view, value in views.items()
     ]
-    return (*samples, *_daemons(footprint, state))
+    return (*samples, *_unread(processes, state), *_daemons(footprint, state))
 
 
-def process_views(pids: Iterable[int]) -> dict[str, int]:
-    """Return the sums over processes; one that ends while it is read counts nothing."""
-    totals = dict.fromkeys(("pss", "pss_anon", "pss_file", "pss_shmem", "uss", "rss"), 0)
+def _unread(processes: ProcessViews, state: str) -> Iterator[Sample]:
+    if processes.unread:
+        yield Sample(metric="memory_unread", value=processes.unread, labels={"state": state})
+
+
+def process_views(pids: Iterable[int]) -> ProcessViews:
+    """Return the sums over processes; one that ends before it is read, or meanwhile, counts nothing."""
+    totals = dict.fromkeys(_FIELDS, 0)
+    unread = 0
     for pid in dict.fromkeys(pids):
         try:
             sums = procfs.smaps_rollup(pid)
         except ProcessLookupError:
             continue
-        totals["pss"] += sums.pss_bytes
-        totals["pss_anon"] += sums.pss_anon_bytes
-        totals["pss_file"] += sums.pss_file_bytes
-        totals["pss_shmem"] += sums.pss_shmem_bytes
-        totals["uss"] += sums.uss_bytes
-        totals["rss"] += sums.rss_bytes
-    return totals
+        except PermissionError:  # another user's, and we are a root without CAP_SYS_PTRACE
+            unread += 1
+            continue
+        for view, field in _FIELDS.items():
+            totals[view] += getattr(sums, field)
+    return ProcessViews(views={} if unread else totals, unread=unread)
 
 
 def cgroup_views(footprint: Footprint) -> dict[str, int]:
@@ -67,31 +91,17 @@ def cgroup_views(footprint: Footprint) -> dict[str, int]:
     return {"cgroup": total, "cgroup_working_set": total - sum(reading.inactive_file_bytes for reading in found)}
 
 
-def cpu_ns(footprint: Footprint) -> int | None:
-    """Return the CPU time charged to the target's cgroups since they were made, None where none counts it."""
-    directories = _by_controller(footprint)
-    unified = directories.get("")
-    if "cpuacct" in directories:
-        counted = usage.cpu_v1(directories["cpuacct"], directories.get("cpu", directories["cpuacct"]))
-    else:
-        counted = None if unified is None else usage.cpu_v2(unified)
-    return None if counted is None else counted.usage_ns
-
-
-def _by_controller(footprint: Footprint) -> Mapping[str, str]:
-    return {directory.controller: directory.path for directory in footprint.cgroups}
-
-
 def _memory(controller: str, path: str) -> usage.MemoryUsage | None:
     if controller == "memory":
         return usage.memory_v1(path)
     return usage.memory_v2(path) if controller == "" else None
 
 
-def _daemons(footprint: Footprint, state: str) -> list[Sample]:
-    samples = []
+def _daemons(footprint: Footprint, state: str) -> Iterator[Sample]:
     for name, pid in footprint.shared_daemons:
-        value = process_views((pid,))["pss"]
-        labels = {"daemon": name, "view": "pss", "state": state}
-        samples.append(Sample(metric="memory_shared_daemons", value=value, labels=labels))
-    return samples
+        processes = process_views((pid,))
+        labels = {"daemon": name, "state": state}
+        if processes.unread:
+            yield Sample(metric="memory_unread", value=processes.unread, labels=labels)
+        else:
+            yield Sample(metric="memory_shared_daemons", value=processes.views["pss"], labels={**labels, "view": "pss"})
