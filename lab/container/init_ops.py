@@ -27,6 +27,17 @@ _PIPE_BUF = 4096  # what one write puts into a pipe whole, one read takes out wh
 # -- where it belongs ------------------------------------------------------------------------------------------------
 
 
+def await_limits(descriptor: int) -> None:
+    """Wait until the engine has set the limits: it makes the cgroups while this process is being cloned.
+
+    Raises:
+        OSError: it closed the pipe instead: it could not, and knows why.
+    """
+    if not os.read(descriptor, 1):
+        raise OSError(104, "the limits could not be set", "cgroup")
+    os.close(descriptor)
+
+
 def join_cgroups(task_files: tuple[str, ...]) -> None:
     """Move this one-threaded process into v1 cgroups, given their tasks files; on v2 it is born there."""
     for path in task_files:
@@ -324,6 +335,7 @@ def _candidates(program: str, path: str) -> tuple[str, ...]:
 
 
 _ALL: tuple[Callable[..., None], ...] = (
+    await_limits,
     join_cgroups,
     unshare_cgroup,
     enter_namespaces,

@@ -89,7 +89,8 @@ class InitConfig:
 
     ``task_files`` are the tasks files of v1 cgroups, which it joins by itself; ``cgroup_mounts`` are the hierarchies
     that the container sees; ``bounding_set`` is the host's own mask; ``seccomp`` is BPF, empty for no filter;
-    ``go_descriptor`` is where the spawner gives a ``bridged`` container its address, once the host's side is there.
+    ``limits_descriptor`` is where the engine says that the limits are set, ``go_descriptor`` where the spawner gives a
+    ``bridged`` container its address, once the host's side is there.
     """
 
     spec: Spec
@@ -100,6 +101,7 @@ class InitConfig:
     seccomp: bytes = b""
     bridged: bool = False
     go_descriptor: int = -1
+    limits_descriptor: int = -1
     detached: bool = False
 
 
@@ -143,6 +145,8 @@ def plan_exec(
 
 
 def _plan_cgroups(config: InitConfig) -> Iterator[InitOp]:
+    if config.limits_descriptor >= 0:
+        yield InitOp.of(ops.await_limits, config.limits_descriptor)
     if config.task_files:
         yield InitOp.of(ops.join_cgroups, config.task_files)
     if NamespaceType.CGROUP in {namespace.type for namespace in config.spec.linux.namespaces}:

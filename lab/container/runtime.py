@@ -12,12 +12,12 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from lab.container import init_plan, resources, seccomp_profile, spawner
 from lab.container.network.model import Attachment
-from lab.container.spawner_client import EncodedPlan, Running, SpawnerClient, SpawnerDied, Stdio, encode
+from lab.container.spawner_client import EncodedPlan, Running, SpawnerClient, SpawnerDied, StartFailed, Stdio, encode
 from lab.container.spec.runtime import Mount, Process, Spec, Status
 from lab.container.state import ContainerDirectory, ContainerState, ProcessIdentity
 from lab.errors import StateConflict, UnavailableError
@@ -128,31 +128,39 @@ class Runtime:
                 # the kernel refuses a second mount while its mark of the first is there
                 shutil.rmtree(os.path.join(state.work, "work", "incompat"), ignore_errors=True)
             attachment = attach(state)
-            with self._cgroups(plan) as cgroup_fd:
-                running = self._spawner.spawn(
-                    plan.encoded,
-                    flags=plan.flags,
-                    stdio=stdio,
-                    cgroup=cgroup_fd,
-                    network=None if attachment is None else attachment.flatten(),
-                    detached=state.detached,
-                )
+            try:
+                running = self._spawn(plan, state, attachment, stdio)
+            except BaseException:
+                cgroup.kill(self.layout, plan.cgroup, deadline_ns=_soon())
+                cgroup.remove(self.layout, plan.cgroup, deadline_ns=_soon())
+                raise
             self._running[container_id] = running
             self._record_start(state, running, attachment)
         return running
 
-    @contextmanager
-    def _cgroups(self, plan: StartPlan) -> Iterator[int | None]:
-        """Make and limit the cgroup; yield the v2 directory to be born in; a failure removes what was made."""
-        try:
-            cgroup.create(self.layout, plan.cgroup, plan.controllers)
-            cgroup.write(self.layout, plan.cgroup, plan.writes)
-            with self._open_unified(plan.cgroup) as descriptor:
-                yield descriptor
-        except BaseException:
-            cgroup.kill(self.layout, plan.cgroup, deadline_ns=_soon())
-            cgroup.remove(self.layout, plan.cgroup, deadline_ns=_soon())
-            raise
+    def _spawn(self, plan: StartPlan, state: ContainerState, attachment: Attachment | None, stdio: Stdio) -> Running:
+        """Have the process cloned while the cgroups are made and limited; it waits for that before anything else."""
+        with ExitStack() as stack:
+            cgroup.create(self.layout, plan.cgroup, plan.controllers, versions=(2,))
+            unified = stack.enter_context(self._open_unified(plan.cgroup))
+            limits, limited = os.pipe()
+            stack.callback(os.close, limits)
+            with _closing(limited):
+                running = self._spawner.begin(
+                    plan.encoded,
+                    flags=plan.flags,
+                    stdio=stdio,
+                    cgroup=unified,
+                    network=None if attachment is None else attachment.flatten(),
+                    limits=limits,
+                    detached=state.detached,
+                )
+                stack.push(_reaping(running))
+                cgroup.create(self.layout, plan.cgroup, plan.controllers, versions=(1,))
+                cgroup.write(self.layout, plan.cgroup, plan.writes)
+                os.write(limited, b"g")
+            running.await_started()
+        return running
 
     @contextmanager
     def _open_unified(self, path: str) -> Iterator[int | None]:
@@ -186,6 +194,7 @@ class Runtime:
             seccomp=self._filter(spec.process, seccomp),
             bridged=state.bridged,
             go_descriptor=spawner.GO_NUMBER,
+            limits_descriptor=spawner.LIMITS_NUMBER,
             detached=state.detached,
         )
 
@@ -360,6 +369,25 @@ def cgroup_mounts(layout: cgroup.CgroupLayout) -> tuple[Mount, ...]:
         for hierarchy in layout.select(cgroup.TARGET_CONTROLLERS)
         if hierarchy.version == 1
     )
+
+
+@contextmanager
+def _closing(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _reaping(running: Running) -> Callable[[type[BaseException] | None, BaseException | None, object], None]:
+    """Return the exit of a block in which a start may fail for another reason: the child, told so, is waited for."""
+
+    def leave(kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if kind is not None and not isinstance(error, StartFailed | SpawnerDied):
+            with contextlib.suppress(StartFailed, SpawnerDied):
+                running.await_started()
+
+    return leave
 
 
 @contextmanager

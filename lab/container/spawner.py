@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SPAWN = "spawn"
 """A request: (SPAWN, flags, marshalled plan, detached, attachment's fields or None); with reply pipe, stdin, stdout,
-stderr, and the v2 cgroup to be born in if flags have CLONE_INTO_CGROUP."""
+stderr, the v2 cgroup to be born in if flags have CLONE_INTO_CGROUP, and the pipe of ``LIMITS_NUMBER`` if it has one."""
 
 JOIN = "join"
 """A request: (JOIN, flags, marshalled plan); with reply pipe, stdin, stdout, stderr, pidfd of the container's first
@@ -42,6 +42,8 @@ PIDFD_NUMBER = 199
 """The descriptor under which the child of a JOIN finds the container's pidfd; init_plan counts binds from 200."""
 GO_NUMBER = 198
 """The descriptor on which a child with an attachment waits."""
+LIMITS_NUMBER = 197
+"""The descriptor on which a child waits for its limits; its engine has the other end."""
 
 _SIGKILL = 9
 
@@ -115,7 +117,10 @@ class Spawner:
         network: AttachmentFields | None,
     ) -> None:
         reply, *rest = descriptors
-        stdio, cgroup = tuple(rest[:3]), rest[3] if len(rest) > 3 else -1
+        stdio, others = tuple(rest[:3]), rest[3:]
+        cgroup = others.pop(0) if flags & ns.CLONE_INTO_CGROUP else -1
+        if others:
+            os.dup2(others[0], LIMITS_NUMBER, inheritable=False)
         go = _open_go_pipe() if network is not None else -1
         try:
             child = self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, detached=detached)
@@ -124,6 +129,7 @@ class Spawner:
                 _connect(child, network, go)
         finally:
             _close((go,) if network is not None else ())
+            _close((LIMITS_NUMBER,) if others else ())
         _close(tuple(rest))
 
     def _join(self, descriptors: tuple[int, ...], flags: int, plan: bytes) -> None:

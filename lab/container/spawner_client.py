@@ -179,26 +179,44 @@ class SpawnerClient:
         return None if self._process is None else self._process.pid
 
     def spawn(
-        self,
-        plan: Sequence[init_plan.InitOp] | EncodedPlan,
-        *,
-        flags: int,
-        stdio: Stdio,
-        cgroup: int | None = None,
-        network: AttachmentFields | None = None,
-        detached: bool = False,
+        self, plan: Sequence[init_plan.InitOp], *, flags: int, stdio: Stdio, cgroup: int | None = None
     ) -> Running:
         """Clone a process into new namespaces, carry the plan out in it, and return when it has executed its program.
 
-        ``cgroup`` is an open v2 cgroup to be born in; ``network`` makes the host's side of an attachment meanwhile.
+        ``cgroup`` is an open v2 cgroup to be born in.
 
         Raises:
             StartFailed: a step failed.
             SpawnerDied: the spawner ended meanwhile.
         """
+        running = self.begin(encode(plan), flags=flags, stdio=stdio, cgroup=cgroup)
+        running.await_started()
+        return running
+
+    def begin(
+        self,
+        plan: EncodedPlan,
+        *,
+        flags: int,
+        stdio: Stdio,
+        cgroup: int | None = None,
+        network: AttachmentFields | None = None,
+        limits: int | None = None,
+        detached: bool = False,
+    ) -> Running:
+        """Ask for what ``spawn`` does, and return at once: ``await_started`` of what is returned comes next.
+
+        ``network`` makes the host's side of an attachment meanwhile; ``limits`` is the reading end of a pipe that the
+        child finds as ``spawner.LIMITS_NUMBER``.
+
+        Raises:
+            StartFailed: the plan is too long.
+            SpawnerDied: the spawner ended meanwhile.
+        """
         born = flags | (ns.CLONE_INTO_CGROUP if cgroup is not None else 0)
-        message = (spawner.SPAWN, born, plan if isinstance(plan, bytes) else encode(plan), detached, network)
-        return self._request(message, (*_numbers(stdio), *(() if cgroup is None else (cgroup,))))
+        message = (spawner.SPAWN, born, plan, detached, network)
+        given = tuple(number for number in (cgroup, limits) if number is not None)
+        return self._request(message, (*_numbers(stdio), *given))
 
     def join(self, plan: Sequence[init_plan.InitOp], *, stdio: Stdio, pidfd: int, cgroup: int | None = None) -> Running:
         """Clone a process into the pid namespace of ``pidfd``, carry the plan out in it, and return as ``spawn`` does.
@@ -207,7 +225,9 @@ class SpawnerClient:
         """
         flags = ns.CLONE_INTO_CGROUP if cgroup is not None else 0
         message = (spawner.JOIN, flags, encode(plan))
-        return self._request(message, (*_numbers(stdio), pidfd, *(() if cgroup is None else (cgroup,))))
+        running = self._request(message, (*_numbers(stdio), pidfd, *(() if cgroup is None else (cgroup,))))
+        running.await_started()
+        return running
 
     def close(self) -> None:
         """Let the spawner go: it kills what is not detached, and ends when nothing is left; safe to call twice."""
@@ -232,7 +252,6 @@ class SpawnerClient:
             raise _died() from error
         finally:
             os.close(write_end)
-        running.await_started()
         return running
 
     def _send(self, message: wire.Message, descriptors: tuple[int, ...]) -> None:

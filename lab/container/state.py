@@ -109,6 +109,7 @@ class ContainerDirectory:
     def __init__(self, path: str) -> None:
         """Nothing is made before the first container."""
         self._path = path
+        self._seen: dict[str, tuple[tuple[int, int], ContainerState]] = {}
 
     def bundle(self, container_id: str) -> str:
         """Return the directory of a container, whether it exists or not."""
@@ -147,14 +148,24 @@ class ContainerDirectory:
         Raises:
             NoSuchContainer: there is none with this id.
         """
-        try:
-            document = _read_json(os.path.join(self.bundle(container_id), "state.json"))
-        except (FileNotFoundError, NotADirectoryError):
-            raise NoSuchContainer(f"no such container: {container_id}") from None
-        state = codec.decode(ContainerState, document)
+        state = self._read(container_id)
         if state.status == Status.RUNNING and (state.process is None or not state.process.is_alive()):
             return replace(state, status=Status.STOPPED)
         return state
+
+    def _read(self, container_id: str) -> ContainerState:
+        """Return the state as it is on disk; a file that is still the one read last is not read again."""
+        path = os.path.join(self.bundle(container_id), "state.json")
+        try:
+            status = os.stat(path)
+            version = (status.st_ino, status.st_mtime_ns)  # each state is a new file: it is replaced, never rewritten
+            known = self._seen.get(container_id)
+            if known is None or known[0] != version:
+                known = self._seen[container_id] = (version, codec.decode(ContainerState, _read_json(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            self._seen.pop(container_id, None)
+            raise NoSuchContainer(f"no such container: {container_id}") from None
+        return known[1]
 
     def load_spec(self, container_id: str) -> Spec:
         """Return a container's configuration.

@@ -241,6 +241,7 @@ _CHILD: dict[str, Callable[..., Iterator[str]]] = {
     "mark": _mark,
     "join_cgroups": _join_cgroups,
     "unshare_cgroup": lambda: iter((_child("unshare", ns.CLONE_NEWCGROUP),)),
+    "await_limits": lambda _: iter(()),
     "new_session": lambda: iter((_child("setsid"),)),
     "make_mounts_private": lambda: iter((_child("mount", None, "/", None, m.MS_REC | m.MS_PRIVATE, None),)),
     "mount_overlay": _mount_overlay,

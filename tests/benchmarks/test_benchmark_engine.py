@@ -122,7 +122,7 @@ class _Floor:
                 script = self._scratch / f"{name}.script"
                 script.write_text(self._script(state, attachment))
                 argv = (self._program, str(script))
-                return int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+                return int(subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout)
         finally:
             self._engine.delete(name, force=True)
 

@@ -7,7 +7,7 @@ its work: a controller is looked up, and lives in a v1 or in the v2 hierarchy.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -118,8 +118,16 @@ def _kind(hierarchies: tuple[Hierarchy, ...]) -> CgroupKind:
     return CgroupKind.UNIFIED if versions == {2} else CgroupKind.LEGACY
 
 
-def create(layout: CgroupLayout, cgroup: str, controllers: Iterable[str] = TARGET_CONTROLLERS) -> tuple[str, ...]:
+def create(
+    layout: CgroupLayout,
+    cgroup: str,
+    controllers: Iterable[str] = TARGET_CONTROLLERS,
+    *,
+    versions: Collection[int] = (1, 2),
+) -> tuple[str, ...]:
     """Make a cgroup, parents included, in every hierarchy that has one of ``controllers``; return its directories.
+
+    Only hierarchies of these ``versions`` are touched.
 
     The v2 hierarchy is always among them when there is one: pressure, and killing at a stroke, live there.
 
@@ -129,6 +137,8 @@ def create(layout: CgroupLayout, cgroup: str, controllers: Iterable[str] = TARGE
     wanted = tuple(controllers)
     directories = []
     for hierarchy in layout.select((*wanted, "")):
+        if hierarchy.version not in versions:
+            continue
         if hierarchy.version == 2:
             v2.create(hierarchy.mount_point, cgroup, [name for name in wanted if name in hierarchy.controllers])
         else:
