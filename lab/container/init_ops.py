@@ -13,6 +13,7 @@ import os
 import resource
 import stat
 
+from lab.container import user_database
 from lab.linux import capabilities as caps
 from lab.linux import libc, mount, namespaces, prctl, seccomp
 
@@ -20,7 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ENOENT, _ENOTDIR = 2, 20
+_EPERM, _ENOENT, _ENOTDIR = 1, 2, 20
+_SMALL_BYTES = 1 << 20
 _PIPE_BUF = 4096  # what one write puts into a pipe whole, one read takes out whole
 
 
@@ -41,13 +43,7 @@ def await_limits(descriptor: int) -> None:
 def join_cgroups(task_files: tuple[str, ...]) -> None:
     """Move this one-threaded process into v1 cgroups, given their tasks files; on v2 it is born there."""
     for path in task_files:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(descriptor, b"0")
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, path) from None
-        finally:
-            os.close(descriptor)
+        _write(path, b"0")
 
 
 def unshare_cgroup() -> None:
@@ -120,13 +116,15 @@ def _attach_new(context: int, target: str, attributes: int) -> None:
         os.close(descriptor)
 
 
-def open_bind(number: int, source: str, read_only: bool) -> None:
-    """Clone the mounts at a path of the host into descriptor ``number``; ``read_only`` holds for all below as well."""
-    flags = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_RECURSIVE
-    descriptor = mount.open_tree(mount.AT_FDCWD, source, flags)
-    if read_only:
-        recursive = mount.AT_EMPTY_PATH | mount.AT_RECURSIVE
-        mount.mount_setattr(descriptor, "", recursive, mount.MOUNT_ATTR_RDONLY, 0, mount.MS_PRIVATE)
+def open_bind(number: int, source: str, recursive: bool, attributes: int, propagation: int) -> None:
+    """Clone the mount at a path of the host, or with ``recursive`` all below it as well, into descriptor ``number``.
+
+    ``attributes`` are MOUNT_ATTR_*, and hold for all of them; ``propagation`` is MS_PRIVATE, MS_SLAVE or MS_SHARED.
+    """
+    below = mount.AT_RECURSIVE if recursive else 0
+    descriptor = mount.open_tree(mount.AT_FDCWD, source, mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | below)
+    if attributes or propagation != mount.MS_PRIVATE:
+        mount.mount_setattr(descriptor, "", mount.AT_EMPTY_PATH | below, attributes, 0, propagation)
     os.dup2(descriptor, number, inheritable=False)
     os.close(descriptor)
 
@@ -157,6 +155,33 @@ def mount_filesystem(fstype: str, source: str, target: str, flags: int, data: st
         mount.mount(source, target, fstype, flags, data)
 
 
+def require_directories(paths: tuple[str, ...]) -> None:
+    """See that none of the paths is a link or a file: what is mounted there has to be where the rules look for it.
+
+    Raises:
+        OSError: with the path of one that is; one that is not there is none.
+    """
+    for path in paths:
+        try:
+            mode = os.lstat(path).st_mode
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISDIR(mode):
+            raise OSError(_ENOTDIR, "must be mounted on ordinary directory", path)
+
+
+def mount_tmpfs(target: str, flags: int, data: str) -> None:
+    """Mount a tmpfs that the user asked for; without a mode of its own it has that of the image's directory."""
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        os.makedirs(target, 0o755)
+        mode = 0
+    mount.mount("tmpfs", target, "tmpfs", flags, data)
+    if mode and "mode=" not in data:
+        os.chmod(target, stat.S_IMODE(mode))
+
+
 def make_directory(path: str, mode: int) -> None:
     """Make a directory with exactly this mode."""
     os.mkdir(path, mode)
@@ -167,6 +192,24 @@ def make_device(path: str, major: int, minor: int) -> None:
     """Make a character device that everyone may use."""
     os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(major, minor))
     os.chmod(path, 0o666)  # the umask has taken bits away
+
+
+def make_node(path: str, kind: str, major: int, minor: int, mode: int, uid: int, gid: int) -> None:
+    """Make a device node ("c", "b") or a pipe ("p") with exactly this mode and owner.
+
+    Raises:
+        FileExistsError: there is something else already.
+    """
+    file_type = {"c": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}[kind]
+    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+    try:
+        os.mknod(path, file_type | mode, os.makedev(major, minor))
+    except FileExistsError:
+        found = os.lstat(path)
+        if (stat.S_IFMT(found.st_mode), found.st_rdev) != (file_type, os.makedev(major, minor)):
+            raise
+    os.chmod(path, mode)
+    os.chown(path, uid, gid)
 
 
 def make_symlink(target: str, path: str) -> None:
@@ -191,6 +234,22 @@ def _make_destination(path: str, *, is_directory: bool) -> None:
 
 def mask(path: str) -> None:
     """Hide a path: an empty read-only directory or /dev/null over it; one that is not there needs no hiding."""
+    _mask(path, "/dev/null")
+
+
+def open_null(number: int) -> None:
+    """Hold our /dev/null as descriptor ``number`` for ``mask_by``, before the user's mounts may take its place."""
+    descriptor = os.open("/dev/null", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    os.dup2(descriptor, number, inheritable=False)
+    os.close(descriptor)
+
+
+def mask_by(number: int, path: str) -> None:
+    """Hide a path as ``mask`` does, by the null device that ``open_null`` holds."""
+    _mask(path, f"/proc/self/fd/{number}")
+
+
+def _mask(path: str, null: str) -> None:
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -198,7 +257,7 @@ def mask(path: str) -> None:
     if stat.S_ISDIR(mode):
         mount.mount("tmpfs", path, "tmpfs", mount.MS_RDONLY, "size=0k")
     else:
-        mount.mount("/dev/null", path, "", mount.MS_BIND, "")
+        mount.mount(null, path, "", mount.MS_BIND, "")
 
 
 def make_read_only(path: str) -> None:
@@ -218,6 +277,31 @@ def set_mount_read_only(path: str) -> None:
 def set_hostname(name: str) -> None:
     """Set the host name of the container."""
     namespaces.sethostname(name)
+
+
+def set_domainname(name: str) -> None:
+    """Set the NIS domain name of the container."""
+    namespaces.setdomainname(name)
+
+
+def write_sysctl(path: str, value: str) -> None:
+    """Write a kernel parameter, given its file below /proc/sys."""
+    _write(path, value.encode())
+
+
+def set_oom_score_adj(value: int) -> None:
+    """Make this process, and what it starts, likelier or less likely to be killed for memory: -1000 to 1000."""
+    _write("/proc/self/oom_score_adj", str(value).encode())
+
+
+def _write(path: str, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        os.close(descriptor)
 
 
 # -- network -----------------------------------------------------------------------------------------------------------
@@ -275,10 +359,62 @@ def drop_bounding(bits: int) -> None:
 
 def set_user(uid: int, gid: int, additional_gids: tuple[int, ...], umask: int) -> None:
     """Become a user, groups first, since that needs what the user may lack."""
+    if uid:
+        _own_streams(uid)
     os.setgroups(additional_gids)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     os.umask(umask)
+
+
+def set_named_user(
+    user: str, additional_groups: tuple[str, ...], umask: int, sets: tuple[int, int, int, int], keep: bool
+) -> None:
+    """Become "USER[:GROUP]" as the root's own files have it, with capability ``sets`` if that is root or ``keep``.
+
+    Raises:
+        OSError: there is no such user or group.
+    """
+    passwd, group = read_small("/etc/passwd"), read_small("/etc/group")
+    try:
+        uid, gid, gids = user_database.identify(user, additional_groups, passwd, group)
+    except LookupError as error:
+        raise OSError(_ENOENT, error.args[0]) from None
+    if uid and keep:
+        keep_capabilities()
+    set_user(uid, gid, gids, umask)
+    if not uid or keep:
+        set_capabilities(*sets)
+
+
+def read_small(path: str) -> str:
+    """Return the text of a file of the image, at most 1 MiB; "" for one that cannot be read or is not a file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return ""
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return ""
+        return os.read(descriptor, _SMALL_BYTES).decode(errors="replace")
+    finally:
+        os.close(descriptor)
+
+
+def _own_streams(uid: int) -> None:
+    # /dev/stdout is opened anew by path: without this the user may write to its output, but not open it
+    for number in (0, 1, 2):
+        try:
+            if _is_made_for_us(number):
+                os.fchown(number, uid, -1)
+        except OSError:
+            continue  # closed, or not to be given away: then it stays as it is
+
+
+def _is_made_for_us(number: int) -> bool:
+    # a pipe, or a terminal of our own /dev/pts; a file or terminal of the host keeps its owner
+    name = os.readlink(f"/proc/self/fd/{number}")
+    return name.startswith("pipe:") or (os.isatty(number) and os.fstat(number).st_dev == os.stat("/dev/pts").st_dev)
 
 
 def set_capabilities(effective: int, permitted: int, inheritable: int, ambient: int) -> None:
@@ -297,17 +433,26 @@ def die_with_spawner() -> None:
     prctl.prctl(prctl.PR_SET_PDEATHSIG, 9)
 
 
+def make_working_directory(path: str) -> None:
+    """Make the working directory if the image lacks it."""
+    os.makedirs(path, 0o755, exist_ok=True)
+
+
 def change_directory(path: str) -> None:
-    """Make ``path`` the working directory, and make it if the image lacks it."""
-    try:
-        os.chdir(path)
-    except FileNotFoundError:
-        os.makedirs(path, 0o755)
-        os.chdir(path)
+    """Make ``path`` the working directory.
+
+    Raises:
+        OSError: it cannot be, or it lies outside of the root, as /proc/self/fd/N of a host's directory would.
+    """
+    os.chdir(path)
+    if not mount.getcwd().startswith("/"):
+        raise OSError(_EPERM, "is outside of the container's root", path)
 
 
-def execute(arguments: tuple[str, ...], environment: tuple[str, ...]) -> None:
+def execute(arguments: tuple[str, ...], environment: tuple[str, ...], sets_home: bool = False) -> None:
     """Become the program, found in the PATH of ``environment`` unless its name has a slash; never returns.
+
+    With ``sets_home`` HOME is what the root's own /etc/passwd says of the user that this process is.
 
     Raises:
         FileNotFoundError: no such program (docker's exit code 127).
@@ -316,6 +461,8 @@ def execute(arguments: tuple[str, ...], environment: tuple[str, ...]) -> None:
     libc.signal_default(13)  # Python ignores SIGPIPE and SIGXFSZ, and exec would pass that on
     libc.signal_default(25)
     variables = dict(line.partition("=")[::2] for line in environment)
+    if sets_home:
+        variables["HOME"] = user_database.home(os.getuid(), read_small("/etc/passwd"))
     failure = FileNotFoundError(_ENOENT, "executable file not found in $PATH", arguments[0])
     for path in _candidates(arguments[0], variables.get("PATH", "")):
         try:
@@ -345,15 +492,23 @@ _ALL: tuple[Callable[..., None], ...] = (
     open_bind,
     pivot,
     change_root,
+    require_directories,
     mount_filesystem,
+    mount_tmpfs,
     make_directory,
     make_device,
+    make_node,
     make_symlink,
     attach_bind,
     mask,
+    open_null,
+    mask_by,
     make_read_only,
     set_mount_read_only,
     set_hostname,
+    set_domainname,
+    write_sysctl,
+    set_oom_score_adj,
     raise_loopback,
     connect_network,
     set_rlimit,
@@ -361,9 +516,11 @@ _ALL: tuple[Callable[..., None], ...] = (
     install_seccomp,
     drop_bounding,
     set_user,
+    set_named_user,
     set_capabilities,
     keep_capabilities,
     die_with_spawner,
+    make_working_directory,
     change_directory,
     execute,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ParamSpec
 
 from lab.container import init_ops as ops
@@ -20,7 +20,8 @@ from lab.linux import namespaces as ns
 
 P = ParamSpec("P")
 
-_FIRST_BIND_DESCRIPTOR = 200
+_NULL_DESCRIPTOR = 200
+_FIRST_BIND_DESCRIPTOR = 201
 CLONE_FLAGS = {
     NamespaceType.PID: ns.CLONE_NEWPID,
     NamespaceType.NETWORK: ns.CLONE_NEWNET,
@@ -28,6 +29,7 @@ CLONE_FLAGS = {
     NamespaceType.IPC: ns.CLONE_NEWIPC,
     NamespaceType.UTS: ns.CLONE_NEWUTS,
     NamespaceType.CGROUP: ns.CLONE_NEWCGROUP,
+    NamespaceType.USER: ns.CLONE_NEWUSER,
 }
 _MOUNT_FLAGS = {
     "ro": m.MS_RDONLY,
@@ -38,6 +40,22 @@ _MOUNT_FLAGS = {
     "relatime": m.MS_RELATIME,
     "strictatime": m.MS_STRICTATIME,
 }
+_MOUNT_ATTRIBUTES = {
+    "ro": m.MOUNT_ATTR_RDONLY,
+    "nosuid": m.MOUNT_ATTR_NOSUID,
+    "nodev": m.MOUNT_ATTR_NODEV,
+    "noexec": m.MOUNT_ATTR_NOEXEC,
+}
+_PROPAGATION = {
+    "slave": m.MS_SLAVE,
+    "rslave": m.MS_SLAVE,
+    "shared": m.MS_SHARED,
+    "rshared": m.MS_SHARED,
+}
+_MOUNTED_ON_DIRECTORIES = frozenset(("/proc", "/sys", "/dev"))
+USER_TMPFS = "tmpfs:user"
+"""The source of a tmpfs that the user asked for, which looks like the directory that it covers."""
+
 _DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _DEVICE_LINKS = (
     ("/proc/self/fd", "/dev/fd"),
@@ -107,8 +125,11 @@ class InitConfig:
 
 def clone_flags(linux: Linux) -> int:
     """Return the flags of clone3; the cgroup namespace is entered later, when the process is in its cgroup."""
-    wanted = {namespace.type for namespace in linux.namespaces} - {NamespaceType.CGROUP}
-    return sum(CLONE_FLAGS[kind] for kind in wanted)
+    return sum(CLONE_FLAGS[kind] for kind in _new_namespaces(linux) - {NamespaceType.CGROUP})
+
+
+def _new_namespaces(linux: Linux) -> frozenset[NamespaceType]:
+    return frozenset(namespace.type for namespace in linux.namespaces if not namespace.path)
 
 
 def plan(config: InitConfig) -> tuple[InitOp, ...]:
@@ -117,7 +138,7 @@ def plan(config: InitConfig) -> tuple[InitOp, ...]:
         *_plan_cgroups(config),
         InitOp(MARK, ("namespaces",)),
         *_plan_root(config),
-        *_plan_kernel_filesystems(config),
+        *_plan_mounts(config),
         *_plan_protection(config.spec),
         *_plan_network(config),
         InitOp(MARK, ("environment",)),
@@ -149,18 +170,28 @@ def _plan_cgroups(config: InitConfig) -> Iterator[InitOp]:
         yield InitOp.of(ops.await_limits, config.limits_descriptor)
     if config.task_files:
         yield InitOp.of(ops.join_cgroups, config.task_files)
-    if NamespaceType.CGROUP in {namespace.type for namespace in config.spec.linux.namespaces}:
+    if NamespaceType.CGROUP in _new_namespaces(config.spec.linux):
         yield InitOp.of(ops.unshare_cgroup)
     yield InitOp.of(ops.new_session)
 
 
 def _plan_root(config: InitConfig) -> Iterator[InitOp]:
-    root = config.root
+    root, binds = config.root, _binds(config.spec)
+    shared = {number for number, bind in binds if _propagation(bind) != m.MS_PRIVATE}
+    yield from (_open_bind(number, bind) for number, bind in binds if number in shared)  # while they are the host's
     yield InitOp.of(ops.make_mounts_private)
     yield InitOp.of(ops.mount_overlay, root.lower, root.upper, root.work, root.target, root.volatile)
-    for number, bind in _binds(config.spec):
-        yield InitOp.of(ops.open_bind, number, bind.source, "ro" in bind.options)
+    yield from (_open_bind(number, bind) for number, bind in binds if number not in shared)
     yield InitOp.of(ops.pivot, root.target)
+
+
+def _open_bind(number: int, bind: Mount) -> InitOp:
+    attributes = sum(_MOUNT_ATTRIBUTES[option] for option in set(bind.options) if option in _MOUNT_ATTRIBUTES)
+    return InitOp.of(ops.open_bind, number, bind.source, "bind" not in bind.options, attributes, _propagation(bind))
+
+
+def _propagation(bind: Mount) -> int:
+    return next((_PROPAGATION[option] for option in bind.options if option in _PROPAGATION), m.MS_PRIVATE)
 
 
 def _binds(spec: Spec) -> list[tuple[int, Mount]]:
@@ -168,25 +199,48 @@ def _binds(spec: Spec) -> list[tuple[int, Mount]]:
     return list(enumerate(binds, start=_FIRST_BIND_DESCRIPTOR))
 
 
-def _plan_kernel_filesystems(config: InitConfig) -> Iterator[InitOp]:
+def _plan_mounts(config: InitConfig) -> Iterator[InitOp]:
+    """Yield what is mounted, in the order of the configuration: where mounts nest, the outer one comes first there."""
+    numbers = {id(bind): number for number, bind in _binds(config.spec)}
+    yield InitOp.of(ops.require_directories, tuple(_kernel_directories(config.spec)))
     for mount in config.spec.mounts:
         if mount.type == "bind":
-            continue
-        if mount.type == "cgroup":
+            yield InitOp.of(ops.attach_bind, numbers[id(mount)], mount.destination)
+        elif mount.type == "cgroup":
             yield from _plan_cgroup_mounts(mount, config.cgroup_mounts)
-            continue
-        yield plan_mount(mount)
-        if mount.destination == "/dev":
-            yield from plan_dev()
-    for number, bind in _binds(config.spec):
-        yield InitOp.of(ops.attach_bind, number, bind.destination)
+        elif mount.type == "tmpfs" and mount.source == USER_TMPFS:
+            yield InitOp.of(ops.mount_tmpfs, mount.destination, *_flags_and_data(mount))
+        else:
+            yield plan_mount(mount)
+        if mount.destination == "/dev" and mount.type == "tmpfs":
+            yield from _plan_own_dev(config.spec)
+
+
+def _kernel_directories(spec: Spec) -> Iterator[str]:
+    return (mount.destination for mount in spec.mounts if mount.destination in _MOUNTED_ON_DIRECTORIES)
+
+
+def _plan_own_dev(spec: Spec) -> Iterator[InitOp]:
+    yield from plan_dev()
+    for device in spec.linux.devices:
+        numbers = (device.major, device.minor, device.file_mode, device.uid, device.gid)
+        yield InitOp.of(ops.make_node, device.path, device.type, *numbers)
+    if _users_mount_over_null(spec):
+        yield InitOp.of(ops.open_null, _NULL_DESCRIPTOR)
+
+
+def _users_mount_over_null(spec: Spec) -> bool:
+    return any(mount.type == "bind" and mount.destination in ("/dev", "/dev/null") for mount in spec.mounts)
 
 
 def plan_mount(mount: Mount) -> InitOp:
     """Return the step that mounts a file system of the kernel; options are flags or the file system's own."""
+    return InitOp.of(ops.mount_filesystem, mount.type, mount.source, mount.destination, *_flags_and_data(mount))
+
+
+def _flags_and_data(mount: Mount) -> tuple[int, str]:
     flags = sum(_MOUNT_FLAGS[option] for option in mount.options if option in _MOUNT_FLAGS)
-    data = ",".join(option for option in mount.options if option not in _MOUNT_FLAGS)
-    return InitOp.of(ops.mount_filesystem, mount.type, mount.source, mount.destination, flags, data)
+    return flags, ",".join(option for option in mount.options if option not in _MOUNT_FLAGS)
 
 
 def plan_dev() -> Iterator[InitOp]:
@@ -200,58 +254,100 @@ _DEVICE_DIRECTORIES = (("/dev/pts", 0o755), ("/dev/shm", 0o1777), ("/dev/mqueue"
 
 
 def _plan_cgroup_mounts(parent: Mount, hierarchies: tuple[Mount, ...]) -> Iterator[InitOp]:
+    shown = tuple(replace(hierarchy, options=_as_writable(hierarchy, parent)) for hierarchy in hierarchies)
     if any(hierarchy.destination != parent.destination for hierarchy in hierarchies):
         options = ("nosuid", "nodev", "noexec", "mode=755")
         yield plan_mount(Mount(destination=parent.destination, type="tmpfs", source="tmpfs", options=options))
-        yield from (plan_mount(hierarchy) for hierarchy in hierarchies)
-        yield InitOp.of(ops.set_mount_read_only, parent.destination)
+        yield from (plan_mount(hierarchy) for hierarchy in shown)
+        if "ro" in parent.options:
+            yield InitOp.of(ops.set_mount_read_only, parent.destination)
     else:
-        yield from (plan_mount(hierarchy) for hierarchy in hierarchies)
+        yield from (plan_mount(hierarchy) for hierarchy in shown)
+
+
+def _as_writable(hierarchy: Mount, parent: Mount) -> tuple[str, ...]:
+    """Return a hierarchy's options: read-only where the whole of /sys/fs/cgroup is."""
+    kept = tuple(option for option in hierarchy.options if option != "ro")
+    return (*kept, "ro") if "ro" in parent.options else kept
 
 
 def _plan_protection(spec: Spec) -> Iterator[InitOp]:
-    yield from (InitOp.of(ops.mask, path) for path in spec.linux.masked_paths)
+    yield from (InitOp.of(ops.write_sysctl, sysctl_file(name), value) for name, value in spec.linux.sysctl.items())
+    if _users_mount_over_null(spec):
+        yield from (InitOp.of(ops.mask_by, _NULL_DESCRIPTOR, path) for path in spec.linux.masked_paths)
+    else:
+        yield from (InitOp.of(ops.mask, path) for path in spec.linux.masked_paths)
     yield from (InitOp.of(ops.make_read_only, path) for path in spec.linux.readonly_paths)
+    if spec.process.cwd != "/":
+        yield InitOp.of(ops.make_working_directory, spec.process.cwd)
     if spec.root.readonly:
         yield InitOp.of(ops.set_mount_read_only, "/")
+    if NamespaceType.UTS in _new_namespaces(spec.linux):
+        yield from _plan_names(spec)
+
+
+def _plan_names(spec: Spec) -> Iterator[InitOp]:
     if spec.hostname:
         yield InitOp.of(ops.set_hostname, spec.hostname)
+    if spec.domainname:
+        yield InitOp.of(ops.set_domainname, spec.domainname)
+
+
+def sysctl_file(name: str) -> str:
+    """Return the file of a kernel parameter; "net.ipv4.ip_forward" and "net/ipv4/ip_forward" are the same one.
+
+    As in sysctl(8) the first separator decides, so that "net/ipv4/conf/eth0.5/forwarding" can be said.
+    """
+    first = next((letter for letter in name if letter in "./"), ".")
+    return "/proc/sys/" + (name if first == "/" else name.replace(".", "/"))
 
 
 def _plan_network(config: InitConfig) -> Iterator[InitOp]:
     if config.bridged:
         yield InitOp.of(ops.connect_network, config.go_descriptor)
-    elif NamespaceType.NETWORK in {namespace.type for namespace in config.spec.linux.namespaces}:
+    elif NamespaceType.NETWORK in _new_namespaces(config.spec.linux):
         yield InitOp.of(ops.raise_loopback)
 
 
 def plan_process(process: Process, bounding_set: int, seccomp: bytes, *, detached: bool) -> Iterator[InitOp]:
     """Yield the last steps of init and exec alike: limits, privileges, user, directory, program.
 
-    The filter comes before the capabilities go, since without no_new_privs it needs CAP_SYS_ADMIN; what follows
-    is allowed by docker's profile.
+    Without no_new_privs the filter needs CAP_SYS_ADMIN, so it comes before the capabilities go, and what follows is
+    allowed by docker's profile; with it, it comes last, so that a profile need only allow what the program does.
     """
     for limit in process.rlimits:
         yield InitOp.of(ops.set_rlimit, int(getattr(resource, limit.type)), limit.soft, limit.hard)
+    if process.oom_score_adj is not None:
+        yield InitOp.of(ops.set_oom_score_adj, process.oom_score_adj)
     if process.no_new_privileges:
         yield InitOp.of(ops.set_no_new_privileges)
-    if seccomp:
+    if seccomp and not process.no_new_privileges:
         yield InitOp.of(ops.install_seccomp, seccomp)
+    yield InitOp.of(ops.change_directory, process.cwd)  # while it may: the user may not be let through to it
     yield from _plan_privileges(process, bounding_set)
     if not detached:
         yield InitOp.of(ops.die_with_spawner)
-    yield InitOp.of(ops.change_directory, process.cwd)
-    yield InitOp.of(ops.execute, process.args, process.env)
+    if seccomp and process.no_new_privileges:
+        yield InitOp.of(ops.install_seccomp, seccomp)
+    if any(line.startswith("HOME=") for line in process.env):
+        yield InitOp.of(ops.execute, process.args, process.env)
+    else:
+        yield InitOp.of(ops.execute, process.args, process.env, True)
 
 
 def _plan_privileges(process: Process, bounding_set: int) -> Iterator[InitOp]:
     user, wanted = process.user, process.capabilities
+    sets = _masks(wanted, bounding_set)
     yield InitOp.of(ops.drop_bounding, bounding_set & ~caps.mask(wanted.bounding))
+    if user.username:
+        ambient = bool(wanted.ambient)
+        yield InitOp.of(ops.set_named_user, user.username, user.additional_groups, user.umask, sets, ambient)
+        return
     if user.uid and wanted.ambient:
         yield InitOp.of(ops.keep_capabilities)
     yield InitOp.of(ops.set_user, user.uid, user.gid, user.additional_gids, user.umask)
     if not user.uid or wanted.ambient:  # any other user has lost them all by becoming one
-        yield InitOp.of(ops.set_capabilities, *(_masks(wanted, bounding_set)))
+        yield InitOp.of(ops.set_capabilities, *sets)
 
 
 def _masks(wanted: Capabilities, bounding_set: int) -> tuple[int, int, int, int]:

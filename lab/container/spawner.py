@@ -265,6 +265,7 @@ def main(control_descriptor: int) -> None:
     """Serve the engine at the other end of an inherited socket; never called in a process with threads."""
     gc.disable()  # a collection would copy every page that it touches in each child
     gc.freeze()
+    os.umask(0o022)  # not its user's: what a container's file system lacks is made for everybody to read
     try:
         Spawner(socket.socket(fileno=control_descriptor)).run()
     finally:

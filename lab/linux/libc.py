@@ -36,6 +36,7 @@ _SINCE_5_1 = {
 _NUMBERS = {
     "x86_64": {
         "mount": 165,
+        "getcwd": 79,
         "umount2": 166,
         "pivot_root": 155,
         "sethostname": 170,
@@ -52,6 +53,7 @@ _NUMBERS = {
     },
     "aarch64": {
         "mount": 40,
+        "getcwd": 17,
         "umount2": 39,
         "pivot_root": 41,
         "sethostname": 161,

@@ -260,6 +260,7 @@ _CHILD: dict[str, Callable[..., Iterator[str]]] = {
     "set_user": _set_user,
     "set_capabilities": _set_capabilities,
     "die_with_spawner": lambda: iter((_child("prctl", prctl.PR_SET_PDEATHSIG, 9),)),
-    "change_directory": lambda path: iter((_child("chdir", path),)),
+    "require_directories": lambda paths: (f"child\tstat?\ts{path}\tz256" for path in paths),
+    "change_directory": lambda path: iter((_child("chdir", path), "child\tgetcwd\tz256\ti256")),
     "execute": _execute,
 }

@@ -195,7 +195,7 @@ def test_an_oci_document_is_camel_case_and_comes_back_the_same() -> None:
 
 
 def test_an_unknown_key_is_ignored_and_a_missing_one_is_not() -> None:
-    assert codec.decode(User, {"uid": 5, "username": "x"}) == User(uid=5)
+    assert codec.decode(User, {"uid": 5, "nickname": "x"}) == User(uid=5)
     with pytest.raises(TypeError):
         codec.decode(Spec, {"root": {"path": "/"}})
 
