@@ -5,6 +5,7 @@ A limit whose controller the host lacks has no line, and ``unenforceable`` names
 
 from __future__ import annotations
 
+from lab.container.device_program import compile_rules
 from lab.container.spec.runtime import Cpu, DeviceRule, Memory, Pids, Resources
 from lab.linux.cgroup.layout import CgroupLayout, CgroupWrite
 
@@ -50,6 +51,13 @@ def unenforceable(resources: Resources, layout: CgroupLayout) -> tuple[str, ...]
     """Return the controllers that ``resources`` need and this host lacks; devices on v2 are a BPF program's matter."""
     missing = (name for name in controllers(resources) if layout.version(name) is None)
     return tuple(name for name in missing if name != "devices" or layout.hierarchy("") is None)
+
+
+def device_program(resources: Resources, layout: CgroupLayout) -> bytes:
+    """Return the BPF program that enforces the device rules; empty without rules, and where v1 takes them."""
+    if not resources.devices or layout.version("devices") == 1 or layout.hierarchy("") is None:
+        return b""
+    return compile_rules(resources.devices)
 
 
 def _plan_cpu(cpu: Cpu, version: int | None) -> tuple[CgroupWrite, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from lab.container import init_plan, resources, seccomp_profile, spawner
+from lab.container import device_program, init_plan, resources, seccomp_profile, spawner
 from lab.container.network.model import Attachment
 from lab.container.spawner_client import EncodedPlan, Running, SpawnerClient, SpawnerDied, StartFailed, Stdio, encode
 from lab.container.spec.runtime import Mount, Process, Spec, Status
@@ -45,6 +45,7 @@ class StartPlan:
     cgroup: str
     controllers: tuple[str, ...]
     writes: tuple[cgroup.CgroupWrite, ...]
+    device_program: bytes
     flags: int
     ops: tuple[init_plan.InitOp, ...]
     encoded: EncodedPlan
@@ -93,6 +94,7 @@ class Runtime:
             cgroup=path,
             controllers=wanted,
             writes=resources.plan(limits, self.layout),
+            device_program=resources.device_program(limits, self.layout),
             flags=init_plan.clone_flags(spec.linux),
             ops=ops,
             encoded=encode(ops),
@@ -127,6 +129,9 @@ class Runtime:
             if state.volatile and state.process is not None:
                 # the kernel refuses a second mount while its mark of the first is there
                 shutil.rmtree(os.path.join(state.work, "work", "incompat"), ignore_errors=True)
+            if state.status == Status.STOPPED:
+                # what is born into a v2 cgroup that was once killed at a stroke is killed as well
+                cgroup.remove(self.layout, plan.cgroup, deadline_ns=_soon())
             attachment = attach(state)
             try:
                 running = self._spawn(plan, state, attachment, stdio)
@@ -158,6 +163,8 @@ class Runtime:
                 stack.push(_reaping(running))
                 cgroup.create(self.layout, plan.cgroup, plan.controllers, versions=(1,))
                 cgroup.write(self.layout, plan.cgroup, plan.writes)
+                if plan.device_program and unified is not None:
+                    device_program.attach(plan.device_program, unified, path=plan.cgroup)
                 os.write(limited, b"g")
             running.await_started()
         return running
@@ -349,10 +356,11 @@ def _task_file(directory: str) -> str:
 def grantable(names: tuple[str, ...], layout: cgroup.CgroupLayout) -> tuple[str, ...]:
     """Return those of the wanted capabilities that a container may get on such a host.
 
-    Without a devices controller nothing would keep a node that it makes for a host's disk from being opened, so there
-    it may not make any. (On v2 the controller is a BPF program, which we do not have yet.)
+    Without a devices controller (v1) or a device program (v2) nothing would keep a node that it makes for a host's disk
+    from being opened, so there it may not make any.
     """
-    return tuple(name for name in names if name != "CAP_MKNOD" or layout.version("devices") is not None)
+    guarded = layout.hierarchy("devices") or layout.hierarchy("")
+    return tuple(name for name in names if name != "CAP_MKNOD" or guarded)
 
 
 def cgroup_mounts(layout: cgroup.CgroupLayout) -> tuple[Mount, ...]:

@@ -85,6 +85,14 @@ def test_a_stopped_container_starts_again_with_what_it_wrote(containers: Contain
     assert containers.start(container_id).wait() == 5
 
 
+def test_a_killed_container_starts_again_and_stays(containers: Containers) -> None:
+    container_id, _ = containers.start_sleeping()
+    containers.engine.terminate(container_id)
+    running = containers.start(container_id)
+    assert containers.exec(container_id, "/bin/id", "-u").out == "0\n"
+    assert running.wait(time.monotonic_ns() + 50_000_000) is None
+
+
 def test_a_volatile_layer_can_be_mounted_again(containers: Containers) -> None:
     container_id = containers.create("/bin/sh", "-c", "exit 0", volatile=True)
     assert containers.start(container_id).wait() == 0

@@ -147,9 +147,19 @@ def test_v2_shows_one_cgroup_mount_and_v1_one_for_each_hierarchy() -> None:
     assert {mount.destination for mount in runtime.cgroup_mounts(V1)} >= {"/sys/fs/cgroup/cpu", "/sys/fs/cgroup/pids"}
 
 
-def test_without_a_devices_controller_no_container_may_make_device_nodes() -> None:
+def test_where_nothing_keeps_devices_shut_no_container_may_make_device_nodes() -> None:
     assert runtime.grantable(defaults.CAPABILITIES, V1) == defaults.CAPABILITIES
-    assert set(defaults.CAPABILITIES) - set(runtime.grantable(defaults.CAPABILITIES, V2)) == {"CAP_MKNOD"}
+    assert runtime.grantable(defaults.CAPABILITIES, V2) == defaults.CAPABILITIES
+    bare = CgroupLayout(kind=CgroupKind.LEGACY, hierarchies=())
+    assert set(defaults.CAPABILITIES) - set(runtime.grantable(defaults.CAPABILITIES, bare)) == {"CAP_MKNOD"}
+
+
+def test_devices_are_lines_on_v1_and_a_program_wherever_v1_does_not_have_them() -> None:
+    limits = Resources(devices=defaults.DEVICE_RULES)
+    assert resources.device_program(limits, V1) == b""
+    assert resources.device_program(limits, V2) == resources.device_program(limits, HYBRID) != b""
+    assert resources.device_program(Resources(), V2) == b""
+    assert not [write for write in resources.plan(limits, V2) if write.controller == "devices"]
 
 
 def test_a_step_prints_as_one_line_without_its_binary_arguments() -> None:
