@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
@@ -10,11 +10,12 @@ from lab.bench.model import Unit
 from lab.bench.stats.verdict import Conclusion
 from lab.report import figures, reference, tables, wording
 from lab.report.arms import TWIN_SUFFIX, chart_label, series_label
-from lab.report.figures import Curve, ForestRow, Ink, Line, PhaseBar, RunPoint
+from lab.report.figures import Curve, ForestGroup, ForestRow, Ink, Line, PhaseBar, RunPoint
 from lab.report.frame import START_MARKS, Evidence
 from lab.report.material import view_rank
 from lab.report.measures import Comparison, Quantity, series_order, summary
 from lab.report.page import Chart, Table
+from lab.target.spec import MarkName
 from lab.units import format_duration_ns, format_percent
 
 
@@ -44,42 +45,57 @@ def ink(series: str, evidence: Evidence) -> Ink:
 
 def forest(evidence: Evidence, comparisons: Sequence[Comparison], *, files: bool) -> Chart:
     """Return the ratios to the baseline with their intervals, the A/A row first in each group."""
-    tau = max(comparison.verdict.noise_floor_ratio for comparison in comparisons)
     return make(
         "forest",
         f"How each arm compares with {evidence.arms[evidence.run.suite.baseline].label}",
-        figure=figures.forest(_forest_rows(evidence, comparisons), tau=tau),
+        figure=figures.forest(_forest_groups(evidence, comparisons)),
         finding=forest_finding(evidence, comparisons),
         reading="Each mark is the ratio to the baseline, block by block (Hodges-Lehmann); its line is the 95 % "
-        "interval (BCa bootstrap over blocks). The shaded band is the widest noise floor of the quantities shown: the "
-        "larger of 5 % and what the A/A twin, the baseline measured twice, shows. A ratio is called different only "
-        "when its whole interval lies outside the band of its quantity, also after Holm's correction for the number of "
-        "ratios; equivalent when inside; otherwise it is inconclusive. The axis is logarithmic: ½ and 2 lie equally "
-        "far from 1.",
+        "interval (BCa bootstrap over blocks). The shaded band is the noise floor of the quantity: the larger of 5 % "
+        "and what the A/A twin, the baseline measured twice, shows. A ratio is called different only when its whole "
+        "interval lies outside the band, also after Holm's correction for the number of ratios; equivalent when "
+        "inside; otherwise it is inconclusive. At the right stand each arm's median and the ratio in figures. The axis "
+        "is logarithmic: ½ and 2 lie equally far from 1.",
         table=tables.ratio_table("forest", "Ratios to the baseline", comparisons, evidence.arms),
         files=files,
     )
 
 
-def _forest_rows(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[ForestRow]:
-    rows: list[ForestRow] = []
-    last = ""
+def _forest_groups(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[ForestGroup]:
+    groups: dict[str, list[Comparison]] = {}
     for comparison in comparisons:
-        title = comparison.quantity.title
-        found = comparison.ratio
-        rows.append(
-            ForestRow(
-                label=chart_label(comparison.subject, evidence.arms),
-                ink=ink(comparison.subject, evidence),
-                ratio=found.ratio,
-                low=max(found.low, found.ratio / 100),
-                high=min(found.high, found.ratio * 100),
-                text=f"{wording.ratio(found.ratio)}× {wording.interval(found.low, found.high)}",
-                heading=title if title != last else "",
-            )
+        groups.setdefault(comparison.quantity.title, []).append(comparison)
+    return [
+        ForestGroup(
+            title=title,
+            note=_forest_note(evidence, members),
+            tau=members[0].verdict.noise_floor_ratio,
+            rows=[_forest_row(evidence, member) for member in members],
         )
-        last = title
-    return rows
+        for title, members in groups.items()
+    ]
+
+
+def _forest_note(evidence: Evidence, members: Sequence[Comparison]) -> str:
+    quantity, reference_arm = members[0].quantity, members[0].reference
+    return (
+        f"baseline {series_label(reference_arm, evidence.arms)}: {quantity.median_text(reference_arm)}   ·   "
+        f"{wording.counted([member.ratio.count for member in members])} blocks   ·   "
+        f"{wording.direction(quantity.metric.better)}"
+    )
+
+
+def _forest_row(evidence: Evidence, comparison: Comparison) -> ForestRow:
+    found = comparison.ratio
+    return ForestRow(
+        label=chart_label(comparison.subject, evidence.arms),
+        ink=ink(comparison.subject, evidence),
+        ratio=found.ratio,
+        low=max(found.low, found.ratio / 100),
+        high=min(found.high, found.ratio * 100),
+        median=comparison.quantity.median_text(comparison.subject),
+        text=f"{wording.ratio(found.ratio)}× {wording.interval(found.low, found.high)}",
+    )
 
 
 def forest_finding(evidence: Evidence, comparisons: Sequence[Comparison]) -> str:
@@ -108,9 +124,15 @@ def twin_finding(twins: Sequence[Comparison]) -> str:
     if wrong:
         named = wording.joined([twin.quantity.title for twin in wrong])
         return f"The A/A twin differs from its own baseline on {named}: this machine was too noisy for these ratios."
+    missing = [twin.quantity.title for twin in twins if not twin.ratio.low <= 1 <= twin.ratio.high]
+    beside = (
+        f" Its interval leaves out 1 on {wording.joined(missing)}: a difference of that size means nothing there."
+        if missing
+        else ""
+    )
     return (
-        f"The A/A twin shows no difference from its baseline (furthest: {wording.ratio(worst.ratio.ratio)}×); "
-        f"the noise floor is at most ±{format_percent(floor)}."
+        f"The A/A twin is nowhere different from its baseline (furthest: {wording.ratio(worst.ratio.ratio)}×); the "
+        f"noise floor is at most ±{format_percent(floor)}.{beside}"
     )
 
 
@@ -123,11 +145,11 @@ def ecdf(evidence: Evidence, quantity: Quantity, *, files: bool) -> Chart:
     key = f"ecdf-{wording.slug(quantity.workload)}"
     return make(
         key,
-        f"How start-up times are distributed: {quantity.title}",
+        f"How start-up times are distributed ({quantity.workload})",
         figure=figures.ecdf(
             lines,
             write=wording.tick(quantity.unit),
-            quantity=quantity.metric.title,
+            quantity=_axis(quantity.metric.title, [quantity]),
             context=[(band.label, band.low, band.high) for band in reference.startup_ranges()],
         ),
         finding=f"Half of the starts were ready within {_medians(evidence, quantity)}.",
@@ -138,6 +160,12 @@ def ecdf(evidence: Evidence, quantity: Quantity, *, files: bool) -> Chart:
         table=tables.values_table(key, f"Start-up times, {quantity.workload}", [quantity], evidence.arms),
         files=files,
     )
+
+
+def _axis(title: str, chosen: Sequence[Quantity]) -> str:
+    """Return what an axis is called: the quantity, and how many values each arm has on it."""
+    counts = [len(series.values) for quantity in chosen for series in quantity.series.values()]
+    return f"{title}, {wording.counted(counts)} per arm"
 
 
 def _medians(evidence: Evidence, quantity: Quantity) -> str:
@@ -163,31 +191,45 @@ def phases(evidence: Evidence, workload: str, *, files: bool) -> Chart | None:
         key,
         f"Where the time goes: request to ready ({workload})",
         figure=figures.phases(
-            panels_by_size(bars), order=[wording.PHASES[name] for name in order], write=wording.tick_ns
+            panels_by_size(bars),
+            order=[*(wording.PHASES[name] for name in order), wording.UNSPLIT],
+            write=wording.tick_ns,
+            quantity=f"time since the request, {wording.counted([bar.count for bar in bars])} starts per arm",
         ),
         finding=phases_finding(evidence, frame),
         reading="Each segment is the median of one phase, named for the mark that ends it; the thin line at its end "
-        "spans its middle half (p25 to p75). An arm that cannot see a mark has the phase inside the next one. The "
-        "diamond below each bar is the median of the total with its middle half: it is measured on its own, since "
-        "medians do not add. Arms of different orders of magnitude have panels of their own, each from zero.",
+        "spans its middle half (p25 to p75). A light, hatched segment is time of an arm that shows no mark in it: what "
+        "of it went into which phase cannot be told. The diamond below each bar is the median of the total with its "
+        "middle half: it is measured on its own, since medians do not add. Arms of different orders of magnitude have "
+        "panels of their own, each from zero.",
         table=tables.phases_table(evidence, workload, order),
         files=files,
     )
 
 
 def _phase_bar(evidence: Evidence, name: str, frame: pd.DataFrame, order: Sequence[str]) -> PhaseBar:
+    seen = [phase for phase in order if (frame["phase"] == phase).any()]
     parts = []
-    for phase in order:
+    for phase in seen:
         values = frame[frame["phase"] == phase]["duration_ns"]
-        if not values.empty:
-            low, middle, high = (float(values.quantile(share)) for share in (0.25, 0.5, 0.75))
-            parts.append((wording.PHASES[phase], middle, low, high))
+        low, middle, high = (float(values.quantile(share)) for share in (0.25, 0.5, 0.75))
+        parts.append((phase_name(phase, seen), middle, low, high))
     totals = frame.drop_duplicates("line")["total_ns"]
     return PhaseBar(
         label=chart_label(name, evidence.arms),
         phases=parts,
         total=(float(totals.quantile(0.5)), float(totals.quantile(0.25)), float(totals.quantile(0.75))),
+        count=len(totals),
     )
+
+
+def phase_name(phase: str, seen: Collection[str]) -> str:
+    """Return what a phase is called on an arm that shows the marks ``seen``.
+
+    Where nothing marks the payload's start, the time up to ready has the making of the target in it as well.
+    """
+    unsplit = phase == MarkName.READY and MarkName.USERSPACE not in seen
+    return wording.UNSPLIT if unsplit else wording.PHASES[phase]
 
 
 PANEL_FACTOR = 6.0
@@ -212,9 +254,8 @@ def phases_finding(evidence: Evidence, frame: pd.DataFrame) -> str:
         if name.endswith(TWIN_SUFFIX):
             continue
         medians = frame[frame["series"] == name].groupby("phase")["duration_ns"].median()
-        longest = str(medians.idxmax())
-        duration = format_duration_ns(float(medians.max()))
-        said.append(f"{series_label(name, evidence.arms)}: {wording.PHASES[longest]} ({duration})")
+        longest = phase_name(str(medians.idxmax()), [str(phase) for phase in medians.index])
+        said.append(f"{series_label(name, evidence.arms)}: {longest} ({format_duration_ns(float(medians.max()))})")
     return f"The longest phase of each arm, by median: {'; '.join(said)}."
 
 
@@ -230,7 +271,7 @@ def memory(evidence: Evidence, workload: str, views: Sequence[Quantity], *, file
         figure=figures.dot_rows(
             [(wording.view_name(quantity.label("view")), _lines(evidence, quantity)) for quantity in ordered],
             write=wording.tick(ordered[0].unit),
-            quantity="memory of one instance",
+            quantity=_axis(ordered[0].metric.title, ordered),
             binary=True,
         ),
         finding=f"By {wording.view_name(ordered[0].label('view'))} an instance takes {_medians(evidence, ordered[0])}.",
@@ -270,17 +311,19 @@ def _beyond_the_axis(evidence: Evidence, chosen: Sequence[Quantity]) -> str:
 
 
 def dots(evidence: Evidence, key: str, title: str, chosen: Sequence[Quantity], *, files: bool) -> Chart:
-    """Return medians of several quantities of one unit, an arm per mark."""
+    """Return medians of several quantities of one metric, an arm per mark."""
+    shared = shared_labels(chosen)
+    axis = ", ".join((chosen[0].metric.title, *([wording.labels_in_words(shared)] if shared else [])))
     return make(
         key,
         title,
         figure=figures.dot_rows(
-            [(_short(quantity), _lines(evidence, quantity)) for quantity in chosen],
+            [(_row_name(quantity, shared), _lines(evidence, quantity)) for quantity in chosen],
             write=wording.tick(chosen[0].unit),
-            quantity=chosen[0].metric.title,
+            quantity=f"{_axis(axis, chosen)}; {wording.direction(chosen[0].metric.better)}",
             binary=chosen[0].unit in {Unit.BYTES, Unit.BYTES_PER_SECOND},
         ),
-        finding=f"{chosen[0].title}: {_medians(evidence, chosen[0])}, medians.",
+        finding=_medians_finding(evidence, chosen[0]),
         reading="Each row is one quantity, each mark an arm's median with a line from p10 to p90 of its trials. The "
         "axis is logarithmic; the A/A twin is drawn hollow.",
         table=tables.values_table(key, title, chosen, evidence.arms),
@@ -288,8 +331,20 @@ def dots(evidence: Evidence, key: str, title: str, chosen: Sequence[Quantity], *
     )
 
 
-def _short(quantity: Quantity) -> str:
-    return wording.labels_in_words(quantity.labels).replace(", ", "\n", 1) or quantity.metric.title
+def _medians_finding(evidence: Evidence, quantity: Quantity) -> str:
+    better = wording.direction(quantity.metric.better)
+    title = wording.sentence_case(quantity.title)
+    return f"{title}, medians: {_medians(evidence, quantity)}; {better}."
+
+
+def shared_labels(chosen: Sequence[Quantity]) -> tuple[tuple[str, str], ...]:
+    """Return the labels that all quantities have alike: they need not stand in every row of a chart."""
+    return tuple(pair for pair in chosen[0].labels if all(pair in quantity.labels for quantity in chosen))
+
+
+def _row_name(quantity: Quantity, shared: Sequence[tuple[str, str]]) -> str:
+    own = [pair for pair in quantity.labels if pair not in shared]
+    return wording.labels_in_words(own).replace(", ", "\n", 1)
 
 
 def depth_sweep(evidence: Evidence, key: str, title: str, chosen: Sequence[Quantity], *, files: bool) -> Chart:
@@ -305,9 +360,9 @@ def depth_sweep(evidence: Evidence, key: str, title: str, chosen: Sequence[Quant
             [(name, _curves(evidence, members)) for name, members in panels.items()],
             write=wording.tick(chosen[0].unit),
             x_label="queue depth (operations in flight)",
-            y_label=chosen[0].metric.title,
+            y_label=_axis(chosen[0].metric.title, chosen),
         ),
-        finding=f"{chosen[0].title}: {_medians(evidence, chosen[0])}, medians.",
+        finding=_medians_finding(evidence, chosen[0]),
         reading="Each panel is one pattern and percentile, all on the same axes; each curve joins an arm's medians "
         "over trials, with a line over their middle half (p25 to p75). At depth 1 nothing is overlapped: that "
         "latency is the honest overhead of an arm. Percentiles are taken within each job and never averaged.",
@@ -356,8 +411,14 @@ def run_order(evidence: Evidence, quantity: Quantity, *, files: bool) -> Chart:
     key = f"order-{wording.slug(quantity.workload)}"
     return make(
         key,
-        f"Did the machine drift? {quantity.title}",
-        figure=figures.run_order(lines, steal, write=wording.tick_ns, quantity=quantity.metric.title),
+        f"Did the machine drift? {wording.sentence_case(quantity.title)}",
+        figure=figures.run_order(
+            lines,
+            steal,
+            write=wording.tick_ns,
+            quantity=quantity.metric.title,
+            order=_axis("trial, in the order of the run", [quantity]),
+        ),
         finding=drift_finding(evidence, quantity),
         reading="Each mark is one trial, placed in the order in which it ran; arms alternate because every block holds "
         "each of them once. A ring marks a trial that a noise reading flagged. Below, on the same order, is the time "

@@ -111,7 +111,7 @@ def judge_all(material: Material) -> tuple[Verdict, ...]:
 
 
 def judge(claim: Claim, material: Material) -> Verdict:
-    """Return the verdict on one claim: its outcome, the sentence that the pairs give, and what limits it."""
+    """Return the verdict on one claim: its outcome, the sentence and figures that the pairs give, what limits it."""
     pairs = material.pairs.get(claim.key, ())
     said = [claim.stance_of(pair) for pair in pairs]
     outcome = combine(said)
@@ -119,12 +119,12 @@ def judge(claim: Claim, material: Material) -> Verdict:
         return _untestable(claim, material)
     lead = claim.sentences[outcome].format(share=_share(said), more=_more(pairs))
     rider = claim.rider if all(pair.subject.emulated for pair in pairs) else ""
-    sentence = (lead, _example(_telling(pairs, said, outcome)), _ranges(pairs), rider)
     return Verdict(
         claim=claim.key,
         statement=claim.statement,
         outcome=outcome,
-        sentence=" ".join(part for part in sentence if part),
+        sentence=" ".join(part for part in (lead, rider) if part),
+        figures=(_example(_telling(pairs, said, outcome)), *_ranges(pairs)),
         evidence=(*_evidence(pairs, said), *material.notes.get(claim.key, ())),
         caveats=caveats(pairs, material.absent),
         indicative=any(arm.unfair for arm in _arms(pairs)),
@@ -216,23 +216,19 @@ def _example(pair: Pair) -> str:
     )
 
 
-def _ranges(pairs: Sequence[Pair]) -> str:
+def _ranges(pairs: Sequence[Pair]) -> tuple[str, ...]:
     """Say between which ends the ratios of each metric lie: a ratio of times and one of rates share no range."""
     if len(pairs) == 1:
-        return ""
-    said = [_range(metric, [pair for pair in pairs if pair.metric == metric]) for metric in _metrics(pairs)]
-    return f"Ratios over all comparisons: {'; '.join(said)}."
-
-
-def _metrics(pairs: Sequence[Pair]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(pair.metric for pair in pairs))
+        return ()
+    metrics = dict.fromkeys(pair.metric for pair in pairs)
+    return tuple(_range(metric, [pair for pair in pairs if pair.metric == metric]) for metric in metrics)
 
 
 def _range(metric: str, pairs: Sequence[Pair]) -> str:
     ratios = [pair.ratio for pair in pairs]
     low, high = ratio_text(min(ratios)), ratio_text(max(ratios))
-    ends = low if low == high else f"{low} to {high}"
-    return f"{metric} {ends} ({direction(pairs[0].better)}, {plural(len(pairs), 'comparison')})"
+    runs = f"is {low}" if low == high else f"runs from {low} to {high}"
+    return f"Ratio of {metric} over {plural(len(pairs), 'comparison')} {runs} ({direction(pairs[0].better)})."
 
 
 def _share(stances: Sequence[Stance]) -> str:

@@ -113,24 +113,38 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForestRow:
-    """One ratio with its interval; ``heading`` opens a group of rows, ``text`` stands at the right."""
+    """One ratio with its interval, and ``median`` and ``text`` to stand beside it."""
 
     label: str
     ink: Ink
     ratio: float
     low: float
     high: float
+    median: str
     text: str
-    heading: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForestGroup:
+    """The ratios of one quantity; ``note`` stands under its title, ``tau`` is its noise floor as a share."""
+
+    title: str
+    note: str
+    tau: float
+    rows: Sequence[ForestRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseBar:
-    """Median phases of one arm [ns] with quartiles, and the total apart: (median, first quartile, third quartile)."""
+    """Median phases of one arm [ns] with quartiles, and the total apart: (median, first quartile, third quartile).
+
+    ``count`` is the number of starts behind them.
+    """
 
     label: str
     phases: Sequence[tuple[str, float, float, float]]
     total: tuple[float, float, float]
+    count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,9 +190,9 @@ def _log_axis(axes: Axes, low: float, high: float, write: Format, *, binary: boo
 
 
 def powers_of_two(low: float, high: float) -> list[float]:
-    """Return at most eight powers of two between two sizes, evenly spaced: sizes are read in KiB, MiB, GiB."""
+    """Return at most ten powers of two between two sizes, evenly spaced: sizes are read in KiB, MiB, GiB."""
     first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
-    step = next(step for step in (1, 2, 5, 10) if (last - first) // step < 8)
+    step = next(step for step in (1, 2, 5, 10) if (last - first) // step < 10)
     return [2.0**power for power in range(first, last + 1) if power % step == 0]
 
 
@@ -187,42 +201,71 @@ def _span(values: Sequence[float], room: float = 1.25) -> tuple[float, float]:
     return min(positive) / room, max(positive) * room
 
 
+_HEADING_ROWS = 2.1
+"""The height of a group's heading in a forest plot, in rows."""
+
+
 @styled
-def forest(rows: Sequence[ForestRow], *, tau: float) -> Figure:
-    """Draw ratios to the baseline with their intervals around 1, and the band within which no difference counts."""
-    places: list[float] = []
-    headings: list[tuple[float, str]] = []
-    y = 0.0
-    for row in rows:
-        if row.heading:
-            y += 0.35 if places else 0.0
-            headings.append((y, row.heading))
-            y += 1.1
-        y += 0.22 if "\n" in row.label else 0.0
-        places.append(y)
-        y += 1.22 if "\n" in row.label else 1.0
-    figure = _figure(0.75 + 0.235 * y)
+def forest(groups: Sequence[ForestGroup]) -> Figure:
+    """Draw ratios to the baseline with their intervals around 1, each group in its own band of no difference."""
+    heights = [_forest_height(group) for group in groups]
+    figure = _figure(0.9 + 0.235 * sum(heights))
     axes = figure.add_subplot()
-    low, high = _span([value for row in rows for value in (row.low, row.high)] + [1 - tau, 1 + tau], 1.18)
-    _log_axis(axes, low, high, lambda value: f"{value:g}×")
-    axes.axvspan(1 - tau, 1 + tau, color=THEME["band"], alpha=0.75, linewidth=0)
+    ends = [end for group in groups for row in group.rows for end in (row.low, row.high)]
+    bands = [end for group in groups for end in _band(group.tau)]
+    _log_axis(axes, *_span(ends + bands, 1.18), lambda value: f"{value:g}×")
     axes.axvline(1, color=THEME["muted"], linewidth=0.8)
-    for place, row in zip(places, rows, strict=True):
-        axes.plot([row.low, row.high], [place, place], color=row.ink.colour, linewidth=1.8, solid_capstyle="round")
-        _dot(axes, row.ratio, place, row.ink, size=6.0)
-        axes.annotate(
-            row.text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color=THEME["ink"]
-        )
-    for place, heading in headings:
-        paper = {"facecolor": THEME["paper"], "edgecolor": "none", "pad": 1}
-        axes.annotate(
-            heading, (0, place), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-            va="center", fontsize=9, fontweight="bold", bbox=paper,
-        )  # fmt: skip
-    _rows(axes, places, [row.label for row in rows])
-    axes.set_ylim(y - 0.35, -0.6)
+    places: list[float] = []
+    top = 0.0
+    for group, height in zip(groups, heights, strict=True):
+        places += _forest_group(axes, group, top)
+        top += height
+    _beside(axes, -0.55, "median", "ratio [95 % interval]", THEME["muted"])
+    _rows(axes, places, [row.label for group in groups for row in group.rows])
+    axes.set_ylim(top - 0.3, -1.0)
     axes.set_xlabel("ratio to the baseline (log scale)")
     return figure
+
+
+def _band(tau: float) -> tuple[float, float]:
+    return 1 / (1 + tau), 1 + tau  # the floor is as far below 1 as above it, as a log ratio
+
+
+def _forest_height(group: ForestGroup) -> float:
+    return _HEADING_ROWS + _places([row.label for row in group.rows])[1] + 0.3
+
+
+def _forest_group(axes: Axes, group: ForestGroup, top: float) -> list[float]:
+    """Draw one group from ``top`` on and return the places of its rows."""
+    within, height = _places([row.label for row in group.rows])
+    first = top + _HEADING_ROWS - 0.5
+    places = [first + place for place in within]
+    low, high = _band(group.tau)
+    axes.fill_betweenx([first, first + height], low, high, color=THEME["band"], alpha=0.75, linewidth=0)
+    _heading(axes, top, group.title, colour=THEME["ink"], bold=True)
+    _heading(axes, top + 0.85, group.note, colour=THEME["muted"], bold=False)
+    for place, row in zip(places, group.rows, strict=True):
+        axes.plot([row.low, row.high], [place, place], color=row.ink.colour, linewidth=1.8, solid_capstyle="round")
+        _dot(axes, row.ratio, place, row.ink, size=6.0)
+        _beside(axes, place, row.median, row.text, THEME["ink"])
+    return places
+
+
+def _heading(axes: Axes, y: float, text: str, *, colour: str, bold: bool) -> None:
+    axes.annotate(
+        text, (0, y), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", va="center",
+        fontsize=9 if bold else 8.5, fontweight="bold" if bold else "normal", color=colour,
+        bbox={"facecolor": THEME["paper"], "edgecolor": "none", "pad": 2.5},
+    )  # fmt: skip
+
+
+def _beside(axes: Axes, y: float, median: str, text: str, colour: str) -> None:
+    """Write a row's median and ratio right of the axes, in two columns."""
+    for offset, words, align in ((58, median, "right"), (68, text, "left")):
+        axes.annotate(
+            words, (1, y), xycoords=("axes fraction", "data"), xytext=(offset, 0), textcoords="offset points",
+            va="center", ha=align, fontsize=8.5, color=colour,
+        )  # fmt: skip
 
 
 def _rows(axes: Axes, places: Sequence[float], labels: Sequence[str]) -> None:
@@ -307,8 +350,11 @@ def _quantile_axis(axes: Axes) -> None:
 
 
 @styled
-def phases(panels: Sequence[Sequence[PhaseBar]], *, order: Sequence[str], write: Format) -> Figure:
-    """Draw stacked phase medians, a panel per order of magnitude so that no bar is cut or on a log axis."""
+def phases(panels: Sequence[Sequence[PhaseBar]], *, order: Sequence[str], write: Format, quantity: str) -> Figure:
+    """Draw stacked phase medians, a panel per order of magnitude so that no bar is cut or on a log axis.
+
+    The last of ``order`` is time that could not be split; it stands out by being light.
+    """
     heights = [sum(0.62 for _ in panel) + 0.42 for panel in panels]
     figure = _figure(sum(heights) + 0.75)
     grid = figure.add_gridspec(len(panels), 1, height_ratios=heights)
@@ -328,8 +374,9 @@ def phases(panels: Sequence[Sequence[PhaseBar]], *, order: Sequence[str], write:
                 write(bar.total[0]), (bar.total[2], place + 0.33), xytext=(6, 0), textcoords="offset points",
                 va="center", fontsize=8.5,
             )  # fmt: skip
-    handles = [Patch(facecolor=THEME[f"p{i % 6}"], hatch=HATCHES[i % 6], edgecolor=THEME["paper"], label=name)
-               for i, name in enumerate(order)]  # fmt: skip
+    axes.set_xlabel(quantity)
+    shown = {name for panel in panels for bar in panel for name, *_ in bar.phases}
+    handles = [Patch(**_phase_fill(name, order), label=name) for name in order if name in shown]
     total = Line2D([], [], color=THEME["ink"], marker="D", markersize=4.5, linewidth=1.1, label="total")
     figure.legend(
         handles=[*handles, total], loc="outside upper left", ncols=4, fontsize=8.5, handlelength=1.6, columnspacing=1.6
@@ -337,14 +384,17 @@ def phases(panels: Sequence[Sequence[PhaseBar]], *, order: Sequence[str], write:
     return figure
 
 
+def _phase_fill(name: str, order: Sequence[str]) -> dict[str, Any]:  # Any: matplotlib's keywords
+    if name == order[-1]:
+        return {"facecolor": THEME["band"], "hatch": "//", "edgecolor": THEME["muted"]}
+    slot = order.index(name) % 6
+    return {"facecolor": THEME[f"p{slot}"], "hatch": HATCHES[slot], "edgecolor": THEME["paper"]}
+
+
 def _phase_bar(axes: Axes, place: float, bar: PhaseBar, order: Sequence[str]) -> None:
     left = 0.0
     for name, median, low, high in bar.phases:
-        slot = order.index(name) % 6
-        axes.barh(
-            place - 0.08, median, left=left, height=0.42, color=THEME[f"p{slot}"], hatch=HATCHES[slot],
-            edgecolor=THEME["paper"], linewidth=0.6,
-        )  # fmt: skip
+        axes.barh(place - 0.08, median, left=left, height=0.42, linewidth=0.6, **_phase_fill(name, order))
         if high > low:
             axes.plot([left + low, left + high], [place - 0.08] * 2, color=THEME["ink"], linewidth=1.0, marker="|",
                       markersize=4)  # fmt: skip
@@ -380,7 +430,7 @@ def dot_rows(
     _rows(axes, places, [name for name, _ in rows])
     axes.set_ylim(y - 0.9, -0.9)
     axes.set_xlabel(f"{quantity} (log scale)")
-    figure.legend(handles=_handles(inks), loc="outside upper left", ncols=4, fontsize=8.5, columnspacing=1.4)
+    figure.legend(handles=_handles(inks), loc="outside upper left", ncols=5, fontsize=8.5, columnspacing=1.4)
     return figure
 
 
@@ -396,8 +446,11 @@ def _handles(inks: Mapping[str, Ink], *, dashed: bool = False) -> list[Line2D]:
 
 @styled
 def run_order(lines: Sequence[tuple[str, Ink, Sequence[RunPoint]]], steal: Sequence[tuple[int, float]], *,
-              write: Format, quantity: str) -> Figure:  # fmt: skip
-    """Draw each trial in the order it ran, flagged ones ringed, above the steal time taken from it."""
+              write: Format, quantity: str, order: str) -> Figure:  # fmt: skip
+    """Draw each trial in the order it ran, flagged ones ringed, above the steal time taken from it.
+
+    ``order`` names the axis that both share.
+    """
     figure = _figure(4.4)
     grid = figure.add_gridspec(2, 1, height_ratios=[3.2, 1])
     upper = figure.add_subplot(grid[0])
@@ -414,16 +467,16 @@ def run_order(lines: Sequence[tuple[str, Ink, Sequence[RunPoint]]], steal: Seque
     upper.yaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
     upper.yaxis.set_minor_formatter(NullFormatter())
     upper.grid(axis="y")
-    upper.set_ylabel(f"{quantity}\n(log scale)")
+    upper.set_ylabel(quantity.replace(", ", ",\n") + "\n(log scale)")
     upper.tick_params(labelbottom=False)
     lower.vlines([x for x, _ in steal], 0, [y for _, y in steal], color=THEME["s7"], linewidth=1.1)
     lower.set_ylim(0, max([y for _, y in steal] + [1]) * 1.15)
     lower.yaxis.set_major_locator(MaxNLocator(3))
     lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value == 0 else write(value)))
     lower.set_ylabel("steal time\nin the trial")
-    lower.set_xlabel("trial, in the order of the run")
+    lower.set_xlabel(order)
     inks = {label: ink for label, ink, _ in lines}
-    figure.legend(handles=_handles(inks, dashed=True), loc="outside upper left", ncols=4, fontsize=8.5)
+    figure.legend(handles=_handles(inks, dashed=True), loc="outside upper left", ncols=5, fontsize=8.5)
     return figure
 
 
@@ -463,7 +516,7 @@ def sweep(panels: Sequence[tuple[str, Sequence[Curve]]], *, write: Format, x_lab
         grid.flat[0].set_ylim(bottom=0)
     figure.supxlabel(x_label, fontsize=9, color=THEME["muted"])
     figure.supylabel(y_label + (" (log scale)" if log else ""), fontsize=9, color=THEME["muted"])
-    figure.legend(handles=_handles(inks, dashed=True), loc="outside upper left", ncols=4, fontsize=8.5)
+    figure.legend(handles=_handles(inks, dashed=True), loc="outside upper left", ncols=5, fontsize=8.5)
     return figure
 
 

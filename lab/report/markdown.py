@@ -44,6 +44,8 @@ def _verdict(verdict: Verdict) -> Iterator[str]:
     yield ""
     yield verdict.sentence
     yield ""
+    for item in verdict.figures:
+        yield f"- **{item}**"
     for item in verdict.evidence:
         yield f"- {item}"
     for item in verdict.caveats:

@@ -100,7 +100,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A claim judged by data: the sentence, what it rests on, and what lowers it.
+    """A claim judged by data: the sentence, the figures that show it, what it rests on, and what lowers it.
 
     ``indicative`` is set by the first "no" on the fairness card of an arm that the verdict compares.
     """
@@ -109,6 +109,7 @@ class Verdict:
     statement: str
     outcome: Outcome
     sentence: str
+    figures: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     indicative: bool = False

@@ -209,16 +209,16 @@ def _work(evidence: Evidence, found: Sequence[Quantity], *, files: bool) -> tupl
     ]
     for primary in others:
         alike = [q for q in found if (q.workload, q.metric.name) == (primary.workload, primary.metric.name)]
-        key = f"work-{primary.workload}"
-        chart = charts.dots(evidence, key, f"{primary.metric.title} ({primary.workload})", alike, files=files)
+        alike.sort(key=lambda quantity: quantity is not primary)
+        key, title = f"work-{primary.workload}", f"{_heading(primary)} ({primary.workload})"
+        chart = charts.dots(evidence, key, title, alike, files=files)
         bands = reference.bands(reference.COMPUTE) if primary.metric.name.startswith("cpu") else ()
         sections.append(Section(key=key, title=_heading(primary), charts=(chart,), bands=bands))
     return tuple(sections)
 
 
 def _heading(quantity: Quantity) -> str:
-    title = quantity.metric.title
-    return title[0].upper() + title[1:]
+    return wording.sentence_case(quantity.metric.title)
 
 
 def _disk(evidence: Evidence, workload: str, found: Sequence[Quantity], *, files: bool) -> Section:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -94,28 +95,40 @@ def ratio_table(key: str, title: str, comparisons: Sequence[Comparison], arms: M
 
 
 def fairness_table(arms: Mapping[str, ArmView]) -> Table:
-    """Return the fairness card: a question per row, an arm per column, yes or no with the reason."""
+    """Return the fairness card: a question per row, an arm per column, yes or no with the reason.
+
+    What most arms give as the reason of their yes stands once, beside the question.
+    """
     present = [arm for arm in arms.values() if arm.available]
     questions = list(dict.fromkeys(question for arm in present for question in arm.fairness))
     return Table(
         key="fairness",
         title="Fairness card",
-        columns=(Column(title="question"), *(Column(title=arm.label) for arm in present)),
-        rows=tuple((_question(question), *(_answer(arm, question) for arm in present)) for question in questions),
+        columns=(Column(title="question"), Column(title="yes means"), *(Column(title=arm.label) for arm in present)),
+        rows=tuple(_fairness_row(question, present) for question in questions),
         note="One no lowers every verdict in which that arm takes part to indicative.",
     )
+
+
+def _fairness_row(question: str, present: Sequence[ArmView]) -> tuple[str, ...]:
+    answers = [arm.fairness[question] for arm in present if question in arm.fairness]
+    reasons = Counter(answer_reason(answer) for answer in answers if is_yes(answer))
+    shared = reasons.most_common(1)[0][0] if reasons else ""
+    return (_question(question), shared, *(_answer(arm, question, shared) for arm in present))
 
 
 def _question(text: str) -> str:
     return text if text.endswith("?") else f"{text}?"
 
 
-def _answer(arm: ArmView, question: str) -> str:
+def _answer(arm: ArmView, question: str, shared: str) -> str:
     if question not in arm.fairness:
         return "not recorded"
     answer = arm.fairness[question]
     reason = answer_reason(answer)
-    return ("yes" if is_yes(answer) else "no") + (f": {reason}" if reason else "")
+    if is_yes(answer):
+        return "yes" if reason in {"", shared} else f"yes: {reason}"
+    return f"no: {reason}" if reason else "no"
 
 
 def phases_table(evidence: Evidence, workload: str, order: Sequence[str]) -> Table:

@@ -21,6 +21,9 @@ PHASES: Mapping[str, str] = {
 }
 """What a phase is called: it is named for the mark that ends it."""
 
+UNSPLIT = "up to ready, not split"
+"""What the last phase is called where nothing before it was marked but the program's existence."""
+
 VIEWS: Mapping[str, str] = {
     "pss": "PSS",
     "pss_anon": "PSS, anonymous",
@@ -116,6 +119,12 @@ def sentence_case(text: str) -> str:
 def direction(better: Better) -> str:
     """Return which way a metric is better: "lower is better"; "neither way is better" where that has no meaning."""
     return "neither way is better" if better is Better.NEITHER else f"{better.value} is better"
+
+
+def counted(counts: Sequence[int]) -> str:
+    """Return how many values each arm has: "n = 6", or "n = 5 to 6" where they differ."""
+    low, high = min(counts), max(counts)
+    return f"n = {low:,}" if low == high else f"n = {low:,} to {high:,}"
 
 
 def plural(number: int, noun: str) -> str:

@@ -107,7 +107,7 @@ def test_pairs_that_disagree_are_told_with_their_share_and_quote_the_contradicti
     found = claim.verdict(claim.pair(claim.supporting), claim.pair(claim.supporting), against)
     assert found.outcome is Outcome.MIXED
     assert "2 of 3 comparisons" in found.sentence
-    assert against.subject_median in found.sentence
+    assert against.subject_median in found.figures[0]
 
 
 @each_claim
@@ -119,31 +119,32 @@ def test_a_claim_without_pairs_cannot_be_tested_and_says_which_arm_is_missing_an
 
 @each_claim
 @pytest.mark.parametrize("side", ["supporting", "contradicting"])
-def test_the_sentence_quotes_the_medians_the_ratio_and_the_interval_of_a_pair(key: str, side: str) -> None:
+def test_a_verdict_quotes_the_medians_the_ratio_and_the_interval_of_a_pair(key: str, side: str) -> None:
     claim = CLAIMS[key]
     pair = claim.pair(getattr(claim, side))
-    sentence = claim.verdict(pair).sentence
-    assert f"{pair.subject.label} {pair.subject_median}, {pair.reference.label} {pair.reference_median}" in sentence
+    (example,) = claim.verdict(pair).figures
+    assert f"{pair.subject.label} {pair.subject_median}, {pair.reference.label} {pair.reference_median}" in example
     ends = claims.interval(pair.low, pair.high)
-    assert f"a ratio of {claims.ratio_text(pair.ratio)}, 95 % interval {ends}." in sentence
+    assert f"a ratio of {claims.ratio_text(pair.ratio)}, 95 % interval {ends}." in example
 
 
 @each_claim
-def test_the_sentence_gives_the_range_over_all_pairs(key: str) -> None:
+def test_a_verdict_gives_the_range_over_all_pairs(key: str) -> None:
     claim = CLAIMS[key]
     ratios = [claim.supporting, claim.supporting * 1.02, claim.supporting * 1.01]
-    sentence = claim.verdict(*(claim.pair(ratio) for ratio in ratios)).sentence
+    found = claim.verdict(*(claim.pair(ratio) for ratio in ratios))
     ends = f"{claims.ratio_text(min(ratios))} to {claims.ratio_text(max(ratios))}"
-    assert f"Ratios over all comparisons: a time {ends} (lower is better, 3 comparisons)." in sentence
+    assert found.figures[1:] == (f"Ratio of a time over 3 comparisons runs from {ends} (lower is better).",)
 
 
 def test_a_ratio_of_times_and_a_ratio_of_rates_are_never_in_one_range() -> None:
     case = CLAIMS["C13"]
     times = [case.pair(1.0), case.pair(2.33)]
     rates = [replace(case.pair(ratio, metric="a rate"), better=Better.HIGHER) for ratio in (0.43, 1.02)]
-    sentence = case.verdict(*times, *rates).sentence
-    assert "a time 1.00 to 2.33 (lower is better, 2 comparisons); a rate 0.43 to 1.02 (higher is better" in sentence
-    assert "0.43 to 2.33" not in sentence
+    assert case.verdict(*times, *rates).figures[1:] == (
+        "Ratio of a time over 2 comparisons runs from 1.00 to 2.33 (lower is better).",
+        "Ratio of a rate over 2 comparisons runs from 0.43 to 1.02 (higher is better).",
+    )
 
 
 def test_the_share_of_a_mixed_verdict_counts_what_is_open_too() -> None:
@@ -249,7 +250,7 @@ def test_a_drop_of_available_memory_below_zero_leaves_the_other_views_to_be_judg
     verdict = next(v for v in claims.judge_all(material(found, quantities(found))) if v.claim == "C8")
     assert verdict.outcome is Outcome.SUPPORTED
     assert any("In 12 of 48 readings it was zero or below" in item for item in verdict.evidence)
-    assert "MemAvailable" not in verdict.sentence
+    assert not any("MemAvailable" in text for text in (verdict.sentence, *verdict.figures))
 
 
 def with_view(trial: Trial, view: str, value: float) -> Trial:
@@ -276,7 +277,7 @@ def test_a_claim_about_work_is_judged_without_any_guest() -> None:
 
 def assert_emulation_is_named(verdict: Verdict, name: str) -> None:
     """Every time the arm is named, what it is follows at once."""
-    for text in (verdict.sentence, *verdict.evidence, *verdict.caveats):
+    for text in (verdict.sentence, *verdict.figures, *verdict.evidence, *verdict.caveats):
         for hit in re.finditer(re.escape(name), text):
             after = text[hit.end() :]
             assert after.startswith((f" · {EMULATION}", f" is {EMULATION}")), text
