@@ -1,4 +1,4 @@
-"""Where the lab keeps things; the only reader of the XDG and LAB_* variables.
+"""Where the lab keeps things and finds the daemons of others; the only reader of the environment below ``cli/``.
 
 All state lives under one root directory, all of what can be made again under one cache directory, and
 what is gone after a reboot under one run directory. Paths are plain strings: this file is imported on
@@ -45,6 +45,11 @@ class Paths:
     def images(self) -> str:
         """The OCI content store and the image names."""
         return os.path.join(self.root, "images")
+
+    @property
+    def builds(self) -> str:
+        """What builds keep: the layers of their steps, cache mounts, and work directories of those that run now."""
+        return os.path.join(self.root, "builds")
 
     @property
     def containers(self) -> str:
@@ -100,3 +105,8 @@ class Paths:
     def checks(self) -> str:
         """Answers of expensive host checks, valid for one boot of one host."""
         return os.path.join(self.cache, "checks")
+
+
+def docker_host(environ: Mapping[str, str] | None = None) -> str:
+    """Return the address of the user's docker daemon as DOCKER_HOST gives it, "" when it is not set."""
+    return (os.environ if environ is None else environ).get("DOCKER_HOST", "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lab.paths import Paths
+from lab.paths import Paths, docker_host
 
 
 def test_a_root_directory_holds_everything() -> None:
@@ -40,3 +40,8 @@ def test_every_directory_lies_below_root_cache_or_run() -> None:
     names = [name for name, value in vars(Paths).items() if isinstance(value, property)]
     for name in names:
         assert getattr(paths, name).startswith((paths.root + "/", paths.cache + "/", paths.run + "/")), name
+
+
+def test_the_docker_daemon_is_the_one_that_the_environment_names() -> None:
+    assert docker_host({"DOCKER_HOST": "unix:///d.sock"}) == "unix:///d.sock"
+    assert docker_host({}) == ""

@@ -1,4 +1,4 @@
-"""The arm "docker": the user's daemon if it answers, else one of the lab's own."""
+"""The arm "docker": the daemon that DOCKER_HOST names, else the host's if it answers, else one of the lab's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from lab.container.output import Drain
 from lab.errors import LabError, UnavailableError
 from lab.linux import command
-from lab.paths import Paths
+from lab.paths import Paths, docker_host
 from lab.target.backends.cached_check import first_line
 from lab.target.backends.dockerd import PrivateDaemon
 from lab.target.backends.engine_cli import CliTarget, EngineCli
@@ -21,6 +21,7 @@ from lab.target.spec import Availability, MarkSink, NetworkMode, TargetSpec
 
 _NAME = "docker"
 _SYSTEM_SOCKET = "/var/run/docker.sock"
+_UNIX = "unix://"
 
 
 def open_backend(name: str, paths: Paths) -> Backend:
@@ -49,21 +50,22 @@ class DockerBackend:
             return Availability(available=False, reason="docker is not installed", hint="apt-get install docker.io")
         started_here = self._daemon.pid is None
         try:
-            cli = self._cli()
-            version = cli.require("check", "version", "--format", "{{.Server.Version}}")
+            address = self._address()
+            version = _cli(address).require("check", "version", "--format", "{{.Server.Version}}")
         except (LabError, OSError) as error:
             return cannot(error, hint="start docker")
         finally:
             if started_here:
                 self._daemon.stop()
-        whose = "the host's" if _system_answers() else "the lab's own, without firewall rules"
+        whose = "the lab's own, without firewall rules" if self._is_own(address) else "the host's"
         facts = (("isolation", "namespaces"), ("accelerator", "none"), ("version", version), ("daemon", whose))
         return Availability(available=True, facts=(*facts, ("runtime", first_line(("runc", "--version")))))
 
     def provision(self, spec: TargetSpec, marks: MarkSink) -> DockerTarget:
         """Create a container; what it raises is said in the protocol."""
-        cli = self._cli()
-        network = DockerNetwork(cli, self._paths, own=not _system_answers())
+        address = self._address()
+        cli = _cli(address)
+        network = DockerNetwork(cli, self._paths, own=self._is_own(address))
         target = DockerTarget(cli, self._paths, network, self._drain, spec, marks, self._daemon)
         try:
             target.create()
@@ -76,13 +78,50 @@ class DockerBackend:
         """Stop the daemon that this backend has started, if it has."""
         self._daemon.stop()
 
-    def _cli(self) -> EngineCli:
-        if _system_answers():
-            return EngineCli(name=_NAME, prefix=("docker", "-H", f"unix://{_SYSTEM_SOCKET}"))
+    def _address(self) -> str:
+        """Return the address of the daemon to use; one of our own is started if there is no other."""
+        if address := users_daemon(docker_host()):
+            return address
         if shutil.which("dockerd") is None or os.geteuid() != 0:
             raise UnavailableError("no docker daemon answers", hint="start docker, or install docker.io and use sudo")
         self._daemon.start()
-        return EngineCli(name=_NAME, prefix=("docker", "-H", f"unix://{self._daemon.socket}"))
+        return f"{_UNIX}{self._daemon.socket}"
+
+    def _is_own(self, address: str) -> bool:
+        return address == f"{_UNIX}{self._daemon.socket}"
+
+
+def _cli(address: str) -> EngineCli:
+    return EngineCli(name=_NAME, prefix=("docker", "-H", address))
+
+
+def users_daemon(named: str, system_socket: str = _SYSTEM_SOCKET) -> str:
+    """Return the address of the user's daemon, "" when there is none: ``named`` by DOCKER_HOST, else the system's.
+
+    Raises:
+        UnavailableError: the one that is named is on another machine, or does not answer. Another one in its place
+            would not be what was asked for.
+    """
+    if not named:
+        address = f"{_UNIX}{system_socket}"
+        return address if os.path.exists(system_socket) and not _silence(address) else ""
+    if not named.startswith(_UNIX):
+        raise UnavailableError(
+            f"DOCKER_HOST is {named}: only a daemon on this machine can be measured, through its unix socket",
+            hint="unset DOCKER_HOST, or set it to unix:///PATH",
+        )
+    if silence := _silence(named):
+        hint = "start that daemon, or unset DOCKER_HOST"
+        raise UnavailableError(
+            f"the docker daemon that DOCKER_HOST names ({named}) does not answer: {silence}", hint=hint
+        )
+    return named
+
+
+def _silence(address: str) -> str:
+    """Return why no daemon answers at ``address``, "" when one does."""
+    done = command.run(("docker", "-H", address, "version", "--format", "{{.Server.Version}}"))
+    return "" if done.exit_code == 0 else done.error_text or f"exit code {done.exit_code}"
 
 
 class DockerTarget(CliTarget):
@@ -150,9 +189,3 @@ class DockerNetwork:
         """Remove the lab's network with its last container."""
         if self._own and spec.network == NetworkMode.BRIDGE:  # refused, rightly, while another target uses it
             self._cli.run("network", "rm", self._name)
-
-
-def _system_answers() -> bool:
-    if not os.path.exists(_SYSTEM_SOCKET):
-        return False
-    return command.run(("docker", "-H", f"unix://{_SYSTEM_SOCKET}", "version")).exit_code == 0

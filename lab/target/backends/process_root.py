@@ -21,6 +21,7 @@ from lab.container.init_plan import InitOp
 from lab.container.spec.runtime import Mount
 from lab.container.storage import durable
 from lab.container.storage.snapshots import unmount_below
+from lab.linux import mount
 from lab.target.spec import Command, TargetSpec, Volume
 
 SCRATCH_PATH = "/data"
@@ -109,7 +110,7 @@ def plan_start(root: ProcessRoot, spec: TargetSpec, task_files: tuple[str, ...])
         InitOp.of(ops.join_cgroups, task_files),
         InitOp.of(ops.new_session),
         InitOp.of(ops.mount_overlay, root.lower, upper, work, root.rootfs, False),
-        *(InitOp.of(ops.open_bind, number, volume.source, volume.read_only) for number, volume in binds),
+        *(_open_bind(number, volume) for number, volume in binds),
         InitOp.of(ops.change_root, root.rootfs),
         InitOp.of(ops.make_mounts_private),  # of the new root and below: nothing spreads from here
         init_plan.plan_mount(_PROC),
@@ -121,6 +122,11 @@ def plan_start(root: ProcessRoot, spec: TargetSpec, task_files: tuple[str, ...])
         InitOp(MARK, ("environment",)),
         *_plan_program(spec.command),
     )
+
+
+def _open_bind(number: int, volume: Volume) -> InitOp:
+    attributes = mount.MOUNT_ATTR_RDONLY if volume.read_only else 0
+    return InitOp.of(ops.open_bind, number, volume.source, True, attributes, mount.MS_PRIVATE)
 
 
 def plan_exec(root: ProcessRoot, command: Command, task_files: tuple[str, ...]) -> tuple[InitOp, ...]:
