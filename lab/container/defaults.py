@@ -1,16 +1,21 @@
 """What a container is unless told otherwise: the defaults that docker's users know, as an OCI configuration; pure.
 
+``lab.container.options`` turns the texts of docker's flags into the fields of ``ContainerConfig``.
+
 Source: docs.docker.com/engine/security, and what `docker inspect` and /proc of a running container show.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from lab.container.spec.runtime import (
     Capabilities,
+    ConsoleSize,
+    Device,
     DeviceRule,
     Linux,
     Mount,
@@ -18,8 +23,10 @@ from lab.container.spec.runtime import (
     NamespaceType,
     Process,
     Resources,
+    Rlimit,
     Root,
     Spec,
+    User,
 )
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -97,15 +104,39 @@ class ContainerNetwork(StrEnum):
     BRIDGE = "bridge"
 
 
+class NamespaceMode(StrEnum):
+    """Whose namespace a container has; "container:ID" is that of another one, and no member."""
+
+    PRIVATE = "private"
+    HOST = "host"
+
+
+JOINS = "container:"
+"""What a mode starts with that names another container, whose namespace is joined."""
+
+SECCOMP_ANNOTATION = "lab.seccomp"
+"""Under this name a container keeps a profile's text that is not the default one; "" is no filter."""
+
+INIT_PATH = "/sbin/docker-init"
+"""Where the program of ``--init`` is inside a container: docker's place, which its users see in `ps`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerConfig:
     """A container as its creator sees it; what is not said is as docker does it.
 
     ``image`` is a manifest digest of the store, or ``layers`` are given: directories, topmost first.
-    ``cgroup_parent`` is relative to every hierarchy's root. ``seccomp`` is a profile's text, None for the default
-    one, "" for no filter. ``volatile`` leaves out every sync of the container's layer: it cannot outlive a crash.
-    ``anonymous_volumes`` are paths that get a fresh directory of the host, which goes with the container.
-    A ``detached`` container outlives the engine that started it.
+    ``user`` is "USER[:GROUP]" by the image's own files, whose root also decides then about groups and HOME; "" is a
+    root that is not looked up. ``capabilities`` are names from ``options.security``; ``privileged`` adds the host's
+    ``devices`` by ``options.devices``, and takes away filter, masks and read-only mounts of the kernel's file systems.
+    ``seccomp`` is a profile's text, None for the default one, "" for no filter. ``mounts`` are binds and tmpfs (from
+    ``options.mounts``) in any order: the outer one of nested ones is mounted first, and one at the place of a default
+    mount replaces it. ``shm_bytes`` is the size of /dev/shm. ``pid``, ``ipc``, ``uts``, ``cgroupns`` and ``userns``
+    are a ``NamespaceMode`` or "container:ID"; ``ipc`` also "none". ``init`` is the host's path of a program that runs
+    as process 1 and starts ``args``, from ``init_program``. A ``terminal`` is handed over as ``init_ops.open_console``
+    says. ``cgroup_parent`` is relative to every hierarchy's root. ``volatile`` leaves out every sync of the container's
+    layer: it cannot outlive a crash. ``anonymous_volumes`` are paths that get a fresh directory of the host, which goes
+    with the container. A ``detached`` container outlives the engine that started it.
     """
 
     id: str
@@ -115,15 +146,32 @@ class ContainerConfig:
     env: tuple[str, ...] = ()
     cwd: str = "/"
     hostname: str = ""
+    domainname: str = ""
+    user: str = ""
+    additional_groups: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
     anonymous_volumes: tuple[str, ...] = ()
+    shm_bytes: int = 64 << 20
     resources: Resources = field(default_factory=Resources)
+    rlimits: tuple[Rlimit, ...] = ()
+    oom_score_adj: int | None = None
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    devices: tuple[Device, ...] = ()
     capabilities: tuple[str, ...] = CAPABILITIES
-    network: ContainerNetwork = ContainerNetwork.NONE
-    cgroup_parent: str = "lab"
+    privileged: bool = False
     seccomp: str | None = None
+    unmasked: bool = False
     read_only: bool = False
     no_new_privileges: bool = False
+    network: ContainerNetwork = ContainerNetwork.NONE
+    pid: str = NamespaceMode.PRIVATE
+    ipc: str = NamespaceMode.PRIVATE
+    uts: str = NamespaceMode.PRIVATE
+    cgroupns: str = NamespaceMode.PRIVATE
+    init: str = ""
+    terminal: bool = False
+    console_size: ConsoleSize = field(default_factory=ConsoleSize)
+    cgroup_parent: str = "lab"
     volatile: bool = False
     detached: bool = False
 
@@ -134,32 +182,60 @@ def spec(config: ContainerConfig, rootfs: str, volume_directories: tuple[str, ..
     ``volume_directories`` are those of its anonymous volumes, in their order.
     """
     hostname = config.hostname or config.id[:12]
+    exposed = config.privileged or config.unmasked
     return Spec(
         root=Root(path=rootfs, readonly=config.read_only),
         process=process(config, hostname),
         hostname=hostname,
-        mounts=(*MOUNTS, *config.mounts, *_volume_mounts(config.anonymous_volumes, volume_directories)),
+        domainname=config.domainname,
+        mounts=mounts(config, volume_directories),
+        annotations={} if _profile(config) is None else {SECCOMP_ANNOTATION: _profile(config) or ""},
         linux=Linux(
-            namespaces=NAMESPACES,
-            resources=_with_devices(config.resources),
+            namespaces=namespaces(config),
+            resources=_with_devices(config),
             cgroups_path=os.path.join(config.cgroup_parent, config.id),
-            masked_paths=MASKED_PATHS,
-            readonly_paths=READONLY_PATHS,
+            devices=config.devices,
+            sysctl=config.sysctls,
+            masked_paths=() if exposed else MASKED_PATHS,
+            readonly_paths=() if exposed else READONLY_PATHS,
         ),
     )
 
 
+def _profile(config: ContainerConfig) -> str | None:
+    return "" if config.privileged and config.seccomp is None else config.seccomp
+
+
+def seccomp_profile(spec: Spec) -> str | None:
+    """Return the text of a container's profile, None for the default one, "" for no filter."""
+    return spec.annotations.get(SECCOMP_ANNOTATION)
+
+
 def process(config: ContainerConfig, hostname: str) -> Process:
-    """Return the main process: docker's environment first, then the container's own, which may replace it."""
-    given = {line.partition("=")[0] for line in config.env}
-    basic = (PATH, f"HOSTNAME={hostname}", "HOME=/root")
+    """Return the main process: docker's environment first, then the container's own, which may replace it.
+
+    HOME is not in it where the user is looked up: init finds it in the same place.
+    """
     return Process(
-        args=config.args,
+        args=(INIT_PATH, "--", *config.args) if config.init else config.args,
         cwd=config.cwd,
-        env=(*(line for line in basic if line.partition("=")[0] not in given), *config.env),
+        env=_environment(config, hostname),
+        user=User(username=config.user, additional_groups=config.additional_groups),
         capabilities=capability_sets(config.capabilities),
+        rlimits=config.rlimits,
         no_new_privileges=config.no_new_privileges,
+        terminal=config.terminal,
+        console_size=config.console_size,
+        oom_score_adj=config.oom_score_adj,
     )
+
+
+def _environment(config: ContainerConfig, hostname: str) -> tuple[str, ...]:
+    given = {line.partition("=")[0] for line in config.env}
+    terminal = ("TERM=xterm",) if config.terminal else ()
+    home = () if config.user else ("HOME=/root",)
+    basic = (PATH, f"HOSTNAME={hostname}", *terminal, *home)
+    return (*(line for line in basic if line.partition("=")[0] not in given), *config.env)
 
 
 def capability_sets(names: tuple[str, ...]) -> Capabilities:
@@ -167,12 +243,61 @@ def capability_sets(names: tuple[str, ...]) -> Capabilities:
     return Capabilities(bounding=names, effective=names, permitted=names)
 
 
+def namespaces(config: ContainerConfig) -> tuple[Namespace, ...]:
+    """Return the namespaces that a container has of its own or of another container; the host's are left out."""
+    modes = {
+        NamespaceType.PID: config.pid,
+        NamespaceType.IPC: config.ipc,
+        NamespaceType.UTS: config.uts,
+        NamespaceType.CGROUP: config.cgroupns,
+    }
+    if all(mode == NamespaceMode.PRIVATE for mode in modes.values()):
+        return NAMESPACES
+    return tuple(
+        Namespace(type=each.type, path=mode if (mode := modes.get(each.type, "")).startswith(JOINS) else "")
+        for each in NAMESPACES
+        if modes.get(each.type) != NamespaceMode.HOST
+    )
+
+
+def mounts(config: ContainerConfig, volume_directories: tuple[str, ...]) -> tuple[Mount, ...]:
+    """Return all mounts, in the order in which they are made: the kernel's file systems, then the user's by depth."""
+    given = (*config.mounts, *_volume_mounts(config.anonymous_volumes, volume_directories), *_init_mount(config.init))
+    taken = {mount.destination for mount in given}
+    basic = (_as_configured(mount, config) for mount in MOUNTS if mount.destination not in taken)
+    return (*(mount for mount in basic if mount is not None), *sorted(given, key=_depth))
+
+
+def _as_configured(mount: Mount, config: ContainerConfig) -> Mount | None:
+    if mount.destination == "/dev/shm":
+        return _shared_memory(mount, config)
+    if config.privileged and "ro" in mount.options:
+        return replace(mount, options=tuple(option for option in mount.options if option != "ro"))
+    return mount
+
+
+def _shared_memory(mount: Mount, config: ContainerConfig) -> Mount | None:
+    match config.ipc:
+        case "none":
+            return None
+        case NamespaceMode.HOST:
+            return Mount(destination=mount.destination, type="bind", source="/dev/shm", options=("rbind", *_SAFE))
+    return replace(mount, options=(*_SAFE, "mode=1777", f"size={config.shm_bytes // 1024}k"))
+
+
+def _depth(mount: Mount) -> int:
+    return mount.destination.rstrip("/").count("/")
+
+
+def _init_mount(program: str) -> tuple[Mount, ...]:
+    return (Mount(destination=INIT_PATH, type="bind", source=program, options=("bind", "ro")),) if program else ()
+
+
 def _volume_mounts(destinations: tuple[str, ...], sources: tuple[str, ...]) -> tuple[Mount, ...]:
     pairs = zip(destinations, sources, strict=True)
     return tuple(Mount(destination=destination, type="bind", source=source) for destination, source in pairs)
 
 
-def _with_devices(resources: Resources) -> Resources:
-    return Resources(
-        devices=(*DEVICE_RULES, *resources.devices), memory=resources.memory, cpu=resources.cpu, pids=resources.pids
-    )
+def _with_devices(config: ContainerConfig) -> Resources:
+    rules = (DeviceRule(allow=True),) if config.privileged else (*DEVICE_RULES, *config.resources.devices)
+    return replace(config.resources, devices=rules)
