@@ -38,7 +38,6 @@ class Engine:
         self._runtime = Runtime(self._directory, self._spawner, cache=paths.cache)
         self._self = ProcessIdentity.of(os.getpid())
         self._bridge: Bridge | None = None
-        self._profiles: dict[str, str | None] = {}
         self._repaired = False
 
     def __enter__(self) -> Engine:
@@ -89,8 +88,7 @@ class Engine:
         if state.bridged:
             self._bridge = self._ensure_bridge()
         spec = defaults.spec(config, state.rootfs, state.volume_directories)
-        self._runtime.create(state, spec, seccomp=config.seccomp)
-        self._profiles[config.id] = config.seccomp
+        self._runtime.create(state, spec)
         return state
 
     def start(self, container_id: str, *, stdio: Stdio) -> Running:
@@ -110,9 +108,7 @@ class Engine:
             return leased[0]
 
         try:
-            return self._runtime.start(
-                container_id, stdio=stdio, seccomp=self._profiles.get(container_id), attach=attach
-            )
+            return self._runtime.start(container_id, stdio=stdio, attach=attach)
         except BaseException:
             for attachment in leased:
                 ipam.release(self._paths.networks, attachment)
@@ -126,7 +122,7 @@ class Engine:
             StateConflict: it does not run.
             StartFailed: the program could not be executed.
         """
-        return self._runtime.exec(container_id, process, stdio=stdio, seccomp=self._profiles.get(container_id))
+        return self._runtime.exec(container_id, process, stdio=stdio)
 
     def process(
         self, container_id: str, args: tuple[str, ...], *, env: tuple[str, ...] = (), cwd: str = "/"
@@ -170,7 +166,6 @@ class Engine:
         """
         state = self._directory.load(container_id)
         self._runtime.delete(container_id, force=force)
-        self._profiles.pop(container_id, None)
         if state.attachment is not None:  # its link goes with the namespace: the kernel reaps it
             ipam.release(self._paths.networks, state.attachment)
 

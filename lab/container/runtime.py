@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from lab.container import device_program, init_plan, resources, seccomp_profile, spawner
+from lab.container import defaults, device_program, init_plan, resources, seccomp_profile, spawner
 from lab.container.network.model import Attachment
 from lab.container.spawner_client import EncodedPlan, Running, SpawnerClient, SpawnerDied, StartFailed, Stdio, encode
-from lab.container.spec.runtime import Mount, Process, Spec, Status
+from lab.container.spec.runtime import Mount, NamespaceType, Process, Spec, Status
 from lab.container.state import ContainerDirectory, ContainerState, ProcessIdentity
 from lab.errors import StateConflict, UnavailableError
 from lab.linux import capabilities
@@ -51,6 +51,19 @@ class StartPlan:
     encoded: EncodedPlan
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Confinement:
+    """What a program executed in a container shares with its first one: filter's profile, and namespaces to enter."""
+
+    profile: str | None
+    joined: int
+
+    @classmethod
+    def of(cls, spec: Spec) -> _Confinement:
+        own_users = any(namespace.type == NamespaceType.USER for namespace in spec.linux.namespaces)
+        return cls(profile=defaults.seccomp_profile(spec), joined=_JOINED | (ns.CLONE_NEWUSER if own_users else 0))
+
+
 class Runtime:
     """All containers below one directory, started through one spawner."""
 
@@ -63,10 +76,11 @@ class Runtime:
         self._bounding_set = capabilities.bounding_set()
         self._filters: dict[tuple[str, frozenset[str]], bytes] = {}
         self._running: dict[str, Running] = {}
+        self._confinements: dict[str, _Confinement] = {}
         self._plans: dict[str, StartPlan] = {}  # of containers that we created: config.json never changes
 
-    def create(self, state: ContainerState, spec: Spec, *, seccomp: str | None = None) -> None:
-        """Lay a container out; nothing runs. ``seccomp`` is said at ``plan_start``.
+    def create(self, state: ContainerState, spec: Spec) -> None:
+        """Lay a container out; nothing runs.
 
         Raises:
             StateConflict: the id is taken.
@@ -79,16 +93,13 @@ class Runtime:
                 hint="drop the limit, or boot with that controller enabled",
             )
         self.directory.add(state, spec)
-        self._plans[state.id] = self.plan_start(state, spec, seccomp)
+        self._plans[state.id] = self.plan_start(state, spec)
 
-    def plan_start(self, state: ContainerState, spec: Spec, seccomp: str | None) -> StartPlan:
-        """Return all that a start of a container does; it changes nothing.
-
-        ``seccomp`` is a profile's text, None for the default one, "" for no filter.
-        """
+    def plan_start(self, state: ContainerState, spec: Spec) -> StartPlan:
+        """Return all that a start of a container does; it changes nothing."""
         limits, path = spec.linux.resources, spec.linux.cgroups_path
         wanted = (*cgroup.TARGET_CONTROLLERS, *resources.controllers(limits))
-        config = self._init_config(state, spec, seccomp, self.layout.select((*wanted, "")))
+        config = self._init_config(state, spec, self.layout.select((*wanted, "")))
         ops = init_plan.plan(config)
         return StartPlan(
             cgroup=path,
@@ -105,13 +116,11 @@ class Runtime:
         container_id: str,
         *,
         stdio: Stdio,
-        seccomp: str | None = None,
         attach: Callable[[ContainerState], Attachment | None] = _unattached,
     ) -> Running:
         """Start a created or stopped container and return once its program runs.
 
-        ``attach`` is asked for the container's place on the network, under its lock; ``seccomp`` is said at
-        ``plan_start``, and counts where another process created the container.
+        ``attach`` is asked for the container's place on the network, under its lock.
 
         Raises:
             NoSuchContainer: there is none.
@@ -125,7 +134,7 @@ class Runtime:
                 raise StateConflict(f"container '{container_id}' is running already")
             plan = self._plans.get(container_id)
             if plan is None:
-                plan = self.plan_start(state, self.directory.load_spec(container_id), seccomp)
+                plan = self.plan_start(state, self.directory.load_spec(container_id))
             if state.volatile and state.process is not None:
                 # the kernel refuses a second mount while its mark of the first is there
                 shutil.rmtree(os.path.join(state.work, "work", "incompat"), ignore_errors=True)
@@ -183,7 +192,7 @@ class Runtime:
             os.close(descriptor)
 
     def _init_config(
-        self, state: ContainerState, spec: Spec, seccomp: str | None, hierarchies: tuple[cgroup.Hierarchy, ...]
+        self, state: ContainerState, spec: Spec, hierarchies: tuple[cgroup.Hierarchy, ...]
     ) -> init_plan.InitConfig:
         directories = (h.directory(spec.linux.cgroups_path) for h in hierarchies if h.version == 1)
         return init_plan.InitConfig(
@@ -198,12 +207,17 @@ class Runtime:
             task_files=tuple(map(_task_file, directories)),
             cgroup_mounts=cgroup_mounts(self.layout),
             bounding_set=self._bounding_set,
-            seccomp=self._filter(spec.process, seccomp),
+            seccomp=self._filter(spec.process, defaults.seccomp_profile(spec)),
             bridged=state.bridged,
             go_descriptor=spawner.GO_NUMBER,
             limits_descriptor=spawner.LIMITS_NUMBER,
             detached=state.detached,
         )
+
+    def _confinement(self, container_id: str) -> _Confinement:
+        if container_id not in self._confinements:
+            self._confinements[container_id] = _Confinement.of(self.directory.load_spec(container_id))
+        return self._confinements[container_id]
 
     def _task_files(self, path: str) -> tuple[str, ...]:
         directories = (hierarchy.directory(path) for hierarchy in self.layout.hierarchies if hierarchy.version == 1)
@@ -227,7 +241,7 @@ class Runtime:
             replace(state, status=Status.RUNNING, process=process, attachment=attachment, exit_code=None)
         )
 
-    def exec(self, container_id: str, process: Process, *, stdio: Stdio, seccomp: str | None = None) -> Running:
+    def exec(self, container_id: str, process: Process, *, stdio: Stdio) -> Running:
         """Run a further program in a running container, under the same limits, and return once it runs.
 
         Raises:
@@ -236,14 +250,15 @@ class Runtime:
             StartFailed: the program could not be executed.
         """
         state = self.directory.load(container_id)
+        confinement = self._confinement(container_id)
         with _open_process(state) as pidfd, self._open_unified(state.cgroup) as cgroup_fd:
             plan = init_plan.plan_exec(
                 process,
                 task_files=self._task_files(state.cgroup),
                 pidfd=spawner.PIDFD_NUMBER,
-                flags=_JOINED,
+                flags=confinement.joined,
                 bounding_set=self._bounding_set,
-                seccomp=self._filter(process, seccomp),
+                seccomp=self._filter(process, confinement.profile),
             )
             return self._spawner.join(plan, stdio=stdio, pidfd=pidfd, cgroup=cgroup_fd)
 
@@ -330,6 +345,7 @@ class Runtime:
             if running is not None:
                 running.close()
             self._plans.pop(container_id, None)
+            self._confinements.pop(container_id, None)
             self.directory.remove(container_id)
 
     def processes(self, state: ContainerState) -> tuple[int, ...]:

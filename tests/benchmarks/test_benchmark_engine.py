@@ -128,7 +128,7 @@ class _Floor:
 
     def _script(self, state: ContainerState, attachment: Attachment | None) -> str:
         runtime_ = self._engine.runtime
-        plan = runtime_.plan_start(state, runtime_.directory.load_spec(state.id), None)
+        plan = runtime_.plan_start(state, runtime_.directory.load_spec(state.id))
         filter_file = self._scratch / "filter.bpf"
         return floor_script.script(plan, layout=layout.detect(), attachment=attachment, filter_file=filter_file)
 
