@@ -42,7 +42,7 @@ class StartPlan:
     ``encoded`` is ``ops`` as the spawner takes them.
     """
 
-    cgroup: str
+    cgroup_path: str
     controllers: tuple[str, ...]
     writes: tuple[cgroup.CgroupWrite, ...]
     device_program: bytes
@@ -102,7 +102,7 @@ class Runtime:
         config = self._init_config(state, spec, self.layout.select((*wanted, "")))
         ops = init_plan.plan(config)
         return StartPlan(
-            cgroup=path,
+            cgroup_path=path,
             controllers=wanted,
             writes=resources.plan(limits, self.layout),
             device_program=resources.device_program(limits, self.layout),
@@ -140,13 +140,13 @@ class Runtime:
                 shutil.rmtree(os.path.join(state.work, "work", "incompat"), ignore_errors=True)
             if state.status == Status.STOPPED:
                 # what is born into a v2 cgroup that was once killed at a stroke is killed as well
-                cgroup.remove(self.layout, plan.cgroup, deadline_ns=_soon())
+                cgroup.remove(self.layout, plan.cgroup_path, deadline_ns=_soon())
             attachment = attach(state)
             try:
                 running = self._spawn(plan, state, attachment, stdio)
             except BaseException:
-                cgroup.kill(self.layout, plan.cgroup, deadline_ns=_soon())
-                cgroup.remove(self.layout, plan.cgroup, deadline_ns=_soon())
+                cgroup.kill(self.layout, plan.cgroup_path, deadline_ns=_soon())
+                cgroup.remove(self.layout, plan.cgroup_path, deadline_ns=_soon())
                 raise
             self._running[container_id] = running
             self._record_start(state, running, attachment)
@@ -155,8 +155,8 @@ class Runtime:
     def _spawn(self, plan: StartPlan, state: ContainerState, attachment: Attachment | None, stdio: Stdio) -> Running:
         """Have the process cloned while the cgroups are made and limited; it waits for that before anything else."""
         with ExitStack() as stack:
-            cgroup.create(self.layout, plan.cgroup, plan.controllers, versions=(2,))
-            unified = stack.enter_context(self._open_unified(plan.cgroup))
+            cgroup.create(self.layout, plan.cgroup_path, plan.controllers, versions=(2,))
+            unified = stack.enter_context(self._open_unified(plan.cgroup_path))
             limits, limited = os.pipe()
             stack.callback(os.close, limits)
             with _closing(limited):
@@ -170,10 +170,10 @@ class Runtime:
                     detached=state.detached,
                 )
                 stack.push(_reaping(running))
-                cgroup.create(self.layout, plan.cgroup, plan.controllers, versions=(1,))
-                cgroup.write(self.layout, plan.cgroup, plan.writes)
+                cgroup.create(self.layout, plan.cgroup_path, plan.controllers, versions=(1,))
+                cgroup.write(self.layout, plan.cgroup_path, plan.writes)
                 if plan.device_program and unified is not None:
-                    device_program.attach(plan.device_program, unified, path=plan.cgroup)
+                    device_program.attach(plan.device_program, unified, path=plan.cgroup_path)
                 os.write(limited, b"g")
             running.await_started()
         return running

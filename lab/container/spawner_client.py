@@ -290,7 +290,8 @@ def _argv(descriptor: int) -> tuple[str, ...]:
 
 def encode(plan: Sequence[init_plan.InitOp]) -> EncodedPlan:
     """Return a plan as it travels to the spawner; made beforehand, it costs the start nothing."""
-    return marshal.dumps(tuple((op.name, op.arguments) for op in plan))
+    steps: wire.Message = tuple((op.name, op.arguments) for op in plan)
+    return marshal.dumps(steps)
 
 
 def _numbers(stdio: Stdio) -> tuple[int, int, int]:

@@ -47,8 +47,10 @@ _NUMBERS = {
         "unshare": 272,
         "setns": 308,
         "seccomp": 317,
+        "ioctl": 16,
         "bpf": 321,
         "keyctl": 250,
+        "syncfs": 306,
         **_SINCE_5_1,
     },
     "aarch64": {
@@ -64,8 +66,10 @@ _NUMBERS = {
         "unshare": 97,
         "setns": 268,
         "seccomp": 277,
+        "ioctl": 29,
         "bpf": 280,
         "keyctl": 219,
+        "syncfs": 267,
         **_SINCE_5_1,
     },
 }

@@ -30,7 +30,7 @@ static const uint32_t INDEX_MARK = 0x7eadbeef;
 static const struct { const char *name; long number; } numbers[] = {
     {"capset", SYS_capset}, {"chdir", SYS_chdir}, {"chmod", SYS_chmod}, {"chroot", SYS_chroot}, {"close", SYS_close},
     {"close_range", SYS_close_range}, {"dup3", SYS_dup3}, {"execve", SYS_execve}, {"fsconfig", SYS_fsconfig},
-    {"fsmount", SYS_fsmount}, {"fsopen", SYS_fsopen}, {"getcwd", SYS_getcwd}, {"mkdir", SYS_mkdir},
+    {"fsmount", SYS_fsmount}, {"fsopen", SYS_fsopen}, {"getcwd", SYS_getcwd}, {"ioctl", SYS_ioctl}, {"mkdir", SYS_mkdir},
     {"mknod", SYS_mknod}, {"mount", SYS_mount},
     {"mount_setattr", SYS_mount_setattr}, {"move_mount", SYS_move_mount}, {"open", SYS_open},
     {"open_tree", SYS_open_tree}, {"pipe2", SYS_pipe2}, {"pivot_root", SYS_pivot_root}, {"prctl", SYS_prctl},

@@ -76,16 +76,16 @@ def _child(name: str, *words: Word, keep: int | None = None) -> str:
 
 def _before(plan: StartPlan, layout: cgroup.CgroupLayout) -> Iterator[str]:
     for hierarchy in layout.select((*plan.controllers, "")):
-        yield _line("before", "mkdir", hierarchy.directory(plan.cgroup), 0o755)
+        yield _line("before", "mkdir", hierarchy.directory(plan.cgroup_path), 0o755)
     for planned in plan.writes:
         hierarchy = layout.hierarchy(planned.controller)
         assert hierarchy is not None
-        yield from _write("before", os.path.join(hierarchy.directory(plan.cgroup), planned.file), planned.value)
+        yield from _write("before", os.path.join(hierarchy.directory(plan.cgroup_path), planned.file), planned.value)
     unified = layout.hierarchy("")
     if unified is None:
         yield _line("before", "clone", plan.flags)
     else:
-        yield _line("before", "open", unified.directory(plan.cgroup), os.O_RDONLY | os.O_CLOEXEC, keep=_BORN_IN)
+        yield _line("before", "open", unified.directory(plan.cgroup_path), os.O_RDONLY | os.O_CLOEXEC, keep=_BORN_IN)
         yield _line("before", "clone", plan.flags | ns.CLONE_INTO_CGROUP, Register(_BORN_IN))
 
 
@@ -194,7 +194,9 @@ def _make_read_only(path: str) -> Iterator[str]:
 
 
 def _raise_loopback() -> Iterator[str]:
-    yield from _netlink("child", _encoded((fastpath._up(1, "lo"),)), answers=1)
+    yield _child("socket", 2, 2 | 0o2000000, 0, keep=1)
+    yield _child("ioctl", Register(1), fastpath._SIOCSIFFLAGS, fastpath._IFREQ.pack(b"lo", rtnetlink.IFF_UP))
+    yield _child("close", Register(1))
 
 
 def _connect_network(attachment: Attachment) -> Iterator[str]:

@@ -71,9 +71,9 @@ def remove_bridge(paths: Paths) -> None:
         alone = not _other_bridges(name)
         stop = made is not None and made.forwarding_was_off and alone
         apply(plan.take_down(name, look(), stop_forwarding=stop))
-    for path in (_record_path(paths), *ipam.lease_files(paths.networks, name)):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+    ipam.forget(paths.networks, name)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_record_path(paths))
 
 
 def remove_idle_bridge(paths: Paths) -> None:

@@ -8,14 +8,18 @@ explicit deletion waits 30 ms for RCU, so a target is disconnected by dropping i
 from __future__ import annotations
 
 import socket
+import struct
 from typing import TYPE_CHECKING
 
+from lab.linux import libc
 from lab.linux import rtnetlink as rt
 
 if TYPE_CHECKING:  # the model imports dataclasses, which this path does not need
     from lab.container.network.model import Attachment, AttachmentFields
 
 _INNER_LINK = "eth0"
+_SIOCSIFFLAGS = 0x8914
+_IFREQ = struct.Struct("=16sh22x")  # a name, flags, and the rest of the union
 _LOOPBACK_INDEX = 1  # the loopback is the first link of each network namespace
 _CHANGE = rt.NLM_F_REQUEST | rt.NLM_F_ACK
 _CREATE = _CHANGE | rt.NLM_F_CREATE | rt.NLM_F_EXCL
@@ -56,14 +60,15 @@ def inside(attachment: Attachment | PlainAttachment, channel: socket.socket | No
         rt.transact(netlink, (_up(_LOOPBACK_INDEX, "lo"), *_inner_requests(attachment, index)))
 
 
-def loopback_up(channel: socket.socket | None = None) -> None:
+def loopback_up() -> None:
     """Raise the loopback of this network namespace: all that a target without network has.
 
     Raises:
         OSError: errno, and "link lo".
+    Source: man netdevice(7).
     """
-    with channel or rt.open_socket() as netlink:
-        rt.transact(netlink, (_up(_LOOPBACK_INDEX, "lo"),))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        libc.syscall("ioctl", channel.fileno(), _SIOCSIFFLAGS, _IFREQ.pack(b"lo", rt.IFF_UP), path="link lo")
 
 
 def _new_veth(attachment: Attachment | PlainAttachment, bridge_index: int, netns_fd: int) -> rt.Request:

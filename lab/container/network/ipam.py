@@ -1,23 +1,30 @@
-"""Addresses of one bridge: leases in a file under a lock, so that many commands at once never share one.
+"""Addresses of one bridge: one file for each lease, made under a lock, so that many commands at once never share one.
+
+    networks/<bridge>.leases/<address>   who has it; nobody reads or writes another's
+    networks/<bridge>.leases/last        the address given last: the search goes on behind it
 
 A lease is stale, and its address free again, when its link is gone from the host *and* the process that took it has
-ended (or the host has rebooted): whoever is killed at any instant leaves no address behind.
+ended (or the host has rebooted): whoever is killed at any instant leaves no address behind. To take an address costs
+the same however many are taken.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import ipaddress
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from lab.container.network.model import Attachment, Bridge
 from lab.errors import ContainerError
 
+_LAST = "last"
 _LINK_NAME_BYTES = 15  # IFNAMSIZ without the final zero
 
 
@@ -35,11 +42,11 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostView:
-    """What decides whether a lease is alive: this boot, the links that there are, and start times of processes."""
+    """What decides whether a lease is alive: this boot, its link, and the start time of a process with its pid."""
 
     boot_id: str
-    links: Collection[str]
-    started_ticks: Mapping[int, int]
+    has_link: bool
+    started_ticks: int
 
 
 def lease(directory: str, bridge: Bridge, owner: str) -> Attachment:
@@ -50,76 +57,93 @@ def lease(directory: str, bridge: Bridge, owner: str) -> Attachment:
 
     Raises:
         ContainerError: every address is taken.
-        OSError: the lease file cannot be read or written.
+        OSError: a lease file cannot be read or written.
     """
     with _locked(directory, bridge.name):
-        leases, last = _read(directory, bridge.name)
-        view = _look(leases)
-        alive = tuple(known for known in leases if not is_stale(known, view))
-        address = next_address(bridge, taken=_taken(bridge, alive, view.links), last=last)
+        leases = _leases_path(directory, bridge.name)
+        address = _first_free(bridge, leases)
         attachment = attach_at(bridge, address)
         new = Lease(
             address=address,
             owner=owner,
             host_link=attachment.host_link,
-            boot_id=view.boot_id,
+            boot_id=_boot_id(),
             pid=os.getpid(),
             pid_started_ticks=_started_ticks(os.getpid()),
         )
-        _write(directory, bridge.name, (*alive, new), last=address)
+        _write(os.path.join(leases, address), json.dumps(asdict(new)))
+        _write(os.path.join(leases, _LAST), address)
     return attachment
+
+
+def _first_free(bridge: Bridge, leases: str) -> str:
+    for address in addresses_after(bridge, _read(os.path.join(leases, _LAST))):
+        known = _read_lease(os.path.join(leases, address))
+        if (known is None or is_stale(known, look(known))) and not _is_link(host_link_name(bridge, address)):
+            return address
+    raise ContainerError(
+        f"no free address in {bridge.subnet} of bridge {bridge.name}", hint="stop targets that are not needed"
+    )
 
 
 def release(directory: str, attachment: Attachment) -> None:
     """Give an address back; one that is not leased is no error.
 
     Raises:
-        OSError: the lease file cannot be read or written.
+        OSError: the lease file cannot be removed.
     """
-    with _locked(directory, attachment.bridge):
-        leases, last = _read(directory, attachment.bridge)
-        rest = tuple(known for known in leases if known.address != attachment.address)
-        _write(directory, attachment.bridge, rest, last=last)
+    path = os.path.join(_leases_path(directory, attachment.bridge), attachment.address)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def leased(directory: str, bridge_name: str) -> tuple[Lease, ...]:
-    """Return the leases that are alive.
+    """Return the leases that are alive, by address.
 
     Raises:
-        OSError: the lease file cannot be read.
+        OSError: a lease file cannot be read.
     """
-    with _locked(directory, bridge_name):
-        leases, _ = _read(directory, bridge_name)
-    view = _look(leases)
-    return tuple(known for known in leases if not is_stale(known, view))
+    leases = _leases_path(directory, bridge_name)
+    try:
+        names = sorted(name for name in os.listdir(leases) if name != _LAST)
+    except FileNotFoundError:
+        return ()
+    found = (_read_lease(os.path.join(leases, name)) for name in names)
+    return tuple(known for known in found if known is not None and not is_stale(known, look(known)))
 
 
-def lease_files(directory: str, bridge_name: str) -> tuple[str, ...]:
-    """Return the files that leases of a bridge are kept in, for whoever removes the bridge."""
-    return _leases_path(directory, bridge_name), _lock_path(directory, bridge_name)
+def forget(directory: str, bridge_name: str) -> None:
+    """Remove all that is known of a bridge's leases, for whoever removes the bridge.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    shutil.rmtree(_leases_path(directory, bridge_name), ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_lock_path(directory, bridge_name))
 
 
 def is_stale(known: Lease, view: HostView) -> bool:
     """Return whether nobody can be using this lease any more."""
     if known.boot_id != view.boot_id:
         return True
-    return known.host_link not in view.links and view.started_ticks.get(known.pid) != known.pid_started_ticks
+    return not view.has_link and view.started_ticks != known.pid_started_ticks
 
 
-def next_address(bridge: Bridge, *, taken: Collection[str], last: str) -> str:
-    """Return the first free address after ``last`` in the subnet, going round; the gateway is never given.
+def look(known: Lease) -> HostView:
+    """Return what decides whether this lease is alive, as it is on the host now."""
+    return HostView(boot_id=_boot_id(), has_link=_is_link(known.host_link), started_ticks=_started_ticks(known.pid))
 
-    Raises:
-        ContainerError: every address is taken.
-    """
-    hosts = [str(host) for host in ipaddress.ip_network(bridge.subnet).hosts()]
-    start = hosts.index(last) + 1 if last in hosts else 0
-    for address in hosts[start:] + hosts[:start]:
-        if address != bridge.gateway and address not in taken:
-            return address
-    raise ContainerError(
-        f"no free address in {bridge.subnet} of bridge {bridge.name}", hint="stop targets that are not needed"
-    )
+
+def addresses_after(bridge: Bridge, last: str) -> Iterator[str]:
+    """Give each address of the subnet once, the one behind ``last`` first; never the gateway's, nor the ends'."""
+    network = ipaddress.IPv4Network(bridge.subnet)
+    first, count = int(network.network_address) + 1, network.num_addresses - 2
+    start = int(ipaddress.IPv4Address(last)) - first + 1 if last else 0
+    for number in range(count):
+        address = str(ipaddress.IPv4Address(first + (start + number) % count))
+        if address != bridge.gateway:
+            yield address
 
 
 def attach_at(bridge: Bridge, address: str) -> Attachment:
@@ -148,19 +172,14 @@ def _link_prefix(bridge: Bridge) -> str:
     return f"lab{hashlib.sha256(bridge.name.encode()).hexdigest()[:6]}-"
 
 
-def _taken(bridge: Bridge, alive: Collection[Lease], links: Collection[str]) -> set[str]:
-    """Addresses with a lease, and those whose link the kernel has not reaped yet."""
-    network = ipaddress.ip_network(bridge.subnet)
-    prefix = _link_prefix(bridge)
-    numbers = (int(link.removeprefix(prefix), 16) for link in links if link.startswith(prefix))
-    return {known.address for known in alive} | {str(network[number]) for number in numbers}
+def _is_link(name: str) -> bool:
+    return os.path.exists(os.path.join("/sys/class/net", name))
 
 
-def _look(leases: Collection[Lease]) -> HostView:
+@functools.cache
+def _boot_id() -> str:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        boot_id = file.read().strip()
-    started = {known.pid: _started_ticks(known.pid) for known in leases}
-    return HostView(boot_id=boot_id, links=frozenset(os.listdir("/sys/class/net")), started_ticks=started)
+        return file.read().strip()
 
 
 def _started_ticks(pid: int) -> int:
@@ -174,7 +193,7 @@ def _started_ticks(pid: int) -> int:
 
 @contextlib.contextmanager
 def _locked(directory: str, bridge_name: str) -> Iterator[None]:
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    os.makedirs(_leases_path(directory, bridge_name), mode=0o700, exist_ok=True)
     lock = os.open(_lock_path(directory, bridge_name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -183,24 +202,27 @@ def _locked(directory: str, bridge_name: str) -> Iterator[None]:
         os.close(lock)
 
 
-def _read(directory: str, bridge_name: str) -> tuple[tuple[Lease, ...], str]:
+def _read_lease(path: str) -> Lease | None:
+    text = _read(path)
+    return Lease(**json.loads(text)) if text else None
+
+
+def _read(path: str) -> str:
     try:
-        with open(_leases_path(directory, bridge_name), encoding="utf-8") as file:
-            document = json.load(file)
+        with open(path, encoding="utf-8") as file:
+            return file.read()
     except FileNotFoundError:
-        return (), ""
-    return tuple(Lease(**entry) for entry in document["leases"]), document["last"]
+        return ""
 
 
-def _write(directory: str, bridge_name: str, leases: tuple[Lease, ...], *, last: str) -> None:
-    path = _leases_path(directory, bridge_name)
+def _write(path: str, text: str) -> None:
     with open(path + ".new", "w", encoding="utf-8") as file:
-        json.dump({"last": last, "leases": [asdict(known) for known in leases]}, file)
+        file.write(text)
     os.rename(path + ".new", path)
 
 
 def _leases_path(directory: str, bridge_name: str) -> str:
-    return os.path.join(directory, f"{bridge_name}.leases.json")
+    return os.path.join(directory, f"{bridge_name}.leases")
 
 
 def _lock_path(directory: str, bridge_name: str) -> str:
