@@ -192,6 +192,7 @@ _TOOL_CHECKS = (
     _versioned("skopeo", "--version", "images to and from peers", "skopeo"),
     _versioned("docker-registry", "--version", "a registry to test with", "docker-registry"),
     _versioned("dnsmasq", "--version", "DHCP for libvirt networks", "dnsmasq-base"),
+    _tool("virtiofsd", "host files in a test's guest", tool_checks.virtiofsd),
     _versioned("shellcheck", "--version", "the lint run", "shellcheck"),
     _tool("chromium", "a page with a script, rendered", tool_checks.browser),
 )

@@ -13,6 +13,7 @@ from lab.target.spec import Availability
 
 Attempt = Callable[[Paths], Availability]
 
+_VIRTIOFSD = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")  # a package of its own | part of QEMU before 8
 _BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome")
 _C_SOURCE = b"int main(void) { return 0; }\n"
 _PAGE = "data:text/html,<p id=answer></p><script>document.getElementById('answer').textContent = 6 * 7</script>"
@@ -47,6 +48,16 @@ def browser(_paths: Paths) -> Availability:
         except FileNotFoundError:
             continue
     return _missing(" or ".join(_BROWSERS), "chromium-headless-shell")
+
+
+def virtiofsd(_paths: Paths) -> Availability:
+    """Let virtiofsd, which lies where no PATH leads, print its version."""
+    return _run_program((virtiofsd_program(), "--version"), "virtiofsd")
+
+
+def virtiofsd_program() -> str:
+    """Return where this host has virtiofsd, and where it would be if it has none."""
+    return next((path for path in _VIRTIOFSD if os.path.exists(path)), _VIRTIOFSD[0])
 
 
 def _render(name: str) -> Availability:
