@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lab.bench.model import Better, Cell, Metric, Noise, Sample, Trial, TrialKind, TrialStatus, Unit, WorkloadUse
@@ -105,6 +105,7 @@ class Measurement:
         self._marks = Marks(clock)
         self._samples: list[Sample] = []
         self._started_at = utc_now()
+        self._others = 0
         self.probe_cpu_ns = 0
 
     def run(self) -> Trial:
@@ -144,8 +145,8 @@ class Measurement:
         place = self._place
         port = free_port(place.number)
         needs = place.workload.needs(place.use.parameters, port)
-        with self._bind_directory(needs) as volumes:
-            spec = self._spec(needs, port, volumes)
+        with self._bind_directory(place.name, needs) as volumes:
+            spec = self._spec(place.name, needs, port, volumes)
             available = footprint.available_bytes()
             begun = self._clock()
             with contextlib.ExitStack() as stack:
@@ -159,13 +160,7 @@ class Measurement:
         self._start(target, needs)
         if isinstance(target, Traceable):
             self._keep_provenance(target)
-        context = Context(
-            target=target,
-            clock=self._clock,
-            parameters=self._place.use.parameters,
-            memory=lambda state: self._memory(target, state, available_bytes),
-        )
-        self._samples.extend(self._place.workload.run(context))
+        self._samples.extend(self._place.workload.run(self._context(target, available_bytes)))
         self._marks(MarkName.STOP_REQUESTED, None)
         target.stop()
         self._sample("stop_wall", self._marks.between(MarkName.STOP_REQUESTED, MarkName.GONE))
@@ -176,12 +171,51 @@ class Measurement:
         target.start()
         harness_ns = cpu.harness_ns() - harness_ns  # the harness asking for the service is none of the target's
         if needs.serves:
-            self._await_service(target)
+            self._await_service(target, self._marks)
         after = cpu.read_all()  # at once: to ask for the footprint is work for a daemon
         self._sample("startup_wall", self._marks.between(MarkName.REQUESTED, MarkName.READY))
         self._samples.extend(cpu.samples(before, after, target.footprint(), harness_ns))
 
-    def _await_service(self, target: Target) -> None:
+    def _context(self, target: Target, available_bytes: int) -> Context:
+        return Context(
+            target=target,
+            clock=self._clock,
+            parameters=self._place.use.parameters,
+            memory=lambda state: self._memory(target, state, available_bytes),
+            another=self._another,
+            views=lambda targets: self._counted(footprint.reader(targets, available_before_bytes=available_bytes)),
+            available_bytes=footprint.available_bytes,
+        )
+
+    @contextlib.contextmanager
+    def _another(self) -> Iterator[Target]:
+        """Open one more target like the trial's own, whose marks nobody needs."""
+        self._others += 1
+        place, marks = self._place, Marks(self._clock)
+        name = f"{place.name}-{self._others}"
+        port = free_port(place.number)
+        needs = place.workload.needs(place.use.parameters, port)
+        with self._bind_directory(name, needs) as volumes:
+            spec = self._spec(name, needs, port, volumes)
+            with open_target(place.backend, spec, marks, shield=self._shield) as target:
+                target.start()
+                if needs.serves:
+                    self._await_service(target, marks)
+                yield target
+                target.stop()
+
+    def _counted(self, read: Callable[[], Mapping[str, int]]) -> Callable[[], Mapping[str, int]]:
+        """Add the CPU time of each reading to that of the probes."""
+
+        def counted() -> Mapping[str, int]:
+            begun = time.process_time_ns()
+            found = read()
+            self.probe_cpu_ns += time.process_time_ns() - begun
+            return found
+
+        return counted
+
+    def _await_service(self, target: Target, marks: Marks) -> None:
         if not isinstance(target, Reachable):
             raise TargetError("it has no endpoint for a service", backend=self._place.cell.arm, phase="ready")
         timeout_ns = target.spec.start_timeout_ns
@@ -192,7 +226,7 @@ class Measurement:
                 backend=self._place.cell.arm,
                 phase="ready",
             )
-        self._marks(MarkName.READY, answered)
+        marks(MarkName.READY, answered)
 
     def _memory(self, target: Target, state: str, available_bytes: int) -> tuple[Sample, ...]:
         begun = time.process_time_ns()
@@ -204,10 +238,10 @@ class Measurement:
         if value is not None:
             self._samples.append(Sample(metric=metric, value=value))
 
-    def _spec(self, needs: Needs, port: int, volumes: tuple[Volume, ...]) -> TargetSpec:
+    def _spec(self, name: str, needs: Needs, port: int, volumes: tuple[Volume, ...]) -> TargetSpec:
         place = self._place
         return TargetSpec(
-            name=place.name,
+            name=name,
             image=place.image,
             command=needs.command,
             limits=Limits(vcpus=place.use.vcpus, memory_bytes=place.use.memory_bytes),
@@ -219,11 +253,11 @@ class Measurement:
         )
 
     @contextlib.contextmanager
-    def _bind_directory(self, needs: Needs) -> Iterator[tuple[Volume, ...]]:
+    def _bind_directory(self, name: str, needs: Needs) -> Iterator[tuple[Volume, ...]]:
         if not needs.bind:
             yield ()
             return
-        directory = os.path.join(self._place.directory, self._place.name)
+        directory = os.path.join(self._place.directory, name)
         os.makedirs(directory)
         try:
             yield (Volume(source=directory, path="/bind"),)

@@ -163,6 +163,18 @@ def parse_pressure(text: str) -> Pressure:
     return Pressure(some_ns=totals.get("some", 0), full_ns=totals.get("full", 0))
 
 
+def refresh_vm_counters() -> None:
+    """Make meminfo and vmstat exact: each processor otherwise keeps its latest changes to itself for a second.
+
+    Source: Documentation/admin-guide/sysctl/vm.rst, "stat_refresh".
+
+    Raises:
+        PermissionError: the caller is not root.
+        FileNotFoundError: the kernel has no such file (built without SMP or before Linux 4.7).
+    """
+    _read("sys/vm/stat_refresh")
+
+
 def vmstat() -> dict[str, int]:
     """Return /proc/vmstat: counter name to value since boot (pages or events)."""
     return {name: int(value) for name, value in (line.split() for line in _read("vmstat").splitlines())}

@@ -6,14 +6,15 @@ daemons that serve many targets are named and counted apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.bench.model import Better, Metric, Sample, Unit
 from lab.linux import procfs
 from lab.linux.cgroup import usage
 from lab.target.protocol import GuestView, Target
-from lab.target.spec import Footprint
+from lab.target.spec import CgroupDirectory, Footprint
 
 METRICS = (
     Metric(name="memory", unit=Unit.BYTES, better=Better.LOWER, title="memory of one instance"),
@@ -32,7 +33,9 @@ _FIELDS = {
 
 
 def available_bytes() -> int:
-    """Return the host's MemAvailable."""
+    """Return the host's MemAvailable, as exact as this user and kernel can have it."""
+    with contextlib.suppress(PermissionError, FileNotFoundError):
+        procfs.refresh_vm_counters()
     return procfs.meminfo()["MemAvailable"]
 
 
@@ -48,7 +51,7 @@ def memory(target: Target, *, state: str, available_before_bytes: int) -> tuple[
     """Return one reading of every view that this target has, labelled with ``state``."""
     footprint = target.footprint()
     processes = process_views((*footprint.pids, *footprint.helper_pids))
-    views = {**processes.views, **cgroup_views(footprint)}
+    views = {**processes.views, **cgroup_views(footprint.cgroups)}
     views["host_available_drop"] = available_before_bytes - available_bytes()
     if isinstance(target, GuestView):
         inside = target.guest_meminfo()
@@ -57,6 +60,19 @@ def memory(target: Target, *, state: str, available_before_bytes: int) -> tuple[
         Sample(metric="memory", value=value, labels={"view": view, "state": state}) for view, value in views.items()
     ]
     return (*samples, *_unread(processes, state), *_daemons(footprint, state))
+
+
+def reader(targets: Sequence[Target], *, available_before_bytes: int) -> Callable[[], Mapping[str, int]]:
+    """Return a reader of the memory of several targets together, by view; their footprints are taken now, once."""
+    footprints = [target.footprint() for target in targets]
+    pids = [pid for footprint in footprints for pid in (*footprint.pids, *footprint.helper_pids)]
+    cgroups = [directory for footprint in footprints for directory in footprint.cgroups]
+
+    def read() -> Mapping[str, int]:
+        drop = available_before_bytes - available_bytes()  # first: to read the others takes memory
+        return {"host_available_drop": drop, **process_views(pids).views, **cgroup_views(cgroups)}
+
+    return read
 
 
 def _unread(processes: ProcessViews, state: str) -> Iterator[Sample]:
@@ -81,9 +97,9 @@ def process_views(pids: Iterable[int]) -> ProcessViews:
     return ProcessViews(views={} if unread else totals, unread=unread)
 
 
-def cgroup_views(footprint: Footprint) -> dict[str, int]:
-    """Return what is charged to the target's memory cgroups, in all and less inactive file; nothing where none is."""
-    readings = [_memory(directory.controller, directory.path) for directory in footprint.cgroups]
+def cgroup_views(cgroups: Iterable[CgroupDirectory]) -> dict[str, int]:
+    """Return what is charged to memory cgroups, in all and less inactive file; nothing where none is."""
+    readings = [_memory(directory.controller, directory.path) for directory in cgroups]
     found = [reading for reading in readings if reading is not None]
     if not found:
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lab.bench.workloads import cpu, disk, memory, noop, service, startup
+from lab.bench.workloads import cpu, density, disk, memory, noop, service, startup
 from lab.bench.workloads.protocol import Workload
 
 _ALL: tuple[Workload, ...] = (
@@ -12,6 +12,7 @@ _ALL: tuple[Workload, ...] = (
     startup.WORKLOAD,
     service.WORKLOAD,
     memory.WORKLOAD,
+    density.WORKLOAD,
     cpu.WORKLOAD,
     disk.WORKLOAD,
 )

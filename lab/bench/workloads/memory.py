@@ -7,10 +7,18 @@ from collections.abc import Iterable, Mapping
 from lab.bench.model import Sample
 from lab.bench.workloads.protocol import READY_COMMAND, Context, Needs, Parameter, Parameters, number, text
 from lab.bench.workloads.service import web_server
+from lab.bench.workloads.settling import settled
 from lab.target.spec import NetworkMode
 from lab.units import NS_PER_MS
 
-_SETTLED_RATIO = 0.005
+STATES = ("idle", "service")
+
+
+def main_program(state: str, port: int) -> Needs:
+    """Return what a target needs to be in a state: the ready payload, or nginx on ``port``."""
+    if state == "idle":
+        return Needs(command=READY_COMMAND)
+    return Needs(command=web_server(port), network=NetworkMode.BRIDGE, serves=True)
 
 
 class Memory:
@@ -19,7 +27,7 @@ class Memory:
     name = "memory"
     title = "memory of one target at rest"
     parameters = (
-        Parameter(name="state", default="idle", doc="what runs inside", choices=("idle", "service")),
+        Parameter(name="state", default="idle", doc="what runs inside", choices=STATES),
         Parameter(name="settle_ms", default=1000, doc="how long at most to wait until the reading stands still"),
     )
     metrics = ()
@@ -30,21 +38,13 @@ class Memory:
 
     def needs(self, parameters: Parameters, port: int) -> Needs:
         """Return the ready payload, or nginx on ``port``."""
-        if text(parameters, "state") == "idle":
-            return Needs(command=READY_COMMAND)
-        return Needs(command=web_server(port), network=NetworkMode.BRIDGE, serves=True)
+        return main_program(text(parameters, "state"), port)
 
     def run(self, context: Context) -> Iterable[Sample]:
         """Return the reading after which PSS moved by less than half a percent, or the last within the time."""
         state = text(context.parameters, "state")
-        deadline = context.clock() + number(context.parameters, "settle_ms") * NS_PER_MS
-        before = context.memory(state)
-        while True:
-            # each reading walks the page tables of every process: the readings themselves are the pace
-            after = context.memory(state)
-            if abs(_pss(after) - _pss(before)) <= _SETTLED_RATIO * _pss(after) or context.clock() > deadline:
-                return after
-            before = after
+        deadline_ns = context.clock() + number(context.parameters, "settle_ms") * NS_PER_MS
+        return settled(lambda: context.memory(state), _pss, clock=context.clock, deadline_ns=deadline_ns)
 
 
 def _pss(samples: tuple[Sample, ...]) -> float:

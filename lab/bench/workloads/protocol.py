@@ -6,7 +6,8 @@ ready, hands the clock down and records what comes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,13 +54,18 @@ class Needs:
 class Context:
     """What a workload gets of the harness: a target that is ready, and instruments.
 
-    ``memory`` reads the six views now and labels them with the state given ("idle", "service").
+    ``memory`` reads the six views now and labels them with the state given ("idle", "service"). ``another`` opens one
+    more target like the first, ready, and removes it at the block's end. ``views`` returns a reader of the memory of
+    several targets together, by view, and ``available_bytes`` reads the host's MemAvailable.
     """
 
     target: Target
     clock: Clock
     parameters: Parameters
     memory: Callable[[str], tuple[Sample, ...]]
+    another: Callable[[], AbstractContextManager[Target]]
+    views: Callable[[Sequence[Target]], Callable[[], Mapping[str, int]]]
+    available_bytes: Callable[[], int]
 
 
 class Workload(Protocol):

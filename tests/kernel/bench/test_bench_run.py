@@ -99,6 +99,22 @@ def test_the_memory_views_of_a_container_are_all_there(paths: Paths, suite: Path
     assert 0 < views["uss"] <= views["pss"] <= views["rss"]
 
 
+def test_each_further_instance_has_a_slope_in_every_view(paths: Paths, tmp_path: Path) -> None:
+    path, directory = tmp_path / "density.toml", tmp_path / "run"
+    path.write_text(SUITE.replace('use = "noop"', 'use = "density"'))
+
+    done = lab(paths, "bench", "run", str(path), "--blocks", "1", "--output", str(directory))
+
+    assert done.returncode == 0, done.stderr
+    trials = [trial for trial in records.read(str(directory)).trials if trial.cell.workload == "density"]
+    assert {trial.status for trial in trials} == {TrialStatus.OK}
+    for trial in trials:
+        slopes = {s.labels["view"]: s.value for s in trial.samples if s.metric == "density_slope"}
+        assert set(slopes) == {"host_available", "pss", "cgroup"}
+        assert 0 < slopes["pss"] < 16 << 20
+        assert [s.value for s in trial.samples if s.metric == "density_instances"] == [4]
+
+
 def test_an_interrupted_run_goes_on_in_the_same_order(paths: Paths, suite: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     lab(paths, "bench", "run", str(suite), "--seed", "42", "--output", str(whole))

@@ -140,7 +140,7 @@ def test_cpu_time_is_read_where_it_is_accounted_and_once_for_nested_cgroups() ->
 def test_a_target_without_cgroups_has_no_cgroup_views() -> None:
     nothing = Footprint(cgroups=(), pids=())
 
-    assert footprint.cgroup_views(nothing) == {}
+    assert footprint.cgroup_views(nothing.cgroups) == {}
 
 
 def test_the_overhead_of_the_harness_is_measured_with_its_own_loop() -> None:
