@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from lab.container.options.mounts import check_destination
 from lab.container.spec.runtime import (
     Capabilities,
     ConsoleSize,
@@ -261,7 +262,13 @@ def namespaces(config: ContainerConfig) -> tuple[Namespace, ...]:
 
 
 def mounts(config: ContainerConfig, volume_directories: tuple[str, ...]) -> tuple[Mount, ...]:
-    """Return all mounts, in the order in which they are made: the kernel's file systems, then the user's by depth."""
+    """Return all mounts, in the order in which they are made: the kernel's file systems, then the user's by depth.
+
+    Raises:
+        SpecError: one of the user's may not be where it is asked for.
+    """
+    for mount in config.mounts:
+        check_destination(mount.destination)
     given = (*config.mounts, *_volume_mounts(config.anonymous_volumes, volume_directories), *_init_mount(config.init))
     taken = {mount.destination for mount in given}
     basic = (_as_configured(mount, config) for mount in MOUNTS if mount.destination not in taken)

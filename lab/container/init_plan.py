@@ -53,9 +53,6 @@ _PROPAGATION = {
     "rshared": m.MS_SHARED,
 }
 _MOUNTED_ON_DIRECTORIES = frozenset(("/proc", "/sys", "/dev"))
-USER_TMPFS = "tmpfs:user"
-"""The source of a tmpfs that the user asked for, which looks like the directory that it covers."""
-
 _DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _DEVICE_LINKS = (
     ("/proc/self/fd", "/dev/fd"),
@@ -208,7 +205,7 @@ def _plan_mounts(config: InitConfig) -> Iterator[InitOp]:
             yield InitOp.of(ops.attach_bind, numbers[id(mount)], mount.destination)
         elif mount.type == "cgroup":
             yield from _plan_cgroup_mounts(mount, config.cgroup_mounts)
-        elif mount.type == "tmpfs" and mount.source == USER_TMPFS:
+        elif mount.type == "tmpfs" and not mount.destination.startswith("/dev"):
             yield InitOp.of(ops.mount_tmpfs, mount.destination, *_flags_and_data(mount))
         else:
             yield plan_mount(mount)
