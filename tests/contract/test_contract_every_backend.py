@@ -6,119 +6,23 @@ import hashlib
 import http.client
 import os
 import time
-import uuid
-from collections.abc import Callable, Iterator
 
-import leftovers
 import pytest
+from contract.places import LIMITS, PARENT, SHELL, Provision, eventually, shell
 
 from lab.container.image.store import ImageStore
 from lab.container.storage import snapshots
 from lab.errors import TargetError, TargetTimeout
-from lab.linux.cgroup import layout as cgroups
 from lab.paths import Paths
-from lab.target.protocol import Backend, Closing, Pausable, Reachable, Target
-from lab.target.registry import NAMES, open_backend
-from lab.target.spec import Command, Limits, MarkName, NetworkMode, TargetSpec
+from lab.target.protocol import Pausable, Reachable, Target
+from lab.target.spec import Command, MarkName, NetworkMode
 
 pytestmark = pytest.mark.root
 
-_MIB = 1024 * 1024
-_SHELL = ("/bin/busybox", "sh", "-c")
-READY = Command(argv=(*_SHELL, "trap 'exit 0' TERM; echo ready; /bin/busybox sleep 1000000 & wait $!"))
 SERVICE = Command(
-    argv=(*_SHELL, "mkdir -p /www; echo hello >/www/index.html; exec /bin/busybox httpd -f -p 8080 -h /www")
+    argv=(*SHELL, "mkdir -p /www; echo hello >/www/index.html; exec /bin/busybox httpd -f -p 8080 -h /www")
 )
-PARENT = f"lab/contract-{os.getpid()}"
-LIMITS = Limits(vcpus=1, memory_bytes=192 * _MIB, pids=128)
-_WAIT_S = 60.0
 _STANDSTILL_NS = 6_000_000
-
-
-@pytest.fixture(scope="session", params=[pytest.param(name, marks=pytest.mark.needs(name)) for name in NAMES])
-def backend(request: pytest.FixtureRequest, paths: Paths, parent: None, image: str) -> Iterator[Backend]:
-    """Open the backend, and at the end close it: what it keeps between targets may outlive a test, but not it."""
-    before = leftovers.everything()
-    opened = open_backend(request.param, paths)
-    # what serves all targets (docker's daemon, our spawner, the bridge) comes up with the first one
-    warm_up = TargetSpec(
-        name=f"lab-ct-{uuid.uuid4().hex[:8]}",
-        image=image,
-        command=READY,
-        cgroup_parent=PARENT,
-        network=NetworkMode.BRIDGE,
-    )
-    opened.provision(warm_up, lambda _name, _at_ns: None).destroy()
-    yield opened
-    if isinstance(opened, Closing):
-        opened.close()
-        opened.close()
-    assert not leftovers.wait_until_gone(before, leftovers.everything)
-
-
-@pytest.fixture(scope="session")
-def parent() -> Iterator[None]:
-    """Make the cgroup that the harness would name."""
-    layout = cgroups.detect()
-    cgroups.create(layout, PARENT, (*cgroups.TARGET_CONTROLLERS, "cpuset"))
-    for hierarchy in layout.hierarchies:  # named ones as well, which foreign runtimes use
-        os.makedirs(hierarchy.directory(PARENT), exist_ok=True)
-    yield
-    cgroups.remove(layout, PARENT, deadline_ns=time.monotonic_ns() + 10**10)
-
-
-@pytest.fixture(scope="session")
-def image(paths: Paths) -> str:
-    return ImageStore.open(paths).resolve("busybox").manifest_digest
-
-
-@pytest.fixture
-def marks() -> list[tuple[MarkName, int]]:
-    return []
-
-
-Provision = Callable[..., Target]
-
-
-@pytest.fixture
-def provision(backend: Backend, image: str, marks: list[tuple[MarkName, int]]) -> Iterator[Provision]:
-    made: list[Target] = []
-
-    def sink(name: MarkName, at_ns: int | None) -> None:
-        marks.append((name, time.monotonic_ns() if at_ns is None else at_ns))
-
-    def provide(**changes: object) -> Target:
-        fields: dict[str, object] = {"image": image, "command": READY, "limits": LIMITS, "cgroup_parent": PARENT}
-        name = f"lab-ct-{uuid.uuid4().hex[:8]}"
-        target = backend.provision(TargetSpec(name=name, **(fields | changes)), sink)  # type: ignore[arg-type]
-        made.append(target)
-        return target
-
-    yield provide
-    for target in made:
-        target.destroy()
-
-
-@pytest.fixture
-def started(provision: Provision) -> Target:
-    target = provision()
-    target.start()
-    return target
-
-
-def shell(target: Target, script: str) -> str:
-    done = target.exec(Command(argv=(*_SHELL, script)))
-    assert done.exit_code == 0, done
-    return done.stdout.decode().strip()
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + _WAIT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_the_target_sees_the_bytes_of_the_stored_image(started: Target, paths: Paths) -> None:
@@ -137,7 +41,7 @@ def test_memory_is_limited_and_the_limit_is_enforced(started: Target) -> None:
         assert _memory_limit(started) == LIMITS.memory_bytes
     grab = f"/bin/busybox dd if=/dev/zero of=/dev/null bs={2 * LIMITS.memory_bytes} count=1"
     try:
-        assert started.exec(Command(argv=(*_SHELL, grab))).exit_code != 0
+        assert started.exec(Command(argv=(*SHELL, grab))).exit_code != 0
     except TargetError:
         assert footprint.guest_memory  # a guest may die of it altogether
 
@@ -196,7 +100,7 @@ def test_the_footprint_has_processes_that_exist(started: Target) -> None:
 
 def test_exec_passes_input_environment_directory_output_and_exit_code(started: Target) -> None:
     script = "cat; echo $COLOUR; pwd; echo wrong >&2; exit 3"
-    command = Command(argv=(*_SHELL, script), env=(("COLOUR", "blue"),), cwd="/bin", stdin=b"in\n")
+    command = Command(argv=(*SHELL, script), env=(("COLOUR", "blue"),), cwd="/bin", stdin=b"in\n")
     done = started.exec(command)
     assert (done.exit_code, done.stdout, done.stderr) == (3, b"in\nblue\n/bin\n", b"wrong\n")
 
@@ -221,13 +125,6 @@ def test_each_target_is_fresh(provision: Provision) -> None:
     second = provision()
     second.start()
     assert shell(second, "/bin/busybox ls /only-mine 2>/dev/null || echo none") == "none"
-
-
-def test_a_main_command_that_is_not_there_is_named(provision: Provision) -> None:
-    target = provision(command=Command(argv=("/no/such/program",)), start_timeout_ns=60_000_000_000)
-    with pytest.raises(TargetError, match="/no/such/program"):
-        target.start()
-    assert not target.footprint().pids
 
 
 def test_stop_and_destroy_may_be_called_twice_and_leave_nothing(

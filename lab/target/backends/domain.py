@@ -44,6 +44,7 @@ _ACCELERATORS = {"vm-tcg": Accelerator.TCG, "vm-kvm": Accelerator.KVM}
 _TERM_GRACE_NS = 3 * NS_PER_S
 _CGROUP_GRACE_NS = 10 * NS_PER_S
 _MEMORY_TIMEOUT_NS = 30 * NS_PER_S
+_LIMITS = "processors and memory are the guest's, the VMM's own use comes on top; the number of tasks is not limited"
 # What every program finds in its environment, as in the container arms, unless the image or the command says otherwise.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -98,6 +99,7 @@ class DomainBackend:
     def _facts(self, host: Platform) -> tuple[tuple[str, str], ...]:
         return (
             *self._first_facts(),
+            ("limits", _LIMITS),
             ("machine", str(host.machine_for(1))),
             ("qemu", qemu_version()),
             ("libvirt", host.connection.versions()["libvirt"]),
