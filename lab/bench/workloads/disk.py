@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any  # fio's JSON has no narrower type before it is read
+from dataclasses import dataclass, field
 
+from lab.bench.document import decode
 from lab.bench.model import Better, Metric, Sample, Unit
 from lab.bench.workloads.payload import execute
 from lab.bench.workloads.protocol import READY_COMMAND, Context, Needs, Parameter, Parameters, number, text
@@ -88,6 +89,39 @@ def command(parameters: Parameters, pattern: str, depth: str) -> Command:
     return Command(argv=argv, cwd="/tmp", timeout_ns=runtime_ns + 120 * NS_PER_S)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """fio's completion latencies [ns], by percentile ("50.000000"); empty where nothing was done."""
+
+    percentile: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Direction:
+    """What a fio job did in one direction."""
+
+    total_ios: int
+    bw_bytes: float
+    iops: float
+    clat_ns: Latency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The part of a job in fio's JSON that is used here; field names are fio's."""
+
+    read: Direction
+    write: Direction
+    error: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """fio's JSON document."""
+
+    jobs: tuple[Job, ...]
+
+
 def parse(output: bytes, labels: Mapping[str, str]) -> Iterator[Sample]:
     """Yield the samples of fio's JSON; p99 only where there were operations enough to have one.
 
@@ -96,31 +130,33 @@ def parse(output: bytes, labels: Mapping[str, str]) -> Iterator[Sample]:
     """
     job = _job(output)
     # a job has one direction that did something, unless it mixes them
-    for direction in ("read", "write"):
-        figures = job[direction]
-        if figures["total_ios"] == 0:
+    for direction in (job.read, job.write):
+        if direction.total_ios == 0:
             continue
-        yield Sample(metric="io_rate", value=float(figures["bw_bytes"]), labels=labels)
-        yield Sample(metric="io_operations", value=float(figures["iops"]), labels=labels)
-        percentiles = figures["clat_ns"].get("percentile", {})
+        yield Sample(metric="io_rate", value=direction.bw_bytes, labels=labels)
+        yield Sample(metric="io_operations", value=direction.iops, labels=labels)
         for percentile in _PERCENTILES:
-            value = percentiles.get(f"{float(percentile):.6f}")
-            if value is not None and (percentile != "99" or figures["total_ios"] >= _ENOUGH_FOR_P99):
-                yield Sample(metric="io_latency", value=float(value), labels={**labels, "percentile": percentile})
+            value = direction.clat_ns.percentile.get(f"{float(percentile):.6f}")
+            if value is not None and (percentile != "99" or direction.total_ios >= _ENOUGH_FOR_P99):
+                yield Sample(metric="io_latency", value=value, labels={**labels, "percentile": percentile})
 
 
-def _job(output: bytes) -> Any:
+def _job(output: bytes) -> Job:
     try:
         # fio writes warnings before the document
-        document: Any = json.loads(output[max(output.find(b"{"), 0) :])
-        job = document["jobs"][0]
-    except (ValueError, KeyError, IndexError) as error:
-        raise WorkloadFailed(f"fio printed no result but {output[:200]!r}", payload_exit_code=0) from error
-    if job.get("error"):
-        raise WorkloadFailed(f"fio met error {job['error']}", payload_exit_code=int(job["error"]))
-    if job["read"]["total_ios"] + job["write"]["total_ios"] == 0:
+        document = json.loads(output[max(output.find(b"{"), 0) :], parse_constant=_refuse)
+        job = decode(Output, document, where="fio").jobs[0]
+    except (ValueError, IndexError, RecursionError) as error:
+        raise WorkloadFailed(f"fio printed no result but {output[:200]!r} ({error})", payload_exit_code=0) from error
+    if job.error:
+        raise WorkloadFailed(f"fio met error {job.error}", payload_exit_code=job.error)
+    if job.read.total_ios + job.write.total_ios == 0:
         raise WorkloadFailed("fio did not do one operation in its time", payload_exit_code=0)
     return job
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no measurement")
 
 
 def _jobs(parameters: Parameters) -> Iterator[tuple[str, str]]:

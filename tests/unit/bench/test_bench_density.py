@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.bench.model import Sample
@@ -183,6 +183,7 @@ def test_a_pool_without_trials_is_refused() -> None:
         density.pool([])
 
 
+@settings(max_examples=20, deadline=None)  # each draws a thousand lines
 @given(
     st.floats(-1e6, 1e6),
     st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=5),
