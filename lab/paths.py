@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from lab.errors import SpecError
+
 
 class Paths:
     """The directories of one lab installation; nothing is created by asking for a path."""
@@ -110,3 +112,25 @@ class Paths:
 def docker_host(environ: Mapping[str, str] | None = None) -> str:
     """Return the address of the user's docker daemon as DOCKER_HOST gives it, "" when it is not set."""
     return (os.environ if environ is None else environ).get("DOCKER_HOST", "")
+
+
+_LIMITS = {"entries": "LAB_LAYER_ENTRIES_MAX", "size_bytes": "LAB_LAYER_BYTES_MAX"}
+
+
+def layer_limits(environ: Mapping[str, str] | None = None) -> dict[str, int]:
+    """Return the limits of layers that the user has set, by name: ``entries``, ``size_bytes``.
+
+    Raises:
+        SpecError: a variable holds no number of bytes or entries.
+    """
+    env = os.environ if environ is None else environ
+    return {name: _number(variable, env[variable]) for name, variable in _LIMITS.items() if env.get(variable)}
+
+
+def _number(variable: str, text: str) -> int:
+    from lab.units import parse_bytes  # not on the container start path
+
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise SpecError(f"{variable}: {error}", hint=f"{variable}=128GiB") from error

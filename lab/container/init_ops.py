@@ -14,6 +14,7 @@ import resource
 import stat
 
 from lab.container import user_database
+from lab.container.storage import overlay
 from lab.linux import capabilities as caps
 from lab.linux import libc, mount, namespaces, prctl, seccomp
 
@@ -71,49 +72,7 @@ def make_mounts_private() -> None:
 
 def mount_overlay(lower: tuple[str, ...], upper: str, work: str, target: str, volatile: bool) -> None:
     """Mount an overlay at ``target``; ``lower`` topmost first. It dies with the mount namespace: nothing is left."""
-    if _takes_layers_one_by_one():
-        _mount_overlay_by_context(lower, upper, work, target, volatile)
-    else:  # all layers are one option, and a string of a context ends at 255 bytes
-        mount.mount("overlay", target, "overlay", 0, _overlay_options(lower, upper, work, volatile))
-
-
-def _takes_layers_one_by_one() -> bool:
-    # Not found by trying: before 6.5 the context takes any option, and creating it then complains in the kernel's log.
-    major, minor = os.uname().release.split(".")[:2]
-    return (int(major), int(minor.partition("-")[0])) >= (6, 8)
-
-
-def _mount_overlay_by_context(lower: tuple[str, ...], upper: str, work: str, target: str, volatile: bool) -> None:
-    context = mount.fsopen("overlay", mount.FSOPEN_CLOEXEC)
-    try:
-        for directory in lower:
-            mount.fsconfig_set_string(context, "lowerdir+", directory)
-        mount.fsconfig_set_string(context, "upperdir", upper)
-        mount.fsconfig_set_string(context, "workdir", work)
-        if volatile:
-            mount.fsconfig_set_flag(context, "volatile")
-        mount.fsconfig_create(context, target)
-        _attach_new(context, target, 0)
-    finally:
-        os.close(context)
-
-
-def _overlay_options(lower: tuple[str, ...], upper: str, work: str, volatile: bool) -> str:
-    layers = ":".join(_escaped(directory) for directory in lower)
-    options = f"lowerdir={layers},upperdir={_escaped(upper)},workdir={_escaped(work)}"
-    return f"{options},volatile" if volatile else options
-
-
-def _escaped(path: str) -> str:
-    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
-
-
-def _attach_new(context: int, target: str, attributes: int) -> None:
-    descriptor = mount.fsmount(context, mount.FSMOUNT_CLOEXEC, attributes)
-    try:
-        mount.move_mount(descriptor, "", mount.AT_FDCWD, target, mount.MOVE_MOUNT_F_EMPTY_PATH)
-    finally:
-        os.close(descriptor)
+    overlay.mount_overlay(lower, upper, work, target, volatile)
 
 
 def open_bind(number: int, source: str, recursive: bool, attributes: int, propagation: int) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from lab.paths import Paths, docker_host
+import pytest
+
+from lab.errors import SpecError
+from lab.paths import Paths, docker_host, layer_limits
 
 
 def test_a_root_directory_holds_everything() -> None:
@@ -45,3 +48,13 @@ def test_every_directory_lies_below_root_cache_or_run() -> None:
 def test_the_docker_daemon_is_the_one_that_the_environment_names() -> None:
     assert docker_host({"DOCKER_HOST": "unix:///d.sock"}) == "unix:///d.sock"
     assert docker_host({}) == ""
+
+
+def test_limits_of_layers_are_those_that_the_user_has_set() -> None:
+    assert layer_limits({}) == {}
+    assert layer_limits({"LAB_LAYER_BYTES_MAX": "1GiB"}) == {"size_bytes": 1024**3}
+
+
+def test_a_limit_that_is_no_number_is_told_with_its_variable() -> None:
+    with pytest.raises(SpecError, match="LAB_LAYER_ENTRIES_MAX: not a size"):
+        layer_limits({"LAB_LAYER_ENTRIES_MAX": "many"})

@@ -32,6 +32,7 @@ class MediaType(StrEnum):
     CONFIG = "application/vnd.oci.image.config.v1+json"
     LAYER = "application/vnd.oci.image.layer.v1.tar"
     LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+    LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,21 +6,22 @@ https://github.com/opencontainers/image-spec/blob/main/config.md#layer-chainid.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import shutil
-import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, cast
 
 from lab.container.spec.image import Descriptor
-from lab.container.storage import durable
+from lab.container.storage import disk, durable
 from lab.container.storage.blobs import READ_BYTES, BlobReader, BlobStore
-from lab.container.storage.unpack import Readable, UnpackLimits, unpack
+from lab.container.storage.compression import Readable, decompressed
+from lab.container.storage.read_ahead import ReadAhead
+from lab.container.storage.unpack import RAISE_LIMITS, UnpackLimits, measure, unpack
 from lab.errors import ContainerError, DigestMismatch, LayerCorrupt
 
+_TAR_TYPES = (".tar", ".tar+gzip", ".tar.gzip", ".tar+zstd", ".tar.zstd")
 _UNFINISHED = ".unfinished"
 
 
@@ -47,7 +48,7 @@ class LayerStore:
     def __init__(self, root: str, blobs: BlobStore, *, limits: UnpackLimits | None = None) -> None:
         self._root = root
         self._blobs = blobs
-        self._limits = limits or UnpackLimits()
+        self._limits = limits or UnpackLimits.of_the_user()
 
     def path(self, chain_id: str) -> str:
         """Return where the layer is, or would be, unpacked."""
@@ -55,9 +56,7 @@ class LayerStore:
 
     def chain_ids(self) -> tuple[str, ...]:
         """Return the chain ids of all unpacked layers, sorted."""
-        if not os.path.isdir(self._root):
-            return ()
-        return tuple(sorted(f"sha256:{name}" for name in os.listdir(self._root) if "." not in name))
+        return tuple(sorted(f"sha256:{name}" for name in self._names() if "." not in name))
 
     def directory(self, source: LayerSource) -> str:
         """Return the layer's directory, unpacking it if need be; of several who ask at once, one does the work.
@@ -75,16 +74,65 @@ class LayerStore:
                 self._unpack_to(path, source)
         return path
 
-    def remove(self, chain_id: str) -> None:
-        """Remove the unpacked layer and what a killed unpacking of it left, if there is any."""
+    def content_bytes(self, source: LayerSource) -> int:
+        """Return the bytes of the layer's files, hard links counted once; read once, then known.
+
+        Raises:
+            DigestMismatch: the blob has another digest.
+            LayerCorrupt: the tar is damaged.
+        """
+        try:
+            with open(self._size_path(source.chain_id), encoding="ascii") as file:
+                return int(file.read())
+        except FileNotFoundError:
+            pass
+        path = self.path(source.chain_id)
+        size_bytes = disk.content_bytes(path) if os.path.isdir(path) else self._measured(source)
+        os.makedirs(self._root, mode=0o711, exist_ok=True)
+        self._note_size(source.chain_id, size_bytes)
+        return size_bytes
+
+    def remove(self, chain_id: str) -> int:
+        """Remove the unpacked layer and what killed commands left of it, if there is any; return the freed bytes."""
         path = self.path(chain_id)
         if not os.path.isdir(self._root):
-            return
+            return 0
+        freed = 0
         with durable.locked(f"{path}.lock"):
-            for victim in (path, path + _UNFINISHED):
-                if os.path.isdir(victim):
-                    _remove_tree(victim)
-            os.unlink(f"{path}.lock")
+            if os.path.isdir(path):
+                if os.path.isdir(path + _UNFINISHED):
+                    _remove_tree(path + _UNFINISHED)
+                os.rename(path, path + _UNFINISHED)  # what is half removed must never look like a layer
+            if os.path.isdir(path + _UNFINISHED):
+                freed = disk.used_bytes(path + _UNFINISHED)
+                _remove_tree(path + _UNFINISHED)
+            for victim in (self._size_path(chain_id), f"{path}.lock"):
+                with suppress(FileNotFoundError):
+                    os.unlink(victim)
+        return freed
+
+    def leftovers(self) -> tuple[str, ...]:
+        """Return the chain ids of layers that are not unpacked but have left something, as killed commands do."""
+        names = self._names()
+        there = {name for name in names if "." not in name}
+        return tuple(sorted(f"sha256:{name}" for name in {name.partition(".")[0] for name in names} - there))
+
+    def _names(self) -> list[str]:
+        try:
+            return os.listdir(self._root)
+        except FileNotFoundError:
+            return []
+
+    def _size_path(self, chain_id: str) -> str:
+        return f"{self.path(chain_id)}.size"
+
+    def _note_size(self, chain_id: str, size_bytes: int) -> None:
+        durable.write_atomically(self._size_path(chain_id), str(size_bytes).encode())
+
+    def _measured(self, source: LayerSource) -> int:
+        with self._blobs.reading(source.descriptor.digest) as blob:
+            subject = f"layer {source.descriptor.digest}"
+            return measure(_uncompressed(blob, source.descriptor.media_type), self._limits, subject=subject)
 
     def _unpack_to(self, path: str, source: LayerSource) -> None:
         unfinished = path + _UNFINISHED
@@ -92,23 +140,26 @@ class LayerStore:
             _remove_tree(unfinished)
         os.mkdir(unfinished, mode=0o755)
         try:
-            self._unpack_checked(unfinished, source)
+            size_bytes = self._unpack_checked(unfinished, source)
+            self._note_size(source.chain_id, size_bytes)
             os.rename(unfinished, path)
         except BaseException:
             _remove_tree(unfinished)
             raise
         durable.sync_directory(self._root)
 
-    def _unpack_checked(self, directory: str, source: LayerSource) -> None:
+    def _unpack_checked(self, directory: str, source: LayerSource) -> int:
         descriptor = source.descriptor
         with self._blobs.reading(descriptor.digest) as blob:
-            tar = _HashedStream(_uncompressed(blob, descriptor.media_type))
+            tar = _HashedStream(_uncompressed(blob, descriptor.media_type), self._limits.stream_bytes)
             try:
-                unpack(tar, directory, self._limits, subject=f"layer {descriptor.digest}")
-                tar.drain()
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                with ReadAhead(tar, piece_bytes=READ_BYTES) as pieces:
+                    size_bytes = unpack(pieces, directory, self._limits, subject=f"layer {descriptor.digest}")
+                    while pieces.read(READ_BYTES):
+                        pass
+            except LayerCorrupt:
                 blob.finish()  # damage on disk is told as that, not as a bad archive
-                raise LayerCorrupt(f"layer {descriptor.digest} cannot be decompressed: {error}") from error
+                raise
         if tar.digest != source.diff_id:
             raise DigestMismatch(
                 f"tar of layer {descriptor.digest}",
@@ -116,23 +167,24 @@ class LayerStore:
                 actual=tar.digest,
                 hint="the image's configuration and its layers do not belong together: pull or make it anew",
             )
+        return size_bytes
 
 
 class _HashedStream:
     """The uncompressed tar, hashed as it is read."""
 
-    def __init__(self, source: Readable) -> None:
+    def __init__(self, source: Readable, limit_bytes: int) -> None:
         self._source = source
+        self._limit_bytes = limit_bytes
         self._hash = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
         data = self._source.read(size)
         self._hash.update(data)
+        self._limit_bytes -= len(data)
+        if self._limit_bytes < 0:
+            raise LayerCorrupt("is longer than the limits allow", hint=RAISE_LIMITS)
         return data
-
-    def drain(self) -> None:
-        while self.read(READ_BYTES):
-            pass
 
     @property
     def digest(self) -> str:
@@ -140,12 +192,9 @@ class _HashedStream:
 
 
 def _uncompressed(blob: BlobReader, media_type: str) -> Readable:
-    if media_type.endswith(("+gzip", ".gzip")):
-        # cast: GzipFile reads through read() only
-        return cast(Readable, gzip.GzipFile(fileobj=cast(IO[bytes], blob), mode="rb"))
-    if media_type.endswith((".tar", "layer.v1.tar")):
-        return blob
-    raise ContainerError(f"layers of type {media_type} are not understood", hint="gzip and plain tar are")
+    if not media_type.endswith(_TAR_TYPES):
+        raise ContainerError(f"layers of type {media_type} are not understood", hint="tar, gzip and zstd are")
+    return decompressed(blob)
 
 
 def _digest(data: bytes) -> str:

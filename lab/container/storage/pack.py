@@ -7,7 +7,7 @@ Source: https://github.com/opencontainers/image-spec/blob/main/layer.md.
 
 from __future__ import annotations
 
-import gzip
+import errno
 import hashlib
 import os
 import stat
@@ -15,17 +15,19 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, cast
+from io import BytesIO
+from typing import IO, Protocol, cast
 
 from lab.container.spec.image import Descriptor, MediaType
 from lab.container.storage.blobs import READ_BYTES, BlobStore, BlobWriter
+from lab.container.storage.compression import Compression, Readable, compressing
 
-GZIP_LEVEL = 1  # a layer is packed more often than it travels: level 6 takes 3 times as long for 15 % less
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 OVERLAY_XATTR = "trusted.overlay."
 OPAQUE_XATTR = "trusted.overlay.opaque"
 XATTR_PAX = "SCHILY.xattr."
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +38,16 @@ class Layer:
     diff_id: str
 
 
+class _Target(Protocol):
+    """Where a tar goes."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
 class _DiffStream:
     """What tarfile writes to: hashes the tar and hands it to the compressor."""
 
-    def __init__(self, target: gzip.GzipFile) -> None:
+    def __init__(self, target: _Target) -> None:
         self._target = target
         self._hash = hashlib.sha256()
 
@@ -53,13 +61,11 @@ class _DiffStream:
 
 
 @dataclass(slots=True)
-class LayerWriter:
-    """A layer being written; ``layer`` is set once the ``writing_layer`` block has ended."""
+class TreeWriter:
+    """A tree being written as a tar stream; hard links, holes and extended attributes are kept."""
 
     _tar: tarfile.TarFile
-    _stream: _DiffStream
     _links: dict[tuple[int, int], str] = field(default_factory=dict)
-    result: Layer | None = None
 
     def add(self, entry: tarfile.TarInfo, content: IO[bytes] | None = None) -> None:
         """Append one entry, with ``entry.size`` bytes of ``content`` if it is a file."""
@@ -89,7 +95,67 @@ class LayerWriter:
             return
         self._links[key] = entry.name
         with open(path, "rb") as content:
-            self.add(entry, content)
+            if _has_holes(status):
+                self._add_sparse(entry, content)
+            else:
+                self.add(entry, content)
+
+    def _add_sparse(self, entry: tarfile.TarInfo, content: IO[bytes]) -> None:
+        """Append a file with its holes left out, in GNU's format 1.0, which tar, Go and Python read."""
+        parts = _data_parts(content.fileno(), entry.size)
+        numbers = [len(parts), *(number for part in parts for number in part)]
+        table = "".join(f"{number}\n" for number in numbers).encode()
+        table += bytes(-len(table) % tarfile.BLOCKSIZE)
+        directory, name = os.path.split(entry.name)
+        entry.pax_headers = {
+            **entry.pax_headers,
+            "GNU.sparse.major": "1",
+            "GNU.sparse.minor": "0",
+            "GNU.sparse.name": entry.name,
+            "GNU.sparse.realsize": str(entry.size),
+        }
+        entry.name = os.path.join(directory, "GNUSparseFile.0", name)
+        entry.size = len(table) + sum(size for _, size in parts)
+        self.add(entry, cast(IO[bytes], _Parts(table, content, parts)))  # cast: addfile needs read() only
+
+
+class _Parts:
+    """The table of a sparse file, then its parts, as one stream."""
+
+    def __init__(self, table: bytes, content: IO[bytes], parts: list[tuple[int, int]]) -> None:
+        self._streams: list[BytesIO | _Part] = [_Part(content, offset, size) for offset, size in reversed(parts)]
+        self._streams.append(BytesIO(table))
+
+    def read(self, size: int) -> bytes:
+        data = b""
+        while self._streams and len(data) < size:
+            more = self._streams[-1].read(size - len(data))
+            data += more
+            if not more:
+                self._streams.pop()
+        return data
+
+
+class _Part:
+    """One part of a file."""
+
+    def __init__(self, content: IO[bytes], offset: int, size: int) -> None:
+        self._content = content
+        self._offset = offset
+        self._left = size
+
+    def read(self, size: int) -> bytes:
+        data = os.pread(self._content.fileno(), min(size, self._left), self._offset)
+        self._offset += len(data)
+        self._left -= len(data)
+        return data
+
+
+@dataclass(slots=True)
+class LayerWriter(TreeWriter):
+    """A layer being written; ``finished()`` tells what it became once the ``writing_layer`` block has ended."""
+
+    result: Layer | None = None
 
     def finished(self) -> Layer:
         """Return the layer; valid after the block."""
@@ -98,35 +164,82 @@ class LayerWriter:
 
 
 @contextmanager
-def writing_layer(blobs: BlobStore) -> Iterator[LayerWriter]:
-    """Give a writer of a gzip layer; ``finished()`` tells after the block what it became."""
-    with blobs.writing() as blob, _compressing(blob) as compressed:
+def writing_layer(blobs: BlobStore, *, compression: Compression = Compression.GZIP) -> Iterator[LayerWriter]:
+    """Give a writer of a layer; ``finished()`` tells after the block what it became."""
+    with blobs.writing() as blob, compressing(blob, compression) as compressed:
         stream = _DiffStream(compressed)
-        # cast: tarfile's stream mode needs write() only
-        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="w|", format=tarfile.PAX_FORMAT) as tar:
-            writer = LayerWriter(tar, stream)
+        with _tar(stream) as tar:
+            writer = LayerWriter(tar)
             yield writer
-    writer.result = _layer(blob, stream.diff_id)
+    writer.result = _layer(blob, stream.diff_id, compression)
 
 
-def pack_directory(blobs: BlobStore, directory: str, *, mtime_limit_s: int | None = None) -> Layer:
+@contextmanager
+def writing_tree(target: _Target) -> Iterator[TreeWriter]:
+    """Give a writer of an uncompressed tar to ``target``."""
+    with _tar(target) as tar:
+        yield TreeWriter(tar)
+
+
+def _tar(target: _Target) -> tarfile.TarFile:
+    # cast: tarfile's stream mode needs write() only
+    return tarfile.open(fileobj=cast(IO[bytes], target), mode="w|", format=tarfile.PAX_FORMAT)
+
+
+def pack_directory(
+    blobs: BlobStore,
+    directory: str,
+    *,
+    mtime_limit_s: int | None = None,
+    compression: Compression = Compression.GZIP,
+) -> Layer:
     """Store the tree at ``directory`` (an unpacked layer, or overlay's upper directory) as a layer.
 
-    Times after ``mtime_limit_s`` (seconds since the epoch) are set to it, as SOURCE_DATE_EPOCH asks.
+    Times after ``mtime_limit_s`` (seconds since the epoch) are set to it, as SOURCE_DATE_EPOCH asks. What overlay's
+    upper directory hides becomes whiteouts.
+
+    Raises:
+        OSError: a file cannot be read; nothing is stored.
     """
-    with writing_layer(blobs) as writer:
-        for path in tree(directory):
-            writer.add_path(path, os.path.relpath(path, directory), mtime_limit_s=mtime_limit_s)
+    with writing_layer(blobs, compression=compression) as writer:
+        _add_tree(writer, directory, mtime_limit_s)
     return writer.finished()
+
+
+def write_tree(directory: str, target: _Target) -> None:
+    """Write the tree at ``directory`` as an uncompressed tar without an entry for the root, as ``export`` gives it.
+
+    Raises:
+        OSError: a file cannot be read, or the target not written.
+    """
+    with writing_tree(target) as writer:
+        for path in tree(directory):
+            if path != directory:
+                writer.add_path(path, os.path.relpath(path, directory))
+
+
+def _add_tree(writer: TreeWriter, directory: str, mtime_limit_s: int | None) -> None:
+    for path in tree(directory):
+        writer.add_path(path, os.path.relpath(path, directory), mtime_limit_s=mtime_limit_s)
+
+
+def pack_stream(blobs: BlobStore, source: Readable, *, compression: Compression = Compression.GZIP) -> Layer:
+    """Store an uncompressed tar as a layer, byte for byte.
+
+    Raises:
+        LayerCorrupt: the source is damaged; nothing is stored.
+    """
+    with blobs.writing() as blob, compressing(blob, compression) as compressed:
+        stream = _DiffStream(compressed)
+        while data := source.read(READ_BYTES):
+            stream.write(data)
+    return _layer(blob, stream.diff_id, compression)
 
 
 def pack_tar(blobs: BlobStore, path: str) -> Layer:
     """Store the uncompressed tar archive at ``path`` as a layer, byte for byte."""
-    with blobs.writing() as blob, _compressing(blob) as compressed, open(path, "rb") as source:
-        stream = _DiffStream(compressed)
-        while data := source.read(READ_BYTES):
-            stream.write(data)
-    return _layer(blob, stream.diff_id)
+    with open(path, "rb") as source:
+        return pack_stream(blobs, source)
 
 
 def tree(directory: str) -> Iterator[str]:
@@ -139,14 +252,32 @@ def tree(directory: str) -> Iterator[str]:
             yield entry.path
 
 
-def _compressing(blob: BlobWriter) -> gzip.GzipFile:
-    # cast: GzipFile needs write() and flush() only
-    return gzip.GzipFile("", "wb", GZIP_LEVEL, cast(IO[bytes], blob), mtime=0)
+_MEDIA_TYPES = {Compression.GZIP: MediaType.LAYER_GZIP, Compression.ZSTD: MediaType.LAYER_ZSTD}
 
 
-def _layer(blob: BlobWriter, diff_id: str) -> Layer:
-    descriptor = Descriptor(media_type=MediaType.LAYER_GZIP, digest=blob.digest, size=blob.size_bytes)
+def _layer(blob: BlobWriter, diff_id: str, compression: Compression) -> Layer:
+    descriptor = Descriptor(media_type=_MEDIA_TYPES[compression], digest=blob.digest, size=blob.size_bytes)
     return Layer(descriptor=descriptor, diff_id=diff_id)
+
+
+def _has_holes(status: os.stat_result) -> bool:
+    return status.st_blocks * _BLOCK_BYTES < status.st_size
+
+
+def _data_parts(descriptor: int, size: int) -> list[tuple[int, int]]:
+    """Return offset and size of the parts that are no holes; a hole at the end is told by an empty part there."""
+    parts = []
+    offset = 0
+    while offset < size:
+        try:
+            begin = os.lseek(descriptor, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # only a hole is left
+                raise
+            break
+        offset = min(os.lseek(descriptor, begin, os.SEEK_HOLE), size)
+        parts.append((begin, offset - begin))
+    return parts if offset == size else [*parts, (size, 0)]
 
 
 def _marker(name: str) -> tarfile.TarInfo:

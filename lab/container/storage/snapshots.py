@@ -5,16 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lab.container.storage.overlay import mount_overlay as overlay_mount
 from lab.errors import KernelError
 from lab.linux import mount
 
-# The kernel's defaults for these are its builder's choice. Off, a directory that was renamed, or a file of which only
-# the mode changed, is copied up whole: the upper directory can then be packed as a layer, and moved to another host.
 _OCTAL = re.compile(r"\\([0-7]{3})")
-_OPTIONS = (("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +35,9 @@ def mount_overlay(overlay: Overlay, target: str) -> None:
         KernelError: the kernel refused, with its own explanation where it gave one.
     """
     try:
-        _mount_by_context(overlay, target)
+        overlay_mount(overlay.lower, overlay.upper, overlay.work, target, overlay.volatile)
     except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.EINVAL):
-            raise _refused(overlay, target, error) from error
-        _mount_classic(overlay, target, error)
+        raise _refused(overlay, target, error) from error
 
 
 def unmount(target: str) -> None:
@@ -76,55 +71,6 @@ def mount_points_below(directory: str) -> tuple[str, ...]:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         points = [_OCTAL.sub(lambda match: chr(int(match[1], 8)), line.split()[4]) for line in lines]
     return tuple(point for point in points if point == directory or point.startswith(f"{directory}/"))
-
-
-def _mount_by_context(overlay: Overlay, target: str) -> None:
-    context = mount.fsopen("overlay", mount.FSOPEN_CLOEXEC)
-    try:
-        for key, value in _settings(overlay):
-            mount.fsconfig_set_string(context, key, value)
-        if overlay.volatile:
-            mount.fsconfig_set_flag(context, "volatile")
-        mount.fsconfig_create(context, target)
-        descriptor = mount.fsmount(context, mount.FSMOUNT_CLOEXEC, mount.MOUNT_ATTR_RELATIME)
-    finally:
-        os.close(context)
-    try:
-        mount.move_mount(descriptor, "", mount.AT_FDCWD, target, mount.MOVE_MOUNT_F_EMPTY_PATH)
-    finally:
-        os.close(descriptor)
-
-
-def _settings(overlay: Overlay) -> Iterator[tuple[str, str]]:
-    yield "source", "overlay"
-    for directory in overlay.lower:
-        yield "lowerdir+", directory  # one by one: no limit of a page, and no character is special
-    yield "upperdir", overlay.upper
-    yield "workdir", overlay.work
-    yield from _OPTIONS
-
-
-def _mount_classic(overlay: Overlay, target: str, first: OSError) -> None:
-    """Mount with mount(2), for kernels before 6.8 (no ``lowerdir+``); ``first`` explains better if that fails too."""
-    try:
-        mount.mount("overlay", target, "overlay", 0, classic_options(overlay))
-    except OSError as error:
-        raise _refused(overlay, target, error if first.errno == errno.ENOSYS else first) from error
-
-
-def classic_options(overlay: Overlay) -> str:
-    """Return the option string of mount(2), in which ``\\``, ``:`` and ``,`` of paths are escaped."""
-    options = [
-        "lowerdir=" + ":".join(_escaped(path) for path in overlay.lower),
-        "upperdir=" + _escaped(overlay.upper),
-        "workdir=" + _escaped(overlay.work),
-        *(f"{key}={value}" for key, value in _OPTIONS),
-    ]
-    return ",".join(options + ["volatile"] * overlay.volatile)
-
-
-def _escaped(path: str) -> str:
-    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
 def _refused(overlay: Overlay, target: str, error: OSError) -> KernelError:

@@ -14,15 +14,18 @@ import shutil
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, Protocol, cast
+from typing import IO, cast
 
+from lab import paths
 from lab.container.storage.blobs import READ_BYTES
+from lab.container.storage.compression import Readable
 from lab.container.storage.pack import OPAQUE, OPAQUE_XATTR, OVERLAY_XATTR, WHITEOUT, XATTR_PAX
 from lab.errors import KernelError, LayerCorrupt
 from lab.linux.openat2 import RESOLVE_IN_ROOT, openat2
 
+RAISE_LIMITS = "if you trust it, raise LAB_LAYER_BYTES_MAX or LAB_LAYER_ENTRIES_MAX"
 HEADER_LIMIT_BYTES = 1024 * 1024  # of one extended header, which tarfile keeps in memory as a whole
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,62 +37,131 @@ _EXTENDED = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
+_ENTRY_OVERHEAD_BYTES = 8 * 1024  # headers, long names, attributes and padding of an ordinary entry
+_END_BYTES = 1024 * 1024  # zeros after the last entry
 _ARCHIVE_FAULTS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
-
-
-class Readable(Protocol):
-    """Anything that gives bytes."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` bytes, b"" at the end."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnpackLimits:
-    """What one layer may hold: number of entries, and bytes of its files in all (holes count)."""
+    """What one layer may hold: number of entries, bytes of its files in all (holes count), and device nodes or none."""
 
     entries: int = 1_000_000
     size_bytes: int = 64 * 1024**3
+    devices: bool = True
+
+    @classmethod
+    def of_the_user(cls) -> UnpackLimits:
+        """Return the limits that the user has set, the usual ones where none is set.
+
+        Raises:
+            SpecError: a limit is not a number.
+        """
+        usual, given = cls(), paths.layer_limits()
+        return cls(entries=given.get("entries", usual.entries), size_bytes=given.get("size_bytes", usual.size_bytes))
+
+    @property
+    def stream_bytes(self) -> int:
+        """The length that a tar within the limits can have; longer ones are refused before they are read to the end."""
+        return self.size_bytes + self.entries * _ENTRY_OVERHEAD_BYTES + _END_BYTES
 
 
-def unpack(stream: Readable, directory: str, limits: UnpackLimits, *, subject: str) -> None:
+def unpack(stream: Readable, directory: str, limits: UnpackLimits, *, subject: str) -> int:
     """Unpack the tar ``stream`` below ``directory``, an empty directory of ours; ``subject`` names it in errors.
+
+    Returns the bytes of all files, hard links counted once.
 
     Raises:
         LayerCorrupt: the archive is damaged, over the limits, or has an entry that would leave its root.
         KernelError: the host refused: no space, no right.
     """
+    size_bytes = 0
+    with _explained(subject), _Tree(directory, limits) as tree:
+        source = _Source(stream, limits.stream_bytes)
+        for entry in _entries(_open(source), limits):
+            size_bytes += entry.size if entry.isreg() else 0
+            tree.add(entry, source)
+        tree.set_directory_times()
+    return size_bytes
+
+
+def measure(stream: Readable, limits: UnpackLimits, *, subject: str) -> int:
+    """Return the bytes of all files of a tar ``stream`` without unpacking it, hard links counted once.
+
+    Raises:
+        LayerCorrupt: the archive is damaged or over the limits.
+    """
+    with _explained(subject):
+        tar = _open(_Source(stream, limits.stream_bytes))
+        return sum(entry.size for entry in _entries(tar, limits) if entry.isreg())
+
+
+@contextmanager
+def _explained(subject: str) -> Iterator[None]:
+    """Translate what a bad archive makes tarfile and the kernel raise."""
     try:
-        with _Tree(directory) as tree, _open(stream) as tar:
-            for entry in _entries(tar, limits):
-                tree.add(entry, tar)
-            tree.set_directory_times()
+        yield
     except tarfile.TarError as error:
         raise LayerCorrupt(f"{subject} is not a whole tar archive: {error}") from error
     except LayerCorrupt as error:
-        raise LayerCorrupt(f"{subject}: {error}") from error
-    except (ValueError, OverflowError) as error:  # a name with a NUL, a time or number beyond the kernel's
+        raise LayerCorrupt(f"{subject}: {error}", hint=error.hint) from error
+    except (ValueError, OverflowError, RecursionError) as error:  # a NUL in a name, a number beyond the kernel's, …
         raise LayerCorrupt(f"{subject} has an impossible entry: {error}") from error
     except OSError as error:
         if error.errno in _ARCHIVE_FAULTS:
             raise LayerCorrupt(f"{subject}: {error}") from error
-        if error.errno is None:  # gzip's own errors are OSErrors without errno: the caller translates them
-            raise
         raise KernelError("unpack", subject, str(error), hint=_hint(error.errno)) from error
 
 
-def _hint(number: int) -> str:
+def _hint(number: int | None) -> str:
     if number == errno.ENOSPC:
         return "free some space, or move the lab's state with --root DIR"
     return "unpacking sets owners and makes device nodes: run as root" if number == errno.EPERM else ""
 
 
-def _open(stream: Readable) -> tarfile.TarFile:
+class _Source:
+    """The stream as tarfile wants it: it reads headers, and goes forward over what has been taken by ``pieces``."""
+
+    def __init__(self, stream: Readable, limit_bytes: int) -> None:
+        self._stream = stream
+        self._limit_bytes = limit_bytes
+        self._rest = memoryview(b"")
+        self._position = 0
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        if size <= len(self._rest):  # nearly always
+            data, self._rest = bytes(self._rest[:size]), self._rest[size:]
+            self._position += size
+            return data
+        return b"".join(self.pieces(size))
+
+    def seek(self, position: int) -> int:
+        for _ in self.pieces(position - self._position):
+            pass
+        return self._position
+
+    def pieces(self, size: int) -> Iterator[memoryview | bytes]:
+        """Give the next ``size`` bytes as they come; fewer when the stream ends."""
+        while size > 0:
+            if not self._rest:
+                self._rest = memoryview(self._stream.read(READ_BYTES))
+                if not self._rest:
+                    return
+            piece, self._rest = self._rest[:size], self._rest[size:]
+            size -= len(piece)
+            self._position += len(piece)
+            if self._position > self._limit_bytes:
+                raise LayerCorrupt(f"is longer than {self._limit_bytes} bytes", hint=RAISE_LIMITS)
+            yield piece
+
+
+def _open(source: _Source) -> tarfile.TarFile:
     return tarfile.open(
-        fileobj=cast(IO[bytes], stream),  # cast: tarfile's stream mode needs read() only
-        mode="r|",
-        bufsize=READ_BYTES,
+        fileobj=cast(IO[bytes], source),  # cast: reading an uncompressed archive forward needs read, tell and seek
+        mode="r:",
         tarinfo=_Header,
         encoding="utf-8",
         errors="surrogateescape",
@@ -120,20 +192,23 @@ def _entries(tar: tarfile.TarFile, limits: UnpackLimits) -> Iterator[tarfile.Tar
         count += 1
         size_bytes += entry.size if entry.isreg() else 0
         if count > limits.entries:
-            raise LayerCorrupt(f"has more than {limits.entries} entries")
+            raise LayerCorrupt(f"has more than {limits.entries} entries", hint=RAISE_LIMITS)
         if entry.size < 0 or size_bytes > limits.size_bytes:
-            raise LayerCorrupt(f"'{entry.name}' of {entry.size} bytes is over the layer's limit of {limits.size_bytes}")
+            raise LayerCorrupt(
+                f"'{entry.name}' of {entry.size} bytes is over the layer's limit of {limits.size_bytes}",
+                hint=RAISE_LIMITS,
+            )
         yield entry
 
 
 def parts_of(name: str) -> tuple[str, ...]:
-    """Return the components of an entry's name, () for the root itself.
+    """Return the components of an entry's name, () for the root itself; the layer's root is the root of all names.
 
     Raises:
-        LayerCorrupt: it is absolute or goes up.
+        LayerCorrupt: it goes up.
     """
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
-    if name.startswith("/") or ".." in parts:
+    if ".." in parts:
         raise LayerCorrupt(f"'{name}' leaves the layer's root")
     return parts
 
@@ -141,11 +216,12 @@ def parts_of(name: str) -> tuple[str, ...]:
 class _Tree:
     """The directory being filled; keeps the last parent directory open, since entries come in order."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, limits: UnpackLimits) -> None:
         self._root_fd = os.open(root, _DIRECTORY)
+        self._limits = limits
         self._parent: tuple[tuple[str, ...], int] | None = None
         self._directory_times: dict[tuple[str, ...], int] = {}
-        self._makers: dict[bytes, Callable[[tarfile.TarInfo, tarfile.TarFile, str, int], None]] = {
+        self._makers: dict[bytes, Callable[[tarfile.TarInfo, _Source, str, int], None]] = {
             tarfile.REGTYPE: self._file,
             tarfile.AREGTYPE: self._file,
             tarfile.CONTTYPE: self._file,
@@ -164,7 +240,7 @@ class _Tree:
         self._forget_parent()
         os.close(self._root_fd)
 
-    def add(self, entry: tarfile.TarInfo, tar: tarfile.TarFile) -> None:
+    def add(self, entry: tarfile.TarInfo, source: _Source) -> None:
         """Make what one entry describes."""
         parts = parts_of(entry.name)
         if not parts or entry.isdir():
@@ -177,10 +253,10 @@ class _Tree:
         if entry.type not in self._makers:
             raise LayerCorrupt(f"'{entry.name}' has the unknown type {entry.type!r}")
         try:
-            self._makers[entry.type](entry, tar, name, parent)
+            self._makers[entry.type](entry, source, name, parent)
         except FileExistsError:  # a later entry replaces an earlier one
             self._remove(name, parent)
-            self._makers[entry.type](entry, tar, name, parent)
+            self._makers[entry.type](entry, source, name, parent)
 
     def set_directory_times(self) -> None:
         """Set the directories' times, which making their content has changed."""
@@ -248,16 +324,16 @@ class _Tree:
             if hides_lower:  # what the whiteout hid must not show through
                 os.setxattr(_path(name, parent), OPAQUE_XATTR, b"y", follow_symlinks=False)
 
-    def _file(self, entry: tarfile.TarInfo, tar: tarfile.TarFile, name: str, parent: int) -> None:
+    def _file(self, entry: tarfile.TarInfo, source: _Source, name: str, parent: int) -> None:
         descriptor = os.open(name, _FILE, 0o600, dir_fd=parent)
         try:
-            _copy_content(entry, tar, descriptor)
+            _copy_content(entry, source, descriptor)
             _set_attributes(descriptor, entry)
             os.utime(descriptor, ns=(_mtime_ns(entry), _mtime_ns(entry)))
         finally:
             os.close(descriptor)
 
-    def _hard_link(self, entry: tarfile.TarInfo, _: tarfile.TarFile, name: str, parent: int) -> None:
+    def _hard_link(self, entry: tarfile.TarInfo, _: _Source, name: str, parent: int) -> None:
         target = parts_of(entry.linkname)
         if not target:
             raise LayerCorrupt(f"'{entry.name}' is a hard link to the root")
@@ -275,12 +351,14 @@ class _Tree:
         except FileNotFoundError as error:
             raise LayerCorrupt(f"'{entry.name}' is a hard link to '{entry.linkname}', which is not there") from error
 
-    def _symlink(self, entry: tarfile.TarInfo, _: tarfile.TarFile, name: str, parent: int) -> None:
+    def _symlink(self, entry: tarfile.TarInfo, _: _Source, name: str, parent: int) -> None:
         os.symlink(entry.linkname, name, dir_fd=parent)
         os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
         os.utime(name, ns=(_mtime_ns(entry), _mtime_ns(entry)), dir_fd=parent, follow_symlinks=False)
 
-    def _node(self, entry: tarfile.TarInfo, _: tarfile.TarFile, name: str, parent: int) -> None:
+    def _node(self, entry: tarfile.TarInfo, _: _Source, name: str, parent: int) -> None:
+        if not self._limits.devices and not entry.isfifo():
+            raise LayerCorrupt(f"'{entry.name}' is a device node, which is not allowed here")
         device = 0 if entry.isfifo() else os.makedev(entry.devmajor, entry.devminor)
         if entry.ischr() and device == 0:
             raise LayerCorrupt(f"'{entry.name}' is a character device 0:0, which overlay takes for a whiteout")
@@ -324,30 +402,29 @@ def _mtime_ns(entry: tarfile.TarInfo) -> int:
     return int(entry.mtime * 1_000_000_000)
 
 
-def _copy_content(entry: tarfile.TarInfo, tar: tarfile.TarFile, descriptor: int) -> None:
+def _copy_content(entry: tarfile.TarInfo, source: _Source, descriptor: int) -> None:
     # typeshed does not know TarInfo.sparse: [(offset, size)] of the parts that are no holes, None when there are none
-    pieces: list[tuple[int, int]] = getattr(entry, "sparse", None) or [(0, entry.size)]
-    for offset, size in pieces:
+    parts: list[tuple[int, int]] | None = getattr(entry, "sparse", None)
+    if parts is None:
+        _copy(source, descriptor, entry.size)
+        return
+    for offset, size in parts:
         if offset + size > entry.size:
             raise LayerCorrupt(f"'{entry.name}' has data beyond its end")
         os.lseek(descriptor, offset, os.SEEK_SET)
-        _copy(tar, descriptor, size)
+        _copy(source, descriptor, size)
     os.truncate(descriptor, entry.size)  # for a hole at the end
 
 
-def _copy(tar: tarfile.TarFile, descriptor: int, size: int) -> None:
-    # The stream stands at the entry's data, pieces one after the other; tarfile's own file objects cost a third more
-    # time for small files, and cannot leave out holes of a stream.
-    stream = tar.fileobj
-    assert stream is not None, "the archive is open"
-    while size > 0:
-        data = stream.read(min(size, READ_BYTES))
-        if not data:
-            raise LayerCorrupt("ends in the middle of a file")
-        size -= len(data)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+def _copy(source: _Source, descriptor: int, size: int) -> None:
+    # The source stands at the entry's data, pieces one after the other; tarfile's own file objects cost a third more
+    # time for small files, and copy everything once more.
+    for piece in source.pieces(size):
+        size -= len(piece)
+        while piece:
+            piece = piece[os.write(descriptor, piece) :]
+    if size:
+        raise LayerCorrupt("ends in the middle of a file")
 
 
 def _set_attributes(descriptor: int, entry: tarfile.TarInfo) -> None:

@@ -83,6 +83,23 @@ def test_more_layers_than_a_page_of_options_can_be_stacked(tmp_path: Path) -> No
 
 
 @pytest.mark.root
+@pytest.mark.needs("overlay")
+def test_paths_longer_than_the_kernels_strings_can_be_layers(tmp_path: Path) -> None:
+    base = tmp_path / ("x" * 200) / ("y" * 200)
+    for name in ("lower", "upper", "work", "merged"):
+        (base / name).mkdir(parents=True)
+    (base / "lower" / "file").write_text("low")
+    overlay = Overlay(lower=(str(base / "lower"),), upper=str(base / "upper"), work=str(base / "work"))
+    mount_overlay(overlay, str(base / "merged"))
+    try:
+        (base / "merged" / "new").write_text("x")
+        assert (base / "merged" / "file").read_text() == "low"
+    finally:
+        unmount(str(base / "merged"))
+    assert os.listdir(base / "upper") == ["new"]
+
+
+@pytest.mark.root
 def test_what_is_mounted_below_a_directory_is_unmounted_from_the_top(tmp_path: Path) -> None:
     outer = tmp_path / "with space"
     outer.mkdir()

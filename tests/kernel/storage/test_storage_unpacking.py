@@ -151,7 +151,7 @@ def test_what_gnu_tar_packs_with_attributes_and_long_names_is_unpacked_the_same(
     assert os.getxattr(root / "attributed", "user.note") == b"kept"
 
 
-@pytest.mark.parametrize("name", ["../escape", "/etc/escape", "a/../../escape", "a/.."])
+@pytest.mark.parametrize("name", ["../escape", "/../escape", "a/../../escape", "a/.."])
 def test_a_name_that_leaves_the_root_is_refused(blobs: BlobStore, tmp_path: Path, name: str) -> None:
     assert "leaves" in str(refused(blobs, tmp_path, archive(lambda tar: add(tar, name))))
 
