@@ -35,12 +35,13 @@ class Noun(Protocol):
 
 NOUNS = {
     "bench": "run suites, resume, show and export runs",
+    "build": "build an image from a Dockerfile",
     "doctor": "show what this host can do, found by trying",
     "image": "make, list and remove images",
     "report": "build the report of a run",
     "setup": "make the base images and the guest kernel, if they are not there",
 }
-WITHOUT_VERBS = frozenset(("doctor", "setup"))
+WITHOUT_VERBS = frozenset(("build", "doctor", "setup"))
 _INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 
 EPILOG = """examples:

@@ -18,7 +18,7 @@ from lab.container.image.store import ImageStore
 from lab.container.network import ipam
 from lab.container.network.model import Attachment, Bridge
 from lab.container.runtime import Runtime, grantable
-from lab.container.spawner_client import Running, SpawnerClient, Stdio
+from lab.container.spawner_client import Running, SpawnerClient, Stdio, Supervision
 from lab.container.spec.runtime import Process, Status
 from lab.container.state import ContainerDirectory, ContainerState, ProcessIdentity
 from lab.errors import NoSuchContainer
@@ -30,11 +30,14 @@ _LINKS = "/sys/class/net"
 class Engine:
     """Containers under one root directory; to be closed, or used in a ``with`` block."""
 
-    def __init__(self, paths: Paths) -> None:
-        """Open the engine of a root; nothing is made or started before it is needed."""
+    def __init__(self, paths: Paths, *, shared: bool = False) -> None:
+        """Open the engine of a root; nothing is made or started before it is needed.
+
+        ``shared`` takes the root's shared spawner, which alone can supervise; else the engine has one of its own.
+        """
         self._paths = paths
         self._directory = ContainerDirectory(paths.containers)
-        self._spawner = SpawnerClient()
+        self._spawner = SpawnerClient(paths if shared else None)
         self._runtime = Runtime(self._directory, self._spawner, cache=paths.cache)
         self._self = ProcessIdentity.of(os.getpid())
         self._bridge: Bridge | None = None
@@ -59,6 +62,10 @@ class Engine:
     def spawner_pid(self) -> int | None:
         """The pid of the process that all containers of this engine are children of; None before the first."""
         return self._spawner.pid
+
+    def warm_up(self) -> None:
+        """Start the spawner now, so that the first container does not wait for it."""
+        self._spawner.ensure()
 
     def create(self, config: ContainerConfig) -> ContainerState:
         """Lay a container out: its layers unpacked, its own layer empty, its network's bridge there; nothing runs.
@@ -91,8 +98,10 @@ class Engine:
         self._runtime.create(state, spec)
         return state
 
-    def start(self, container_id: str, *, stdio: Stdio) -> Running:
+    def start(self, container_id: str, *, stdio: Stdio, supervision: Supervision | None = None) -> Running:
         """Start a container and return once its program runs; ``stdio`` stays the caller's to close.
+
+        What ``supervision`` does is said at ``Runtime.start``.
 
         Raises:
             NoSuchContainer: there is none.
@@ -108,7 +117,7 @@ class Engine:
             return leased[0]
 
         try:
-            return self._runtime.start(container_id, stdio=stdio, attach=attach)
+            return self._runtime.start(container_id, stdio=stdio, attach=attach, supervision=supervision)
         except BaseException:
             for attachment in leased:
                 ipam.release(self._paths.networks, attachment)

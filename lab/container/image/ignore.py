@@ -74,9 +74,18 @@ def _pattern(line: str, path: str, number: int) -> Pattern | None:
         raise SpecError('illegal exclusion pattern: "!"', path=path, line=number)
     cleaned = posixpath.normpath(body).lstrip("/") or "/"
     try:
-        return Pattern(text=cleaned, exception=exception, expression=re.compile(_translate(cleaned), re.DOTALL))
+        return Pattern(text=cleaned, exception=exception, expression=expression(cleaned))
     except re.error as error:
         raise SpecError(f"syntax error in pattern {body!r}: {error}", path=path, line=number) from error
+
+
+def expression(pattern: str) -> re.Pattern[str]:
+    """Return the expression of a pattern, to be matched in full.
+
+    Raises:
+        re.error: it is malformed.
+    """
+    return re.compile(_translate(pattern), re.DOTALL)
 
 
 _TOKEN = re.compile(r"\*\*/?|\*|\?|\[\^?\]?[^\]]*\]|\\.|.", re.DOTALL)
@@ -103,6 +112,6 @@ def _reaches_below(pattern: str, directory: list[str]) -> bool:
     for wanted, actual in zip(parts, directory, strict=False):
         if "**" in wanted or "[" in wanted:  # either may span components: do not reason further
             return True
-        if not re.fullmatch(_translate(wanted), actual, re.DOTALL):
+        if not expression(wanted).fullmatch(actual):
             return False
     return len(parts) > len(directory) or "**" in pattern

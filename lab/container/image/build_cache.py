@@ -1,0 +1,233 @@
+"""The build cache: what each step left behind, found by the key of all that it was made from.
+
+    builds/steps/<key>      one JSON document: where the files are, when they were made, the layer if it was packed
+    builds/layers/<name>    the files of one step, as overlay's upper directory left them
+    builds/mounts/<name>    what ``RUN --mount=type=cache`` keeps
+    builds/work/<name>      one directory for each build that runs now
+
+Nothing waits for the disk here. A document says under which boot of the host its files were written; after another
+boot they are trusted only if they had been synced, or come out of a packed layer again. Builds hold the lock together;
+who removes holds it alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from lab.container.spec import codec
+from lab.container.spec.image import Descriptor
+from lab.container.state import ProcessIdentity
+from lab.container.storage import durable
+from lab.container.storage.pack import Layer
+from lab.container.storage.snapshots import unmount_below
+from lab.errors import StateConflict
+from lab.linux.filesystem import syncfs
+
+_WORK = re.compile(r"(\d+)-(\d+)-.*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cached:
+    """What a step left: the name of its directory, "" if it changed no files; ``created_s`` since the epoch.
+
+    ``boot`` is the boot of the host under which the files were written, "" once they are safe on the disk.
+    ``digest``, ``size``, ``media_type`` and ``diff_id`` are those of the packed layer, once it has been packed.
+    """
+
+    created_s: int
+    name: str = ""
+    boot: str = ""
+    digest: str = ""
+    size: int = 0
+    media_type: str = ""
+    diff_id: str = ""
+
+    @property
+    def layer(self) -> Layer | None:
+        """The packed layer, if it has been packed; its blob may be gone."""
+        if not self.digest:
+            return None
+        descriptor = Descriptor(media_type=self.media_type, digest=self.digest, size=self.size)
+        return Layer(descriptor=descriptor, diff_id=self.diff_id)
+
+
+class BuildCache:
+    """The build cache of one lab root; nothing is made before the first build."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._boot = _boot_id()
+
+    @contextmanager
+    def building(self) -> Iterator[str]:
+        """Give a build its work directory; what killed ones left, mounts included, is removed first."""
+        for name in ("steps", "layers", "mounts", "work", "stale"):
+            os.makedirs(os.path.join(self._root, name), mode=0o711, exist_ok=True)
+        with durable.locked_if_free(self._lock) as alone:
+            if alone:
+                self._remove_leftovers()
+        with durable.shared(self._lock):
+            owner = ProcessIdentity.of(os.getpid())
+            work = os.path.join(self._root, "work", f"{owner.pid}-{owner.started_ticks}-{uuid.uuid4().hex[:8]}")
+            os.mkdir(work, 0o711)
+            try:
+                yield work
+            finally:
+                _remove_tree(work)
+
+    def find(self, key: str, unpack: Callable[[Layer], str]) -> Cached | None:
+        """Return what a step with this key left, if that can be used.
+
+        ``unpack`` makes a directory of a packed layer anew, for files that a reboot may have damaged; "" if it cannot.
+        """
+        try:
+            with open(self._document(key), encoding="utf-8") as file:
+                found = codec.decode(Cached, json.load(file))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None  # never there, or cut off by a crash of the host
+        if not found.name:
+            return found
+        if os.path.isdir(self.directory(found)) and found.boot in ("", self._boot):
+            return found
+        layer = found.layer
+        directory = "" if layer is None else unpack(layer)
+        return None if not directory else self._adopt(key, found, directory)
+
+    def _adopt(self, key: str, found: Cached, directory: str) -> Cached:
+        adopted = replace(found, name=uuid.uuid4().hex, boot=self._boot)
+        self._write(key, adopted)
+        os.rename(directory, self.directory(adopted))
+        return adopted
+
+    def keep(self, key: str, upper: str | None, *, created_s: int) -> Cached:
+        """Take the files of a step over from ``upper``, which is gone then; None for a step that changed none."""
+        if upper is None:
+            kept = Cached(created_s=created_s)
+            self._write(key, kept)
+        else:
+            kept = Cached(created_s=created_s, name=uuid.uuid4().hex, boot=self._boot)
+            self._forget(key)
+            self._write(key, kept)  # first: a crash before the rename leaves a document that nothing is found by
+            os.rename(upper, self.directory(kept))
+        return kept
+
+    def remember(self, key: str, cached: Cached, layer: Layer) -> Cached:
+        """Note which layer the files of a step became."""
+        descriptor = layer.descriptor
+        known = replace(
+            cached,
+            digest=descriptor.digest,
+            size=descriptor.size,
+            media_type=descriptor.media_type,
+            diff_id=layer.diff_id,
+        )
+        current = self.find(key, lambda _: "")
+        if current is not None and current.name == cached.name:  # else another build has put its own files there
+            self._write(key, known)
+        return known
+
+    def settle(self, steps: dict[str, Cached]) -> None:
+        """Make the files of steps that were not packed safe on the disk, so that they outlive a reboot."""
+        open_ones = {key: cached for key, cached in steps.items() if cached.boot and not cached.digest}
+        if not open_ones:
+            return
+        syncfs(self._root)
+        for key, cached in open_ones.items():
+            self._write(key, replace(cached, boot=""))
+
+    def directory(self, cached: Cached) -> str:
+        """Return where the files of a step are."""
+        return os.path.join(self._root, "layers", cached.name)
+
+    def mount_directory(self, identifier: str) -> str:
+        """Return the directory of a cache mount, whether it is there or not."""
+        return os.path.join(self._root, "mounts", hashlib.sha256(identifier.encode()).hexdigest()[:32])
+
+    def prune(self) -> int:
+        """Remove everything that builds have kept; return how many bytes that was.
+
+        Raises:
+            StateConflict: a build is running.
+        """
+        if not os.path.isdir(self._root):
+            return 0
+        with durable.locked_if_free(self._lock) as alone:
+            if not alone:
+                raise StateConflict("a build is running, and uses the build cache", hint="try again when it has ended")
+            size_bytes = self.size_bytes()
+            for name in ("steps", "layers", "mounts", "work", "stale"):
+                _remove_tree(os.path.join(self._root, name))
+        return size_bytes
+
+    def size_bytes(self) -> int:
+        """Return how much of the disk all this takes; what it shares with unpacked layers of images counts."""
+        return sum(
+            os.lstat(os.path.join(directory, name)).st_blocks * 512
+            for directory, _, names in os.walk(self._root)
+            for name in names
+        )
+
+    @property
+    def _lock(self) -> str:
+        return os.path.join(self._root, "builds.lock")
+
+    def _document(self, key: str) -> str:
+        return os.path.join(self._root, "steps", key)
+
+    def _write(self, key: str, cached: Cached) -> None:
+        temporary = f"{self._document(key)}.{uuid.uuid4().hex}"
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(codec.encode(cached), file)
+        os.replace(temporary, self._document(key))
+
+    def _forget(self, key: str) -> None:
+        """Let the files go that a step left earlier, once nobody can be using them any more."""
+        found = self.find(key, lambda _: "")
+        if found is not None and found.name:
+            with suppress(FileExistsError):
+                os.symlink(found.name, os.path.join(self._root, "stale", found.name))
+
+    def _remove_leftovers(self) -> None:
+        for name in os.listdir(os.path.join(self._root, "stale")):
+            _remove_tree(os.path.join(self._root, "layers", name))
+            os.unlink(os.path.join(self._root, "stale", name))
+        for name in os.listdir(os.path.join(self._root, "work")):
+            match = _WORK.fullmatch(name)
+            if match is None or not ProcessIdentity(pid=int(match[1]), started_ticks=int(match[2])).is_alive():
+                _remove_tree(os.path.join(self._root, "work", name))
+
+
+def link_tree(source: str, target: str) -> None:
+    """Make ``target`` a second name for all that is in the tree ``source``: new directories, hard links to the rest."""
+    os.mkdir(target, 0o700)
+    for entry in os.scandir(source):
+        path = os.path.join(target, entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            link_tree(entry.path, path)
+        else:
+            os.link(entry.path, path, follow_symlinks=False)
+    status = os.lstat(source)
+    os.chown(target, status.st_uid, status.st_gid)
+    os.chmod(target, status.st_mode & 0o7777)
+    for name in os.listxattr(source):
+        os.setxattr(target, name, os.getxattr(source, name))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _remove_tree(path: str) -> None:
+    if os.path.isdir(path):
+        unmount_below(path)
+        shutil.rmtree(path)
+
+
+def _boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()

@@ -1,0 +1,173 @@
+"""``RUN``: a command in a container of ours, whose own layer becomes the step's."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from lab.container import defaults
+from lab.container.defaults import ContainerConfig, ContainerNetwork
+from lab.container.engine import Engine
+from lab.container.image import build_root
+from lab.container.image.build_copy import Manner, Tree, writing
+from lab.container.image.build_steps import Execute
+from lab.container.spawner_client import StartFailed, Stdio
+from lab.container.spec.runtime import Mount
+from lab.errors import BuildFailed, NoSuchContainer
+
+_READ_BYTES = 65536
+_FILLED = ("/dev", "/proc", "/sys")  # what is below them comes with the file systems that are mounted there
+
+Output = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every command of a build gets: ``network`` unless RUN says otherwise, variables and mounts beside its own.
+
+    None of it counts for the cache.
+    """
+
+    network: ContainerNetwork = ContainerNetwork.BRIDGE
+    env: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command with what it stands on: ``layers`` are directories, lowest first; ``mounts``, ``env`` are its own."""
+
+    action: Execute
+    layers: Sequence[str]
+    mounts: tuple[Mount, ...] = ()
+    env: tuple[str, ...] = ()
+
+
+class Commands:
+    """Runs the commands of one build; ``cancel`` ends those that run, and lets no other begin."""
+
+    def __init__(self, engine: Engine, surroundings: Surroundings) -> None:
+        """Start nothing yet."""
+        self._engine = engine
+        self._surroundings = surroundings
+        self._running: set[str] = set()
+        self._cancelled = False
+        self._lock = threading.Lock()
+
+    def run(self, command: Command, work: str, output: Output) -> str:
+        """Run a command to its end and return the directory with what it has changed, below ``work``.
+
+        Raises:
+            BuildFailed: it could not be started, or did not end well; then with its exit code, and its files in
+                ``work`` as "failed".
+        """
+        config = self._config(command)
+        layers = (*command.layers, *mount_points(config, command.layers, work))
+        config = replace(config, layers=tuple(reversed(layers)))
+        with self._created(config) as upper:
+            code = self._execute(config.id, output)
+            kept = os.path.join(work, "failed" if code else f"changed-{config.id}")
+            os.rename(upper, kept)
+        if code:
+            words = " ".join(command.action.args)
+            raise BuildFailed(f"the command '{words}' returned a non-zero code: {code}", exit_code=code)
+        return kept
+
+    def shell(self, command: Command, work: str) -> None:
+        """Open the image's shell on this process's terminal, where the failed command would have found itself."""
+        failed = os.path.join(work, "failed")
+        layers = (*command.layers, *((failed,) if os.path.isdir(failed) else ()))
+        config = self._config(command)
+        layers = (*layers, *mount_points(config, layers, work))
+        config = replace(config, layers=tuple(reversed(layers)), args=("/bin/sh",))
+        self._cancelled = False
+        with self._created(config):
+            running = self._engine.start(config.id, stdio=Stdio(stdin=0, stdout=1, stderr=2))
+            running.wait()
+
+    def cancel(self) -> None:
+        """End what runs; safe to call twice."""
+        with self._lock:
+            self._cancelled = True
+            running = tuple(self._running)
+        for container_id in running:
+            with suppress(NoSuchContainer):
+                self._engine.terminate(container_id)
+
+    def _config(self, command: Command) -> ContainerConfig:
+        action, around = command.action, self._surroundings
+        return ContainerConfig(
+            id=f"build-{secrets.token_hex(8)}",
+            args=action.args,
+            layers=("",),
+            env=(*around.env, *action.hidden_env, *action.env, *command.env),
+            cwd=action.cwd,
+            hostname="buildkitsandbox",  # what commands see that were written for docker's builder
+            user=action.user or "0",
+            mounts=(*around.mounts, *command.mounts),
+            network=around.network if action.network == "default" else ContainerNetwork(action.network),
+            volatile=True,
+        )
+
+    @contextmanager
+    def _created(self, config: ContainerConfig) -> Iterator[str]:
+        state = self._engine.create(config)
+        try:
+            with self._lock:
+                self._running.add(config.id)
+                if self._cancelled:
+                    raise BuildFailed("cancelled, since another step failed")
+            yield state.upper
+        finally:
+            with self._lock:
+                self._running.discard(config.id)
+            self._engine.delete(config.id, force=True)
+
+    def _execute(self, container_id: str, output: Output) -> int:
+        with ExitStack() as stack:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            stack.callback(os.close, null)
+            ours, theirs = os.pipe()
+            stack.callback(os.close, ours)
+            try:
+                running = self._engine.start(container_id, stdio=Stdio(stdin=null, stdout=theirs, stderr=theirs))
+            except StartFailed as failure:
+                raise BuildFailed(str(failure), exit_code=1) from failure
+            finally:
+                os.close(theirs)
+            while data := os.read(ours, _READ_BYTES):
+                output(data)
+            code = self._engine.wait(container_id)
+            running.close()
+        return 0 if code is None else code
+
+
+def mount_points(config: ContainerConfig, layers: Sequence[str], work: str) -> tuple[str, ...]:
+    """Return a layer with the places that a container's mounts need and ``layers`` lack, if there are any.
+
+    Without it the container would make them in its own layer, and they would be part of the image.
+    """
+    inside = tuple(f"{place}/" for place in _FILLED)
+    wanted = [mount for mount in defaults.mounts(config, ()) if not mount.destination.startswith(inside)]
+    with build_root.mounted(layers, work) as (root, upper), writing(root, Manner()) as tree:
+        missing = [mount for mount in wanted if not build_root.exists(root, mount.destination)]
+        for mount in missing:
+            _make_place(tree, mount)
+        if not build_root.exists(root, config.cwd):
+            tree.directory(config.cwd)
+            return (upper,)
+    return (upper,) if missing else ()
+
+
+def _make_place(tree: Tree, mount: Mount) -> None:
+    if mount.type != "bind" or stat.S_ISDIR(os.stat(mount.source).st_mode):
+        tree.directory(mount.destination)
+        return
+    directory, name = os.path.split(mount.destination)
+    flags = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    os.close(os.open(name, flags, 0o644, dir_fd=tree.directory(directory)))
