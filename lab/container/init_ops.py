@@ -186,6 +186,7 @@ def attach_bind(number: int, destination: str) -> None:
 def _make_destination(path: str, *, is_directory: bool) -> None:
     if os.path.exists(path):
         return
+    path = os.path.realpath(path)  # a link of the image may lead to what it does not have
     os.makedirs(path if is_directory else os.path.dirname(path), 0o755, exist_ok=True)
     if not is_directory:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
