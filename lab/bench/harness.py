@@ -113,16 +113,14 @@ class Harness:
         # a resumed run may have a part of this block already: it is finished, budget or not
         if block.kind is TrialKind.WARMUP or self._ledger.is_begun(block):
             return None
-        blocks_done = self._ledger.blocks_done
         return decide(
-            blocks_done=blocks_done,
+            blocks_done=self._ledger.blocks_done,
             min_blocks=suite.min_blocks,
             max_blocks=suite.max_blocks,
             elapsed_ns=self._elapsed_ns(),
             next_block_ns=self._ledger.expected_ns(block.cells),
             budget_ns=suite.budget_ns,
-            # the bootstrap costs CPU time between trials: not asked for while it cannot matter
-            half_width_ratios=self._ledger.half_widths() if blocks_done >= suite.min_blocks else (),
+            half_width_ratios=self._ledger.half_widths(),
             target_half_width_ratio=suite.target_half_width_ratio,
         )
 

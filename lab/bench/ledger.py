@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lab.bench.model import Cell, GivenUp, Primary, Run, Trial, TrialKind, TrialStatus
 from lab.bench.schedule import Block, Schedule
@@ -106,23 +106,20 @@ class Ledger:
         all_blocks = this_block + blocks_left * self.expected_ns(block.cells)
         return max(this_block, min(all_blocks, self._run.suite.budget_ns - elapsed_ns))
 
-    def half_widths(self) -> tuple[float, ...]:
-        """Return how well each primary ratio that can be had is known: half its interval's width as a share.
+    def half_widths(self) -> Iterator[float]:
+        """Yield how well each primary ratio that can be had is known: half its interval's width as a share.
 
         Infinite where a ratio should be there but is not yet; a cell that has been given up, or whose baseline has,
-        is absent.
+        is absent. Each costs a bootstrap, up to a second with a hundred blocks.
         """
         baseline = self._run.suite.baseline
         cells = set(self._plan.blocks[0].cells)
-        return tuple(
-            self._half_width(primary, cell.arm)
-            for primary in self._run.primary
-            for cell in sorted(cells, key=lambda cell: cell.key)
-            if cell.workload == primary.workload
-            and cell.arm != baseline
-            and not self.is_given_up(cell)
-            and not self.is_given_up(Cell(workload=primary.workload, arm=baseline))
-        )
+        for primary in self._run.primary:
+            base = Cell(workload=primary.workload, arm=baseline)
+            for arm in (name for name in self._run.suite.arms if name != baseline):
+                cell = Cell(workload=primary.workload, arm=arm)
+                if cell in cells and not self.is_given_up(cell) and not self.is_given_up(base):
+                    yield self._half_width(primary, arm)
 
     def _half_width(self, primary: Primary, arm: str) -> float:
         base = primary_values(self._trials, primary, self._run.suite.baseline)

@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lab.bench.stats.bootstrap import RESAMPLES, Interval
 from lab.bench.stats.estimate import FloatArray
 
+IntArray = NDArray[np.int64]
 Line = tuple[float, float]
-"""Slope and intercept."""
+Lines = tuple[FloatArray, FloatArray]
+"""Slope and intercept, of one line or of many."""
 
 _LINES = RESAMPLES // 4
 
@@ -46,10 +49,10 @@ def fit(instances: Sequence[float], readings: Sequence[float], *, confidence: fl
         ValueError: fewer than 3 readings, or all at one number of instances.
     """
     x, y = _checked(instances, readings)
-    rng = np.random.default_rng(seed)
-    chosen = (rng.integers(0, x.size, size=x.size) for _ in range(_LINES))
-    lines = [_line(x[rows], y[rows]) for rows in chosen if np.ptp(x[rows]) > 0]
-    return _density(_line(x, y), lines, confidence, x.size)
+    chosen = np.random.default_rng(seed).integers(0, x.size, size=(_LINES, x.size))
+    chosen = chosen[np.ptp(x[chosen], axis=-1) > 0]
+    slope, intercept = _lines(x[np.newaxis], y[np.newaxis])
+    return _density((slope[0], intercept[0]), _lines(x[chosen], y[chosen]), confidence, x.size)
 
 
 def pool(trials: Sequence[Readings], *, confidence: float = 0.95, seed: int = 0) -> Density:
@@ -61,18 +64,23 @@ def pool(trials: Sequence[Readings], *, confidence: float = 0.95, seed: int = 0)
     Raises:
         ValueError: no trial, or one of them has fewer than 3 readings, or all at one number of instances.
     """
-    points = [_checked(trial.instances, trial.values) for trial in trials]
-    if not points:
+    if not trials:
         raise ValueError("no trials")
-    slopes = [_slopes(x, y) for x, y in points]
-    rng = np.random.default_rng(seed)
-    lines = []
-    for _ in range(_LINES):
-        rows = rng.integers(0, len(points), size=len(points))
-        lines.append(_common_line([points[row] for row in rows], [slopes[row] for row in rows]))
-    if len(points) == 1:  # one trial tells nothing about how trials differ
-        lines = [(-np.inf, -np.inf), (np.inf, np.inf)]
-    return _density(_common_line(points, slopes), lines, confidence, len(points))
+    x, y = _padded([_checked(trial.instances, trial.values) for trial in trials])
+    slopes = _slopes(x, y)
+    chosen = np.random.default_rng(seed).integers(0, len(trials), size=(_LINES, len(trials)))
+    slope, intercept = _common_lines(x, y, slopes, np.arange(len(trials))[np.newaxis])
+    lines = _common_lines(x, y, slopes, chosen)
+    if len(trials) == 1:  # one trial tells nothing about how trials differ
+        lines = (np.array([-np.inf, np.inf]), np.array([-np.inf, np.inf]))
+    return _density((slope[0], intercept[0]), lines, confidence, len(trials))
+
+
+def _padded(points: Sequence[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, FloatArray]:
+    """Return one row for each trial; what a trial has less than the longest is NaN."""
+    longest = max(x.size for x, _ in points)
+    rows = [[np.pad(values, (0, longest - values.size), constant_values=np.nan) for values in pair] for pair in points]
+    return np.array([x for x, _ in rows]), np.array([y for _, y in rows])
 
 
 def _checked(instances: Sequence[float], readings: Sequence[float]) -> tuple[FloatArray, FloatArray]:
@@ -82,33 +90,34 @@ def _checked(instances: Sequence[float], readings: Sequence[float]) -> tuple[Flo
     return x, y
 
 
-def _density(line: Line, lines: Sequence[Line], confidence: float, count: int) -> Density:
+def _density(line: Line, lines: Lines, confidence: float, count: int) -> Density:
     tail = (1 - confidence) / 2
     # of infinite ends there is no quantile to interpolate
-    ends = np.quantile(np.array(lines), [tail, 1 - tail], axis=0, method="inverted_cdf")
+    ends = (np.quantile(values, [tail, 1 - tail], method="inverted_cdf") for values in lines)
     slope, intercept = (
-        Interval(
-            estimate=line[column],
-            low=float(ends[0, column]),
-            high=float(ends[1, column]),
-            confidence=confidence,
-            count=count,
-        )
-        for column in (0, 1)
+        Interval(estimate=float(estimate), low=float(low), high=float(high), confidence=confidence, count=count)
+        for estimate, (low, high) in zip(line, ends, strict=True)
     )
     return Density(slope=slope, intercept=intercept)
 
 
-def _line(x: FloatArray, y: FloatArray) -> Line:
-    return _common_line([(x, y)], [_slopes(x, y)])
+def _lines(x: FloatArray, y: FloatArray) -> Lines:
+    """Return the line through the points of each row."""
+    slope = np.nanmedian(_slopes(x, y), axis=-1)
+    return slope, np.median(y - slope[..., np.newaxis] * x, axis=-1)
 
 
-def _common_line(points: Sequence[tuple[FloatArray, FloatArray]], slopes: Sequence[FloatArray]) -> Line:
-    slope = float(np.median(np.concatenate(slopes)))
-    return slope, float(np.median([np.median(y - slope * x) for x, y in points]))
+def _common_lines(x: FloatArray, y: FloatArray, slopes: FloatArray, chosen: IntArray) -> Lines:
+    """Return, for each row of ``chosen`` trials, the line that they share."""
+    slope = np.nanmedian(slopes[chosen].reshape(len(chosen), -1), axis=-1)
+    intercepts = np.nanmedian(y[chosen] - slope[:, np.newaxis, np.newaxis] * x[chosen], axis=-1)
+    return slope, np.median(intercepts, axis=-1)
 
 
 def _slopes(x: FloatArray, y: FloatArray) -> FloatArray:
-    first, second = np.triu_indices(x.size, k=1)
-    apart = x[second] != x[first]
-    return np.asarray((y[second] - y[first])[apart] / (x[second] - x[first])[apart], dtype=np.float64)
+    """Return the slopes between all pairs of points of each row; NaN where there is none."""
+    first, second = np.triu_indices(x.shape[-1], k=1)
+    run, rise = x[..., second] - x[..., first], y[..., second] - y[..., first]
+    slopes: FloatArray = np.full(run.shape, np.nan)
+    np.divide(rise, run, out=slopes, where=(run != 0) & ~np.isnan(run))
+    return slopes

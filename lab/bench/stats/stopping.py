@@ -6,7 +6,7 @@ narrow enough does not look at where they lie.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -28,19 +28,30 @@ def decide(
     elapsed_ns: int,
     next_block_ns: int,
     budget_ns: int,
-    half_width_ratios: Sequence[float],
+    half_width_ratios: Iterable[float],
     target_half_width_ratio: float,
 ) -> StopReason | None:
     """Return why to stop after a measured block, or None to go on.
 
     ``next_block_ns`` is what another block is expected to take: a block that would not end within the budget is not
     begun. ``half_width_ratios`` are of every primary ratio of the run; all of them must meet the target, and where
-    there are none nothing has been found out that could be precise enough.
+    there are none nothing has been found out that could be precise enough. They are asked for only as far as needed.
     """
     if blocks_done >= max_blocks:
         return StopReason.BLOCKS
     # the budget is a promise to the user; a run that it cuts short of the minimum says "inconclusive"
     if elapsed_ns + next_block_ns > budget_ns:
         return StopReason.BUDGET
-    precise = bool(half_width_ratios) and max(half_width_ratios) <= target_half_width_ratio
-    return StopReason.HALF_WIDTH if blocks_done >= min_blocks and precise else None
+    if blocks_done >= min_blocks and _all_within(target_half_width_ratio, half_width_ratios):
+        return StopReason.HALF_WIDTH
+    return None
+
+
+def _all_within(target: float, widths: Iterable[float]) -> bool:
+    """Return whether there are widths and all meet the target; asks for no more than the first that does not."""
+    found = False
+    for width in widths:
+        found = True
+        if width > target:
+            return False
+    return found

@@ -170,6 +170,15 @@ def test_pooled_trials_share_a_slope_whatever_level_each_begins_at() -> None:
     assert pooled.slope.count == 3
 
 
+def test_trials_of_different_lengths_are_pooled() -> None:
+    trials = [readings((1, 5), (2, 7), (3, 9)), readings((1, 15), (2, 17), (3, 19), (4, 21), (3, 19))]
+
+    pooled = density.pool(trials)
+
+    assert (pooled.slope.low, pooled.slope.estimate, pooled.slope.high) == (2, 2, 2)
+    assert pooled.intercept.estimate == 8
+
+
 def test_one_trial_alone_has_no_interval_over_trials() -> None:
     pooled = density.pool([readings((1, 1), (2, 2), (3, 3))])
 

@@ -227,6 +227,21 @@ def test_a_run_without_any_ratio_does_not_claim_to_be_precise() -> None:
     assert stop(half_width_ratios=(), blocks_done=30) is StopReason.BLOCKS
 
 
+def test_no_more_ratios_are_asked_for_than_it_takes_to_go_on() -> None:
+    asked = []
+
+    def widths():
+        for width in (0.01, 0.9, 0.01):
+            asked.append(width)
+            yield width
+
+    assert stop(half_width_ratios=widths()) is None
+    assert asked == [0.01, 0.9]
+    asked.clear()
+    assert stop(half_width_ratios=widths(), blocks_done=4) is None
+    assert asked == []
+
+
 def test_a_block_that_would_end_after_the_budget_is_not_begun() -> None:
     assert stop(elapsed_ns=95, next_block_ns=6) is StopReason.BUDGET
     assert stop(elapsed_ns=95, next_block_ns=5) is None
