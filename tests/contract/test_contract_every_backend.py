@@ -110,6 +110,32 @@ def test_a_missing_program_is_exit_code_127(started: Target, program: str) -> No
     assert started.exec(Command(argv=(program,))).exit_code == 127
 
 
+def test_a_program_that_cannot_be_executed_is_exit_code_126(started: Target) -> None:
+    assert started.exec(Command(argv=("/etc",))).exit_code == 126
+
+
+@pytest.mark.parametrize("code", [1, 125, 126, 127, 255])
+def test_a_programs_own_exit_code_and_words_are_passed_on(started: Target, code: int) -> None:
+    done = started.exec(Command(argv=(*SHELL, f"echo error: not found >&2; exit {code}")))
+    assert (done.exit_code, done.stdout, done.stderr) == (code, b"", b"error: not found\n")
+
+
+def test_a_working_directory_that_is_not_there_is_an_error_that_names_it(started: Target) -> None:
+    with pytest.raises(TargetError, match="/no/where") as caught:
+        started.exec(Command(argv=("/bin/busybox", "true"), cwd="/no/where"))
+    assert caught.value.phase == "exec"
+
+
+def test_exec_in_what_does_not_run_is_an_error(provision: Provision) -> None:
+    target = provision()
+    with pytest.raises(TargetError):
+        target.exec(Command(argv=("/bin/busybox", "true")))
+    target.start()
+    target.stop()
+    with pytest.raises(TargetError):
+        target.exec(Command(argv=("/bin/busybox", "true")))
+
+
 def test_exec_that_takes_too_long_is_killed(started: Target) -> None:
     count = "/bin/busybox ps | /bin/busybox grep -c '[s]leep 98765'; true"
     with pytest.raises(TargetTimeout):

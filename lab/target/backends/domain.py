@@ -43,6 +43,8 @@ from lab.vm.platform import Platform, prepare
 _ACCELERATORS = {"vm-tcg": Accelerator.TCG, "vm-kvm": Accelerator.KVM}
 _TERM_GRACE_NS = 3 * NS_PER_S
 _CGROUP_GRACE_NS = 10 * NS_PER_S
+_NOT_EXECUTED = 126
+_NO_DIRECTORY = b"cannot change to directory "  # init's words
 _MEMORY_TIMEOUT_NS = 30 * NS_PER_S
 _LIMITS = "processors and memory are the guest's, the VMM's own use comes on top; the number of tasks is not limited"
 # What every program finds in its environment, as in the container arms, unless the image or the command says otherwise.
@@ -225,6 +227,8 @@ class DomainTarget:
         guest = self._running("exec")
         with self._told("exec"):
             done = guest.execute(self._guest_command(command), timeout_ns=command.timeout_ns)
+        if done.exit_code == _NOT_EXECUTED and done.stderr.startswith(_NO_DIRECTORY):
+            raise TargetError(done.stderr.decode(errors="replace").strip(), backend=self._name, phase="exec")
         return Execution(
             exit_code=done.exit_code, stdout=done.stdout, stderr=done.stderr, target_elapsed_ns=done.elapsed_ns
         )

@@ -26,6 +26,7 @@ from lab.target.backends.attached import Attached
 from lab.target.backends.cgroup_footprint import cgroup_directories
 from lab.target.backends.failures import no_endpoint, took_too_long
 from lab.target.backends.main_output import MainOutput
+from lab.target.backends.runtime_words import exit_code_of
 from lab.target.spec import (
     Command,
     Endpoint,
@@ -39,9 +40,8 @@ from lab.target.spec import (
 from lab.units import NS_PER_S
 
 _KILL_GRACE_NS = 30 * NS_PER_S
-_NOT_FOUND = 127
 _ENGINE_CODES = (125, 126, 127)  # the engine's own failures; a payload may have them too, so its words decide
-_NOT_FOUND_WORDS = ("executable file", "no such file or directory", "not found")
+_RUNTIME_WORDS = ("oci runtime exec failed", "error: runc: exec failed")  # docker's and podman's: what the runtime said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,13 +203,18 @@ class CliTarget:
         return self._execution(done)
 
     def _execution(self, done: Completed) -> Execution:
-        words = (done.text + done.error_text).lower()
-        failed = done.exit_code in _ENGINE_CODES and "oci runtime" in words
-        if failed and any(known in words for known in _NOT_FOUND_WORDS):
-            return Execution(exit_code=_NOT_FOUND, stdout=b"", stderr=done.stdout + done.stderr)
-        if failed or (done.exit_code == 1 and words.startswith("error")):
-            raise TargetError(done.error_text or done.text, backend=self._cli.name, phase="exec")
+        said = done.stdout + done.stderr  # docker says on standard output what its runtime said
+        complaint = said.decode(errors="replace").strip()
+        failed = done.exit_code in _ENGINE_CODES and complaint.lower().startswith(_RUNTIME_WORDS)
+        code = exit_code_of(complaint) if failed else None
+        if code is not None:
+            return Execution(exit_code=code, stdout=b"", stderr=said)
+        if failed or (done.exit_code and complaint.lower().startswith("error") and not self._is_running()):
+            raise TargetError(complaint, backend=self._cli.name, phase="exec")
         return Execution(exit_code=done.exit_code, stdout=done.stdout, stderr=done.stderr)
+
+    def _is_running(self) -> bool:
+        return bool(self._cli.inspect(self._spec.name).get("State", {}).get("Running"))
 
     def footprint(self) -> Footprint:
         """Return the container's cgroups and processes; its shim or conmon, and the attached client, are helpers."""

@@ -36,6 +36,7 @@ from lab.target.backends.cgroup_footprint import cgroup_directories
 from lab.target.backends.failures import cannot, no_endpoint, took_too_long
 from lab.target.backends.main_output import MainOutput
 from lab.target.backends.probe_program import exit_program
+from lab.target.backends.runtime_words import exit_code_of
 from lab.target.protocol import Backend
 from lab.target.spec import (
     Availability,
@@ -54,8 +55,6 @@ from lab.units import NS_PER_S
 _TERM_GRACE_NS = 3 * NS_PER_S
 _KILL_GRACE_NS = 30 * NS_PER_S
 _PROBE_CODE = 7
-_NOT_FOUND = 127
-_NOT_FOUND_WORDS = ("not found", "no such file or directory")  # of runc and crun; of runc and runsc
 # Takes the v2 mount away in a mount namespace of its own, then becomes the program. The arguments are not parsed.
 _WITHOUT_V2 = ("unshare", "--mount", "--propagation", "private", "sh", "-c", 'umount "$1" && shift && exec "$@"', "sh")
 
@@ -295,6 +294,8 @@ class OciTarget:
 
     def exec(self, command: Command) -> Execution:
         """Run a program in the container; what it raises is said in the protocol."""
+        if self._main is None or not self._main.is_alive():
+            raise self._output.failure("it does not run", "exec")
         mark = execution_mark.new_mark()
         log = self._new_log()
         pid_file = f"{log}.pid"
@@ -305,8 +306,9 @@ class OciTarget:
             raise took_too_long(command, backend=self._program.name) from None
         complaint = _complaint(log)
         if done.exit_code != 0 and complaint:
-            if any(words in complaint.lower() for words in _NOT_FOUND_WORDS):
-                return Execution(exit_code=_NOT_FOUND, stdout=done.stdout, stderr=done.stderr)
+            code = exit_code_of(complaint)
+            if code is not None:
+                return Execution(exit_code=code, stdout=done.stdout, stderr=done.stderr)
             raise self._output.failure(complaint, "exec")
         return Execution(exit_code=_payload_code(done.exit_code), stdout=done.stdout, stderr=done.stderr)
 
