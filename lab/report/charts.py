@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 import pandas as pd
 
@@ -10,13 +11,16 @@ from lab.bench.model import Unit
 from lab.bench.stats.verdict import Conclusion
 from lab.report import figures, reference, tables, wording
 from lab.report.arms import TWIN_SUFFIX, chart_label, series_label
-from lab.report.figures import Curve, ForestGroup, ForestRow, Ink, Line, PhaseBar, RunPoint
-from lab.report.frame import START_MARKS, Evidence
+from lab.report.density import ArmLine, DensityView
+from lab.report.figures import Curve, DensityLine, ForestGroup, ForestRow, Ink, Line, PhaseBar, RunPoint
+from lab.report.frame import START_MARKS, Evidence, measured
 from lab.report.material import view_rank
 from lab.report.measures import Comparison, Quantity, series_order, summary
 from lab.report.page import Chart, Table
 from lab.target.spec import MarkName
-from lab.units import format_duration_ns, format_percent
+from lab.units import format_duration_ns, format_percent, writer
+
+T = TypeVar("T")
 
 
 def make(
@@ -179,7 +183,7 @@ def _medians(evidence: Evidence, quantity: Quantity) -> str:
 
 def phases(evidence: Evidence, workload: str, *, files: bool) -> Chart | None:
     """Return where the time goes, a stacked bar of phase medians per arm; None when no trial has marks."""
-    frame = tables.measured(evidence.phases_frame)
+    frame = measured(evidence.phases_frame)
     frame = frame[frame["workload"] == workload]
     if frame.empty:
         return None
@@ -191,7 +195,7 @@ def phases(evidence: Evidence, workload: str, *, files: bool) -> Chart | None:
         key,
         f"Where the time goes: request to ready ({workload})",
         figure=figures.phases(
-            panels_by_size(bars),
+            panels_by_size(bars, lambda bar: bar.total[0]),
             order=[*(wording.PHASES[name] for name in order), wording.UNSPLIT],
             write=wording.tick_ns,
             quantity=f"time since the request, {wording.counted([bar.count for bar in bars])} starts per arm",
@@ -232,18 +236,45 @@ def phase_name(phase: str, seen: Collection[str]) -> str:
     return wording.UNSPLIT if unsplit else wording.PHASES[phase]
 
 
+def wall_and_cpu(evidence: Evidence, wall: Quantity, cpu: Sequence[Quantity], *, files: bool) -> Chart:
+    """Return the CPU time of a start, in all and in parts, beside its wall time."""
+    chosen = [wall, *sorted(cpu, key=lambda quantity: len(quantity.labels))]
+    rows = [(_wall_or_cpu(quantity), quantity) for quantity in chosen]
+    key, title = f"cpu-{wording.slug(wall.workload)}", f"Wall time and CPU time of a start ({wall.workload})"
+    return make(
+        key,
+        title,
+        figure=figures.dot_rows(
+            [(row.replace(", ", ",\n", 1), _lines(evidence, quantity)) for row, quantity in rows],
+            write=wording.tick(wall.unit),
+            quantity=f"{_axis('time of one start', chosen)}; {wording.direction(wall.metric.better)}",
+        ),
+        finding=f"{wording.sentence_case(chosen[1].title)}, medians: {_medians(evidence, chosen[1])}.",
+        reading="Each row is one quantity, each mark an arm's median with a line from p10 to p90 of its starts. CPU "
+        "time above wall time means work on several processors at once; CPU time far below it means waiting. The axis "
+        "is logarithmic; the A/A twin is drawn hollow." + _beyond_the_axis(evidence, rows),
+        table=tables.values_table(key, title, chosen, evidence.arms),
+        files=files,
+    )
+
+
+def _wall_or_cpu(quantity: Quantity) -> str:
+    words = wording.labels_in_words(quantity.labels)
+    return f"of it: {words}" if words else quantity.metric.title
+
+
 PANEL_FACTOR = 6.0
-"""Bars whose totals differ by more than this do not share a panel: the shorter could not be read."""
+"""What differs in size by more than this does not share a panel: the smaller could not be read."""
 
 
-def panels_by_size(bars: Sequence[PhaseBar]) -> list[list[PhaseBar]]:
-    """Return bars in panels of similar size, short ones first, each panel from zero."""
-    panels: list[list[PhaseBar]] = []
-    for bar in sorted(bars, key=lambda bar: bar.total[0]):
-        if panels and bar.total[0] <= panels[-1][0].total[0] * PANEL_FACTOR:
-            panels[-1].append(bar)
+def panels_by_size(items: Sequence[T], size: Callable[[T], float]) -> list[list[T]]:
+    """Return what is drawn from zero in panels of similar size, small ones first."""
+    panels: list[list[T]] = []
+    for item in sorted(items, key=size):
+        if panels and size(item) <= size(panels[-1][0]) * PANEL_FACTOR:
+            panels[-1].append(item)
         else:
-            panels.append([bar])
+            panels.append([item])
     return panels
 
 
@@ -265,11 +296,12 @@ def memory(evidence: Evidence, workload: str, views: Sequence[Quantity], *, file
     state = ordered[0].label("state")
     key = f"memory-{wording.slug(workload)}"
     name = f"{state}, {workload}" if state and state != workload else workload
+    rows = [(wording.view_name(quantity.label("view")), quantity) for quantity in ordered]
     return make(
         key,
         f"What one instance takes in memory ({name})",
         figure=figures.dot_rows(
-            [(wording.view_name(quantity.label("view")), _lines(evidence, quantity)) for quantity in ordered],
+            [(row, _lines(evidence, quantity)) for row, quantity in rows],
             write=wording.tick(ordered[0].unit),
             quantity=_axis(ordered[0].metric.title, ordered),
             binary=True,
@@ -279,7 +311,7 @@ def memory(evidence: Evidence, workload: str, views: Sequence[Quantity], *, file
         "differ on purpose: PSS divides shared pages among their users, USS leaves them out, RSS counts them in "
         "full, the cgroup also has page cache and kernel objects. Helpers that vanish with the instance (VMM, "
         "shim, monitor) are counted in every arm. A guest's own view is of memory inside it, not of the host's. "
-        "The axis is logarithmic." + _beyond_the_axis(evidence, ordered),
+        "The axis is logarithmic." + _beyond_the_axis(evidence, rows),
         table=tables.values_table(key, f"Memory of one instance, {name}", ordered, evidence.arms),
         files=files,
     )
@@ -293,10 +325,10 @@ def _lines(evidence: Evidence, quantity: Quantity) -> list[Line]:
     ]
 
 
-def _beyond_the_axis(evidence: Evidence, chosen: Sequence[Quantity]) -> str:
+def _beyond_the_axis(evidence: Evidence, rows: Sequence[tuple[str, Quantity]]) -> str:
     """Say which medians are zero or below and so have no mark, "" when there are none."""
     said = []
-    for quantity in chosen:
+    for row, quantity in rows:
         drawn = {line.label for line in _lines(evidence, quantity)}
         missing = [
             series_label(name, evidence.arms)
@@ -304,10 +336,57 @@ def _beyond_the_axis(evidence: Evidence, chosen: Sequence[Quantity]) -> str:
             if chart_label(name, evidence.arms) not in drawn
         ]
         if missing:
-            said.append(f"{wording.view_name(quantity.label('view'))} for {wording.joined(missing)}")
+            said.append(f"{row} for {wording.joined(missing)}")
     if not said:
         return ""
     return f" Medians of zero or below have no mark, only their row in the table: {'; '.join(said)}."
+
+
+def density(evidence: Evidence, view: DensityView, *, files: bool) -> Chart:
+    """Return memory against the number of instances with each arm's line, its slope in the legend."""
+    lines = [_density_line(evidence, arm) for arm in view.arms]
+    name, key = wording.view_name(view.view), f"density-{wording.slug(f'{view.workload} {view.view}')}"
+    trials = wording.counted([arm.trials for arm in view.arms])
+    return make(
+        key,
+        f"What one more instance costs: {name}, {view.state} ({view.workload})",
+        figure=figures.density(
+            panels_by_size(lines, lambda line: max(point[1] for point in line.points)),
+            write=wording.tick(Unit.BYTES),
+            quantity=f"memory of all instances, {name}",
+            instances=f"instances at the same time, {trials} trials per arm",
+        ),
+        finding=density_finding(evidence, view),
+        reading="Each mark is one reading of all instances together: filled when one had just come, hollow when one "
+        "had just gone. The line is the one that all trials of an arm share (Theil-Sen within trials): its slope is "
+        "what one more instance costs, its height at zero what is paid once, whatever the number. In brackets stand "
+        "95 % intervals, a bootstrap over trials. Arms of different orders of magnitude have panels of their own.",
+        table=tables.density_table(key, view, evidence.arms),
+        files=files,
+    )
+
+
+def _density_line(evidence: Evidence, arm: ArmLine) -> DensityLine:
+    label = chart_label(arm.series, evidence.arms).replace("\n", ", ")
+    slope, once = arm.fitted.slope, arm.fitted.intercept
+    return DensityLine(
+        label=f"{label}\n{tables.size_interval(slope)} each\n{tables.size_interval(once)} once",
+        ink=ink(arm.series, evidence),
+        points=[(point.instances, point.value, point.up) for point in arm.points],
+        slope=slope.estimate,
+        intercept=once.estimate,
+    )
+
+
+def density_finding(evidence: Evidence, view: DensityView) -> str:
+    """Say what one more instance costs in each arm."""
+    write = writer(Unit.BYTES)
+    said = [
+        f"{write(arm.fitted.slope.estimate)} for {series_label(arm.series, evidence.arms)}"
+        for arm in view.arms
+        if not arm.series.endswith(TWIN_SUFFIX)
+    ]
+    return f"By {wording.view_name(view.view)} one more instance costs {wording.joined(said)} (slopes)."
 
 
 def dots(evidence: Evidence, key: str, title: str, chosen: Sequence[Quantity], *, files: bool) -> Chart:

@@ -23,7 +23,15 @@ from matplotlib.figure import Figure as Figure  # charts.py speaks of figures, a
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    MultipleLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 _ARM_COLOURS = (
     "#3f4650", "#0b69b3", "#b4530a", "#0a7a5c", "#a83f86", "#5b4bb5", "#8a6d00", "#b3261e", "#2d7d8f", "#7d5a45",
@@ -408,7 +416,11 @@ def _phase_bar(axes: Axes, place: float, bar: PhaseBar, order: Sequence[str]) ->
 def dot_rows(
     rows: Sequence[tuple[str, Sequence[Line]]], *, write: Format, quantity: str, binary: bool = False
 ) -> Figure:
-    """Draw medians as dots, a row per quantity and an arm per marker, with a thin line from p10 to p90."""
+    """Draw medians as dots, a row per quantity and an arm per marker, with a thin line from p10 to p90.
+
+    A row without any line is left out.
+    """
+    rows = [(name, lines) for name, lines in rows if lines]
     figure = _figure(1.0 + 0.15 * sum(len(lines) + 1 for _, lines in rows))
     axes = figure.add_subplot()
     places, y = [], 0.0
@@ -528,6 +540,61 @@ def _curve(axes: Axes, curve: Curve, xs: Sequence[float]) -> None:
         places, [p[1] for p in curve.points], marker=curve.ink.marker, linestyle=curve.ink.dash, linewidth=1.4,
         color=curve.ink.colour, markerfacecolor=curve.ink.face, markersize=5,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DensityLine:
+    """Readings of one arm as (instances, value, one had just come) and its line; ``label`` says the slope."""
+
+    label: str
+    ink: Ink
+    points: Sequence[tuple[int, float, bool]]
+    slope: float
+    intercept: float
+
+
+@styled
+def density(panels: Sequence[Sequence[DensityLine]], *, write: Format, quantity: str, instances: str) -> Figure:
+    """Draw memory against the number of instances, a panel per order of magnitude, each from zero."""
+    heights = [1.5 + 0.25 * len(panel) for panel in panels]
+    figure = _figure(sum(heights) + 0.6)
+    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)
+    most = max(point[0] for panel in panels for line in panel for point in line.points)
+    for axes, panel in zip(grid.flat, panels, strict=True):
+        for line in panel:
+            _density_line(axes, line, most)
+        values = [point[1] for line in panel for point in line.points] + [line.intercept for line in panel]
+        low, high = min(0.0, *values), max(0.0, *values)  # MemAvailable may have grown: a drop below zero
+        axes.set_ylim(low * 1.1, high * 1.1)
+        axes.yaxis.set_major_locator(MultipleLocator(binary_step(high - low)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value == 0 else write(value)))
+        axes.grid(axis="y")
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5, labelspacing=0.9)
+    grid.flat[-1].set_xticks(range(most + 1))
+    grid.flat[-1].set_xlim(0, most + 0.4)
+    grid.flat[-1].set_xlabel(instances)
+    figure.supylabel(quantity, fontsize=9, color=THEME["muted"])
+    return figure
+
+
+def binary_step(span: float) -> float:
+    """Return the power of two that divides an axis of this length into two to four parts."""
+    return 2.0 ** (math.frexp(span)[1] - 2)
+
+
+def _density_line(axes: Axes, line: DensityLine, most: int) -> None:
+    ends = np.array([0.0, most + 0.3])
+    axes.plot(
+        ends, line.intercept + line.slope * ends, color=line.ink.colour, linestyle=line.ink.dash, linewidth=1.3,
+        marker=line.ink.marker, markersize=5, markerfacecolor=line.ink.face, markevery=[], label=line.label,
+    )  # fmt: skip
+    for came, face in ((True, line.ink.colour), (False, THEME["paper"])):
+        points = [point for point in line.points if point[2] is came]
+        axes.plot(
+            [point[0] for point in points], [point[1] for point in points], marker=line.ink.marker,
+            markersize=4.4, linestyle="none", color=line.ink.colour, markerfacecolor=face, markeredgewidth=0.9,
+            alpha=0.8,
+        )  # fmt: skip
 
 
 def to_svg(figure: Figure) -> bytes:

@@ -16,12 +16,12 @@ import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from lab.bench import records
-from lab.bench.model import Better, Metric, Run, RunEnd, Trial, TrialKind, TrialStatus, Unit
+from lab.bench.model import Better, GivenUp, Metric, Run, RunEnd, Trial, TrialKind, TrialStatus, Unit
 from lab.errors import MeasurementError
 from lab.report.arms import TWIN_SUFFIX, ArmView, series_key, views
 from lab.target.spec import MarkName
@@ -43,6 +43,7 @@ class Evidence:
     samples_frame: pd.DataFrame
     trials_frame: pd.DataFrame
     phases_frame: pd.DataFrame
+    given_up: tuple[GivenUp, ...] = ()
 
     def metric(self, name: str) -> Metric:
         """Return what the run says about a metric; a name that it never declared is a plain count."""
@@ -119,7 +120,8 @@ def load(path: str) -> Evidence:
     lines = trial_lines(recording.path, recording.complete_bytes)
     if not recording.trials:
         raise MeasurementError(f"{recording.path}: there is no trial in it", hint="resume it: lab bench resume RUN")
-    return evidence(recording.path, recording.run, recording.end, recording.trials, lines)
+    found = evidence(recording.path, recording.run, recording.end, recording.trials, lines)
+    return replace(found, given_up=recording.given_up)
 
 
 def evidence(
@@ -151,9 +153,13 @@ def trial_lines(path: str, complete_bytes: int) -> tuple[int, ...]:
 
 def series_of(frame: pd.DataFrame) -> tuple[Series, ...]:
     """Return the measured, successful samples of a samples frame as series, in order of first appearance."""
-    usable = frame[(frame["kind"] == TrialKind.MEASURED.value) & (frame["status"] == TrialStatus.OK.value)]
     keys = ["workload", "metric", "labels", "series"]
-    return tuple(_series(group) for _, group in usable.groupby(keys, sort=False))
+    return tuple(_series(group) for _, group in measured(frame).groupby(keys, sort=False))
+
+
+def measured(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of measured trials that ended well."""
+    return frame[(frame["kind"] == TrialKind.MEASURED.value) & (frame["status"] == TrialStatus.OK.value)]
 
 
 def _series(group: pd.DataFrame) -> Series:

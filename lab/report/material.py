@@ -9,39 +9,35 @@ from lab.bench.stats.verdict import Conclusion
 from lab.report import wording
 from lab.report.arms import TWIN_SUFFIX, ArmView, Isolation
 from lab.report.claims import Finding, Material, Pair
+from lab.report.density import SLOPE
 from lab.report.frame import STARTUP_TOTAL, Evidence
 from lab.report.measures import Comparison, Quantity, compare, primaries, summary, together
 from lab.target.spec import MarkName
 from lab.units import format_duration_ns, format_percent
 
 MEMORY = "memory"
-UNJUDGED_VIEW = "host_available_drop"
-"""The view that no claim is judged by from one instance: what else the host does moves it further than a small
-instance does, often below zero, where there is no ratio. Leaving out such blocks alone would favour the others."""
-
-MANAGEMENT = frozenset({STARTUP_TOTAL, MEMORY, "exec_wall"})
+MANAGEMENT = frozenset({STARTUP_TOTAL, MEMORY, SLOPE, "exec_wall"})
 """Primary metrics that tell what it costs to have an arm, not how fast the payload runs in it."""
 
 
 def material(evidence: Evidence, found: Sequence[Quantity]) -> Material:
     """Return the pairs of this run for each claim."""
     startup = startup_quantities(evidence, found)
-    memory = [quantity for quantity in found if quantity.metric.name == MEMORY]
-    judged = [quantity for quantity in memory if quantity.label("view") not in wording.PARTS | {UNJUDGED_VIEW}]
-    pss = [quantity for quantity in memory if quantity.label("view") == "pss"]
+    views = [q for q in found if q.metric.name in {MEMORY, SLOPE} and q.label("view") not in wording.PARTS]
+    pss = [quantity for quantity in views if quantity.label("view") == "pss"]
     baseline = (evidence.run.suite.baseline,)
     guests, containers = _names(evidence, Isolation.VM), _names(evidence, Isolation.CONTAINER)
     return Material(
         pairs={
             "C7": pairs(evidence, startup, guests, containers),
-            "C8": pairs(evidence, judged, guests, containers),
+            "C8": pairs(evidence, [view for view in views if is_defined(view)], guests, containers),
             "C5": pairs(evidence, pss, guests, baseline),
             "C13": pairs(evidence, performance_quantities(evidence, found), containers, baseline),
         },
         notes={
             "C7": _startup_notes(evidence, startup),
-            "C8": _unjudged_notes(memory),
-            "C5": (_no_sharing_measured(),),
+            "C8": tuple(_unjudged(view) for view in views if not is_defined(view)),
+            "C5": (_not_measured(sloped=any(quantity.metric.name == SLOPE for quantity in pss)),),
         },
         absent=tuple(arm for arm in evidence.arms.values() if not arm.available),
     )
@@ -159,21 +155,28 @@ def _boot_share(evidence: Evidence, quantity: Quantity) -> list[str]:
     return notes
 
 
-def _unjudged_notes(memory: Sequence[Quantity]) -> tuple[str, ...]:
-    """Say why the drop of the host's MemAvailable is not judged, with how often it was no drop at all."""
-    series = [s for quantity in memory if quantity.label("view") == UNJUDGED_VIEW for s in quantity.series.values()]
-    values = [value for one in series for value in one.values]
-    if not values:
-        return ()
+def is_defined(view: Quantity) -> bool:
+    """Return whether every reading of a view has a ratio to another.
+
+    The host's MemAvailable moves with all else on the host, further than a small instance moves it: its drop may be
+    zero or below. To leave out such blocks alone would favour the others, so the whole view is not judged then.
+    """
+    return all(value > 0 for series in view.series.values() for value in series.values)
+
+
+def _unjudged(view: Quantity) -> str:
+    values = [value for series in view.series.values() for value in series.values]
     below = sum(value <= 0 for value in values)
     return (
-        f"Not judged: the {wording.view_name(UNJUDGED_VIEW)}. In {below} of {wording.plural(len(values), 'reading')} "
-        "it was zero or below, since the rest of the host moves it further than one small instance does. Only its "
-        "slope over many instances can be judged.",
+        f"Not judged: {view.title}. In {below} of {wording.plural(len(values), 'reading')} it was zero or below, since "
+        "the rest of the host moves it further than a small instance does."
     )
 
 
-def _no_sharing_measured() -> str:
+def _not_measured(*, sloped: bool) -> str:
+    """Say what the run leaves open of what guests share."""
+    if sloped:
+        return "Whether guests share pages (KSM) needs a pair of runs, with KSM off and on."
     return (
         "Memory of one guest on its own. Whether guests share pages (KSM) and what each further guest costs (slope) "
         "needs a run with several at once."

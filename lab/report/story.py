@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from lab.bench.model import TrialKind, TrialStatus
 from lab.report import charts, claims, provenance, reference, tables, wording
-from lab.report.arms import EMULATION, Isolation
+from lab.report.arms import EMULATION, Isolation, series_label
+from lab.report.density import density_views
 from lab.report.frame import Evidence
 from lab.report.material import MEMORY, material, performance_quantities, startup_quantities, view_rank
 from lab.report.measures import Comparison, Quantity, compare_all, primaries, quantities
@@ -14,6 +15,8 @@ from lab.report.page import Chart, Column, Document, Page, Section, Table
 from lab.units import format_duration_ns
 
 LATENCY = "io_latency"
+STARTUP_CPU = ("startup_cpu", "startup_cpu_part")
+UNREAD = "memory_unread"
 SHARED_DAEMONS = "memory_shared_daemons"
 
 
@@ -28,6 +31,7 @@ def tell(evidence: Evidence, *, files: bool) -> Page:
         _fairness(evidence),
         *_startup(evidence, found, files=files),
         *_memory(evidence, found, files=files),
+        *_density(evidence, files=files),
         *_work(evidence, found, files=files),
         _noise(evidence, found, headline, files=files),
         _failures(evidence),
@@ -85,6 +89,7 @@ STOP_REASONS = {
     "half-width": "every primary ratio met its target",
     "blocks": "all blocks were done",
     "budget": "the time budget was used",
+    "given-up": "every arm that is compared had been given up",
     "interrupted": "it was interrupted",
 }
 
@@ -111,6 +116,11 @@ def notices(evidence: Evidence) -> tuple[str, ...]:
     failed = sum(trial.status is TrialStatus.FAILED for trial in evidence.trials)
     if failed:
         said.append(f"{wording.plural(failed, 'trial')} failed; each is listed with its reason under Failures.")
+    said += [
+        f"{series_label(given_up.cell.arm, evidence.arms)} was given up on {given_up.cell.workload} in block "
+        f"{given_up.block}: {given_up.reason}."
+        for given_up in evidence.given_up
+    ]
     return tuple(said)
 
 
@@ -141,6 +151,8 @@ def _startup(evidence: Evidence, found: Sequence[Quantity], *, files: bool) -> t
         made.append(charts.ecdf(evidence, quantity, files=files))
         phases = charts.phases(evidence, quantity.workload, files=files)
         made += [phases] if phases else []
+        spent = [q for q in found if q.workload == quantity.workload and q.metric.name in STARTUP_CPU]
+        made += [charts.wall_and_cpu(evidence, quantity, spent, files=files)] if spent else []
     return (
         Section(
             key="startup",
@@ -189,10 +201,37 @@ def _memory(evidence: Evidence, found: Sequence[Quantity], *, files: bool) -> tu
         Section(
             key="memory",
             title="Memory",
+            lead=_unread(evidence, found),
             charts=tuple(made),
             tables=(apart,) if apart.rows else (),
             bands=reference.bands(reference.MEMORY),
         ),
+    )
+
+
+def _density(evidence: Evidence, *, files: bool) -> tuple[Section, ...]:
+    views = density_views(evidence)
+    if not views:
+        return ()
+    return (
+        Section(
+            key="density",
+            title="Memory of each further instance",
+            lead=("Density is a slope: what one more instance costs, apart from what is paid once for all of them.",),
+            charts=tuple(charts.density(evidence, view, files=files) for view in views),
+        ),
+    )
+
+
+def _unread(evidence: Evidence, found: Sequence[Quantity]) -> tuple[str, ...]:
+    """Say which arms have no sums over processes, since some of these could not be read."""
+    series = [name for quantity in found if quantity.metric.name == UNREAD for name in quantity.series]
+    names = [series_label(name, evidence.arms) for name in dict.fromkeys(series)]
+    if not names:
+        return ()
+    return (
+        f"The memory of some processes of {wording.joined(names)} could not be read: where that happened PSS, USS and "
+        "RSS are missing, since a sum without them would be too small.",
     )
 
 
@@ -253,12 +292,17 @@ def _noise(evidence: Evidence, found: Sequence[Quantity], headline: Sequence[Qua
 
 
 def _failures(evidence: Evidence) -> Section:
-    shown = (tables.failures_table(evidence), tables.absent_table(evidence.arms))
-    failed, absent = (len(table.rows) for table in shown)
+    shown = (
+        tables.failures_table(evidence),
+        tables.given_up_table(evidence),
+        tables.absent_table(evidence.arms),
+    )
+    failed, given_up, absent = (len(table.rows) for table in shown)
     lead = (
-        f"{wording.plural(failed, 'trial')} did not end well, and {wording.plural(absent, 'arm')} of the suite cannot "
-        "be measured here."
-        if failed or absent
+        f"{wording.plural(failed, 'trial')} did not end well, {wording.plural(given_up, 'cell')} of the schedule "
+        f"{'was' if given_up == 1 else 'were'} given up, and {wording.plural(absent, 'arm')} of the suite cannot be "
+        "measured here."
+        if failed or given_up or absent
         else "No trial failed, and no arm of the suite is missing."
     )
     return Section(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from lab.bench.model import TrialKind, TrialStatus
+from lab.bench.stats.bootstrap import Interval
 from lab.report import wording
-from lab.report.arms import ArmView, answer_reason, is_yes, series_label
-from lab.report.frame import Evidence
+from lab.report.arms import ArmView, answer_reason, is_yes, series_key, series_label
+from lab.report.density import READING, DensityView
+from lab.report.frame import Evidence, measured
 from lab.report.measures import Comparison, Quantity, noise_pairs, summary
 from lab.report.page import Align, Column, Table
-from lab.units import format_duration_ns, format_percent, writer
+from lab.units import format_bytes, format_duration_ns, format_percent, writer
 
 NUMBER = Align.NUMBER
 LINES = Column(title="lines of results.jsonl", align=Align.LINES)
@@ -167,11 +169,6 @@ def _quartile_row(
     )
 
 
-def measured(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of measured trials that ended well."""
-    return frame[(frame["kind"] == TrialKind.MEASURED.value) & (frame["status"] == TrialStatus.OK.value)]
-
-
 def noise_table(quantities: Sequence[Quantity], baseline: str, arms: Mapping[str, ArmView]) -> Table:
     """Return each headline ratio from all samples, and again without those of flagged trials."""
     return Table(
@@ -233,7 +230,7 @@ def failures_table(evidence: Evidence) -> Table:
                  Column(title="how it ended"), Column(title="reason"), LINES),
         rows=tuple(
             (
-                series_label(trial.cell.arm + ("+twin" if trial.cell.twin else ""), evidence.arms),
+                series_label(series_key(trial.cell.arm, twin=trial.cell.twin), evidence.arms),
                 trial.cell.workload,
                 str(trial.block),
                 trial.status.value,
@@ -243,6 +240,53 @@ def failures_table(evidence: Evidence) -> Table:
             for line, trial in evidence.failed
         ),
     )  # fmt: skip
+
+
+def density_table(key: str, view: DensityView, arms: Mapping[str, ArmView]) -> Table:
+    """Return each arm's slope and intercept with their intervals, and how far it got."""
+    return Table(
+        key=key,
+        title=f"Memory of each further instance, {wording.view_name(view.view)}, {view.state} ({view.workload})",
+        columns=columns("arm", "one more instance", "paid once", "trials", "most instances"),
+        rows=tuple(
+            (
+                series_label(arm.series, arms),
+                size_interval(arm.fitted.slope),
+                size_interval(arm.fitted.intercept),
+                str(arm.trials),
+                str(arm.most),
+                wording.span(arm.lines),
+            )
+            for arm in view.arms
+        ),
+        note="Slope and intercept with 95 % intervals over trials; never a total divided by a number.",
+        trace=trace(view.workload, READING),
+    )
+
+
+def size_interval(interval: Interval) -> str:
+    """Return a size with its 95 % interval: "1.95 MiB [1.90 MiB, 2.01 MiB]"; an end that is not known is open."""
+    low, high = (format_bytes(end) if math.isfinite(end) else "open" for end in (interval.low, interval.high))
+    return f"{format_bytes(interval.estimate)} [{low}, {high}]"
+
+
+def given_up_table(evidence: Evidence) -> Table:
+    """Return the cells that the run stopped trying, with the reason."""
+    return Table(
+        key="given-up",
+        title="Given up for the rest of the run",
+        columns=columns("arm", "~workload", "block", "failures in a row", "~reason", lines=False),
+        rows=tuple(
+            (
+                series_label(series_key(given_up.cell.arm, twin=given_up.cell.twin), evidence.arms),
+                given_up.cell.workload,
+                str(given_up.block),
+                str(given_up.failures),
+                given_up.reason,
+            )
+            for given_up in evidence.given_up
+        ),
+    )
 
 
 def absent_table(arms: Mapping[str, ArmView]) -> Table:

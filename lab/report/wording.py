@@ -34,6 +34,7 @@ VIEWS: Mapping[str, str] = {
     "cgroup": "cgroup, total",
     "cgroup_working_set": "cgroup, less inactive file",
     "host_available_drop": "drop of the host's MemAvailable",
+    "host_available": "the host's MemAvailable",
     "guest_used": "the guest's own view",
 }
 """Views of memory in the order of the page; a view that is not listed follows under its own name."""
@@ -82,6 +83,12 @@ def _label(key: str, value: str) -> str:
             return f"p{value.removeprefix('p')}"
         case "place":
             return PLACES.get(value, value)
+        case "instances":
+            return plural(int(value), "instance")
+        case "direction":
+            return f"going {value}"
+        case "stopped_by":
+            return f"stopped by the {'number asked for' if value == 'instances' else value}"
         case "clock":
             return f"{value}'s clock"
         case _:

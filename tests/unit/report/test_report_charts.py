@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from unit.report import synthetic_runs as synthetic
 
+from lab.bench.model import Better, Cell, GivenUp, Metric, Sample, Unit
 from lab.report import charts, tables, wording
 from lab.report.arms import ArmView, Isolation
-from lab.report.figures import ForestGroup, ForestRow, Ink, forest
+from lab.report.figures import ForestGroup, ForestRow, Ink, binary_step, forest
 from lab.report.frame import Evidence, load
+from lab.report.frame import evidence as build_evidence
 from lab.report.measures import compare, quantities
 from lab.report.story import tell
 
@@ -87,3 +92,59 @@ def test_the_page_of_the_run_is_the_same_when_built_twice(tmp_path: Path) -> Non
     assert [chart.svg for chart in tell(run, files=False).charts] == [
         chart.svg for chart in tell(run, files=False).charts
     ]
+
+
+@given(st.floats(min_value=4.0, max_value=2.0**50))
+def test_an_axis_of_sizes_has_two_to_four_round_steps(highest: float) -> None:
+    step = binary_step(highest)
+    assert math.log2(step).is_integer()
+    assert 2 <= highest / step < 4.000001
+
+
+def test_a_start_shows_its_cpu_time_beside_its_wall_time(evidence: Evidence) -> None:
+    found = {quantity.metric.name: quantity for quantity in quantities(with_cpu(evidence))}
+    chart = next(chart for chart in tell(with_cpu(evidence), files=False).charts if chart.key == "cpu-startup")
+    assert [row[0] for row in chart.table.rows][:1] == [found["startup_wall"].title]
+    assert {"of it: payload", "of it: helpers"} <= set(re.findall(r">(of it: \w+)<", chart.svg))
+    assert "of it: daemons for process" in chart.reading
+
+
+def with_cpu(found: Evidence) -> Evidence:
+    """Return the evidence with the CPU time of each start and its parts; no daemon spent any."""
+    parts = {"payload": 3e6, "helpers": 1e6, "daemons": 0.0}
+    samples = [Sample(metric="startup_cpu", value=4e6)]
+    samples += [Sample(metric="startup_cpu_part", value=value, labels={"part": p}) for p, value in parts.items()]
+    metrics = (
+        Metric(name="startup_cpu", unit=Unit.NANOSECONDS, better=Better.LOWER, title="CPU time of a start"),
+        Metric(name="startup_cpu_part", unit=Unit.NANOSECONDS, better=Better.LOWER, title="CPU time in parts"),
+    )
+    known = {metric.name for metric in metrics}
+    run = replace(found.run, metrics=(*(m for m in found.run.metrics if m.name not in known), *metrics))
+    trials = [
+        replace(trial, samples=(*trial.samples, *samples)) if trial.cell.workload == "startup" else trial
+        for trial in found.trials
+    ]
+    return build_evidence(found.path, run, found.end, trials)
+
+
+def test_memory_that_could_not_be_read_is_told(evidence: Evidence) -> None:
+    unread = Sample(metric="memory_unread", value=1.0, labels={"state": "idle"})
+    trials = [
+        replace(trial, samples=(*trial.samples, unread)) if trial.cell.arm == "peer" else trial
+        for trial in evidence.trials
+    ]
+    page = tell(build_evidence(evidence.path, evidence.run, evidence.end, trials), files=False)
+    (memory,) = [section for section in page.sections if section.key == "memory"]
+    assert memory.lead[0].startswith("The memory of some processes of peer could not be read")
+
+
+def test_a_cell_that_was_given_up_is_told_before_any_number_and_listed(evidence: Evidence) -> None:
+    reason = "it failed 3 times in a row, the last time with: no ready byte"
+    given_up = GivenUp(
+        cell=Cell(workload="startup", arm="peer"), block=2, failures=3, reason=reason, at="2026-11-24T04:20:00+00:00"
+    )
+    page = tell(replace(evidence, given_up=(given_up,)), files=False)
+    assert f"peer was given up on startup in block 2: {reason}." in page.notices
+    (failures,) = [section for section in page.sections if section.key == "failures"]
+    table = next(table for table in failures.tables if table.key == "given-up")
+    assert table.rows == (("peer", "startup", "2", "3", reason),)
