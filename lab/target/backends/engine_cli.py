@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -139,6 +139,23 @@ def create_arguments(spec: TargetSpec, image_id: str, network: tuple[str, ...], 
     )
 
 
+def read_execution(done: Completed, *, engine: str, is_running: Callable[[], bool]) -> Execution:
+    """Return what a finished `exec` says of the payload; ``is_running`` is asked when it may be about the container.
+
+    Raises:
+        TargetError: the engine or its runtime failed, not the payload.
+    """
+    said = done.stdout + done.stderr  # docker says on standard output what its runtime said
+    complaint = said.decode(errors="replace").strip()
+    failed = done.exit_code in _ENGINE_CODES and complaint.lower().startswith(_RUNTIME_WORDS)
+    code = exit_code_of(complaint) if failed else None
+    if code is not None:
+        return Execution(exit_code=code, stdout=b"", stderr=said)
+    if failed or (done.exit_code and complaint.lower().startswith("error") and not is_running()):
+        raise TargetError(complaint, backend=engine, phase="exec")
+    return Execution(exit_code=done.exit_code, stdout=done.stdout, stderr=done.stderr)
+
+
 class CliTarget:
     """One container of an engine."""
 
@@ -200,18 +217,7 @@ class CliTarget:
         except TimeoutError:
             execution_mark.kill_marked(mark, self._processes)
             raise took_too_long(command, backend=self._cli.name) from None
-        return self._execution(done)
-
-    def _execution(self, done: Completed) -> Execution:
-        said = done.stdout + done.stderr  # docker says on standard output what its runtime said
-        complaint = said.decode(errors="replace").strip()
-        failed = done.exit_code in _ENGINE_CODES and complaint.lower().startswith(_RUNTIME_WORDS)
-        code = exit_code_of(complaint) if failed else None
-        if code is not None:
-            return Execution(exit_code=code, stdout=b"", stderr=said)
-        if failed or (done.exit_code and complaint.lower().startswith("error") and not self._is_running()):
-            raise TargetError(complaint, backend=self._cli.name, phase="exec")
-        return Execution(exit_code=done.exit_code, stdout=done.stdout, stderr=done.stderr)
+        return read_execution(done, engine=self._cli.name, is_running=self._is_running)
 
     def _is_running(self) -> bool:
         return bool(self._cli.inspect(self._spec.name).get("State", {}).get("Running"))
