@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from lab.report.page import DOCUMENTS, DOCUMENTS_NOTE, Chart, Outcome, Page, Verdict
+from lab.report.page import DOCUMENTS, DOCUMENTS_NOTE, Chart, Outcome, Page, Table, Verdict
+from lab.report.tables import FAIRNESS
 
 _CLASS = {Outcome.UNTESTABLE: "untestable"}
 
@@ -22,6 +25,12 @@ FOLD_LINES_FROM = 24
 """Line numbers of more characters than this are folded behind their count."""
 
 
+FOLD_ROWS_FROM = 20
+"""Tables of as many rows are folded, so that a page can be read to its end; printing unfolds them."""
+
+_UNIT = re.compile(r"(?<=\d) (?=(?:[nµm]?s|[KMGT]?i?B(?:/s)?|%|/s)(?![\w]))")
+
+
 def render(page: Page) -> str:
     """Return the page as HTML."""
     environment = Environment(
@@ -30,6 +39,7 @@ def render(page: Page) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=units_unbroken,
     )
     template = environment.get_template("report.html.j2")
     return template.render(
@@ -41,6 +51,8 @@ def render(page: Page) -> str:
         picture=picture,
         lines_cell=lines_cell,
         answer_class=answer_class,
+        is_long=is_long,
+        verbatim=escape,
         documents_title=DOCUMENTS,
         documents_note=DOCUMENTS_NOTE,
     )
@@ -85,7 +97,19 @@ def _count(text: str) -> int:
     return total
 
 
-def answer_class(cell: str) -> str:
-    """Return the class that marks a fairness answer, "" for any other cell."""
+def answer_class(table: Table, cell: str) -> str:
+    """Return the class that marks an answer on the fairness card, "" for any other cell."""
     head = cell.split(":", 1)[0]
-    return f" {head}" if head in {"yes", "no"} else ""
+    return f" {head}" if table.key == FAIRNESS and head in {"yes", "no"} else ""
+
+
+def is_long(table: Table) -> bool:
+    """Return whether a table is folded behind its title."""
+    return len(table.rows) >= FOLD_ROWS_FROM
+
+
+def units_unbroken(value: object) -> object:
+    """Return text in which no line ends between a number and its unit; anything else, and markup, as it is."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _UNIT.sub("\N{NO-BREAK SPACE}", value)

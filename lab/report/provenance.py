@@ -72,6 +72,10 @@ def readings_table(evidence: Evidence) -> Table:
     )
 
 
+def _added_to(evidence: Evidence, reading: str) -> str:
+    return evidence.metric(reading.removeprefix(HARNESS).removesuffix("_ns")).title
+
+
 def _heading(name: str) -> str:
     return name.removesuffix("_ns").removesuffix("_bytes").replace("_", " ")
 
@@ -148,7 +152,7 @@ def overhead_table(evidence: Evidence) -> Table:
             ("time measured, all sessions", format_duration_ns(end.elapsed_ns)),
         ]
     rows += [
-        (f"{_heading(name.removeprefix(HARNESS))} of a target that does nothing, median", _reading(name, value))
+        (f"{_added_to(evidence, name)}, of a target that does nothing (median)", _reading(name, value))
         for name, value in evidence.run.readings.items()
         if name.startswith(HARNESS)
     ]

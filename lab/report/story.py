@@ -298,13 +298,12 @@ def _failures(evidence: Evidence) -> Section:
         tables.absent_table(evidence.arms),
     )
     failed, given_up, absent = (len(table.rows) for table in shown)
-    lead = (
-        f"{wording.plural(failed, 'trial')} did not end well, {wording.plural(given_up, 'cell')} of the schedule "
-        f"{'was' if given_up == 1 else 'were'} given up, and {wording.plural(absent, 'arm')} of the suite cannot be "
-        "measured here."
-        if failed or given_up or absent
-        else "No trial failed, and no arm of the suite is missing."
-    )
+    said = [
+        *([f"{wording.plural(failed, 'trial')} did not end well"] if failed else []),
+        *([f"{wording.plural(given_up, 'cell')} of the schedule given up"] if given_up else []),
+        *([f"{wording.plural(absent, 'arm')} of the suite cannot be measured here"] if absent else []),
+    ]
+    lead = f"{wording.joined(said)}." if said else "No trial failed, and no arm of the suite is missing."
     return Section(
         key="failures", title="Failures and absent arms", lead=(lead,), tables=tuple(t for t in shown if t.rows)
     )

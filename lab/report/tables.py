@@ -18,6 +18,9 @@ from lab.report.measures import Comparison, Quantity, noise_pairs, summary
 from lab.report.page import Align, Column, Table
 from lab.units import format_bytes, format_duration_ns, format_percent, writer
 
+FAIRNESS = "fairness"
+"""The key of the fairness card, whose answers a page may mark."""
+
 NUMBER = Align.NUMBER
 LINES = Column(title="lines of results.jsonl", align=Align.LINES)
 
@@ -104,7 +107,7 @@ def fairness_table(arms: Mapping[str, ArmView]) -> Table:
     present = [arm for arm in arms.values() if arm.available]
     questions = list(dict.fromkeys(question for arm in present for question in arm.fairness))
     return Table(
-        key="fairness",
+        key=FAIRNESS,
         title="Fairness card",
         columns=(Column(title="question"), Column(title="yes means"), *(Column(title=arm.label) for arm in present)),
         rows=tuple(_fairness_row(question, present) for question in questions),

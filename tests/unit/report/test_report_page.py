@@ -15,6 +15,9 @@ import pytest
 from unit.report import synthetic_runs as synthetic
 
 from lab.report.build import build
+from lab.report.html import answer_class
+from lab.report.page import Table
+from lab.report.tables import FAIRNESS
 
 EMULATION = "software emulation (TCG)"
 FAILED = synthetic.failed_trial("guest-a", 3)
@@ -70,6 +73,7 @@ class Document(HTMLParser):
             assert self.unclosed.pop().tag == tag, f"</{tag}> closes another element"
 
     def handle_data(self, data: str) -> None:
+        data = data.replace("\N{NO-BREAK SPACE}", " ")
         for element in self.unclosed:
             element.text += data
         if data.strip() and self.unclosed[-1].tag not in {"script", "style"}:
@@ -189,6 +193,25 @@ def test_what_a_record_says_cannot_become_markup(tmp_path: Path) -> None:
     page = (tmp_path / "report" / "report.html").read_text()
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_no_line_ends_between_a_number_and_its_unit(report: Report) -> None:
+    bodies = re.sub(r"<(script|style|svg|code|pre).*?</\1>", "", report.html, flags=re.DOTALL)
+    shown = re.sub(r"<[^>]*>", "", bodies)
+    assert len(re.findall(r"\d\N{NO-BREAK SPACE}(?:ms|MiB|µs)\b", shown)) > 100
+    assert re.findall(r"\d (?:ns|µs|ms|s|MiB|KiB|GiB|MiB/s|%)(?!\w)", shown) == []
+
+
+def test_what_runs_over_many_rows_is_folded_behind_its_title(report: Report) -> None:
+    folded = [e for e in report.document.all("details") if "long" in e.attributes.get("class", "").split()]
+    assert any(e.text.strip().startswith("Every comparison behind the verdicts (") for e in folded)
+
+
+def test_only_the_fairness_card_marks_yes_and_no() -> None:
+    card = Table(key=FAIRNESS, title="", columns=(), rows=())
+    machine = replace(card, key="provenance-machine")
+    assert [answer_class(card, cell) for cell in ("yes", "no: a reason", "not recorded")] == [" yes", " no", ""]
+    assert answer_class(machine, "yes") == ""
 
 
 # honest labels
