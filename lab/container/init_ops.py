@@ -11,12 +11,13 @@ from __future__ import annotations
 import marshal
 import os
 import resource
+import socket
 import stat
 
 from lab.container import user_database
 from lab.container.storage import overlay
 from lab.linux import capabilities as caps
-from lab.linux import libc, mount, namespaces, prctl, seccomp
+from lab.linux import libc, mount, namespaces, prctl, pty, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _EPERM, _ENOENT, _ENOTDIR = 1, 2, 20
 _SMALL_BYTES = 1 << 20
+
+CONSOLE_MESSAGE = b"t"
+"""What comes with the master of a terminal, since a descriptor cannot travel alone."""
 _PIPE_BUF = 4096  # what one write puts into a pipe whole, one read takes out whole
 
 
@@ -174,6 +178,37 @@ def make_node(path: str, kind: str, major: int, minor: int, mode: int, uid: int,
 def make_symlink(target: str, path: str) -> None:
     """Make a symbolic link."""
     os.symlink(target, path)
+
+
+def open_console(rows: int, columns: int, is_main: bool) -> None:
+    """Make a terminal in the container's devpts and take it as streams 0, 1, 2 and as the controlling terminal.
+
+    Standard input is a socket until then, over which the master goes to whoever started this process: one message,
+    ``CONSOLE_MESSAGE`` with one descriptor (SCM_RIGHTS). ``container/console.py`` is the other end. The main process's
+    terminal (``is_main``) is also the container's /dev/console.
+    """
+    master, slave = pty.open_pair("/dev/pts/ptmx")
+    if rows and columns:
+        pty.set_size(slave, rows, columns)
+    if is_main:
+        _bind_console(slave)
+    with socket.socket(fileno=os.dup(0)) as channel:
+        socket.send_fds(channel, [CONSOLE_MESSAGE], [master])
+    os.close(master)
+    pty.set_controlling(slave)
+    for number in (0, 1, 2):
+        os.dup2(slave, number)
+    os.close(slave)
+
+
+def _bind_console(slave: int) -> None:
+    os.close(os.open("/dev/console", os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC, 0o600))
+    flags = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_EMPTY_PATH
+    cloned = mount.open_tree(slave, "", flags)
+    try:
+        mount.move_mount(cloned, "", mount.AT_FDCWD, "/dev/console", mount.MOVE_MOUNT_F_EMPTY_PATH)
+    finally:
+        os.close(cloned)
 
 
 def attach_bind(number: int, destination: str) -> None:
@@ -459,6 +494,7 @@ _ALL: tuple[Callable[..., None], ...] = (
     make_device,
     make_node,
     make_symlink,
+    open_console,
     attach_bind,
     mask,
     open_null,

@@ -136,6 +136,7 @@ def plan(config: InitConfig) -> tuple[InitOp, ...]:
         InitOp(MARK, ("namespaces",)),
         *_plan_root(config),
         *_plan_mounts(config),
+        *_plan_terminal(config.spec.process, is_main=True),
         *_plan_protection(config.spec),
         *_plan_network(config),
         InitOp(MARK, ("environment",)),
@@ -158,6 +159,7 @@ def plan_exec(
         InitOp.of(ops.enter_namespaces, pidfd, flags),
         InitOp(MARK, ("namespaces",)),
         InitOp.of(ops.new_session),
+        *_plan_terminal(process, is_main=False),
         *plan_process(process, bounding_set, seccomp, detached=False),
     )
 
@@ -211,6 +213,12 @@ def _plan_mounts(config: InitConfig) -> Iterator[InitOp]:
             yield plan_mount(mount)
         if mount.destination == "/dev" and mount.type == "tmpfs":
             yield from _plan_own_dev(config.spec)
+
+
+def _plan_terminal(process: Process, *, is_main: bool) -> Iterator[InitOp]:
+    if process.terminal:
+        size = process.console_size
+        yield InitOp.of(ops.open_console, size.height, size.width, is_main)
 
 
 def _kernel_directories(spec: Spec) -> Iterator[str]:
