@@ -1,6 +1,7 @@
 """Limits -> lines for cgroup interface files, on v1, v2 and hybrid hosts; pure.
 
-A limit whose controller the host lacks has no line, and ``unenforceable`` names it.
+A limit whose controller the host lacks has no line, and ``unenforceable`` names it. A limit of -1 is none, said
+aloud, as in the specification; v1 takes it so for memory and processors, all else wants "max".
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def _plan_cpu(cpu: Cpu, version: int | None) -> tuple[CgroupWrite, ...]:
             *_write("cpu", "cpu.cfs_quota_us", cpu.quota),
         )
     if version == 2:
-        quota = None if cpu.quota is None else f"{cpu.quota} {cpu.period}"
+        quota = None if cpu.quota is None else f"{_or_max(cpu.quota)} {cpu.period}"
         weight = None if cpu.shares is None else cpu_weight(cpu.shares)
         return (*_write("cpu", "cpu.weight", weight), *_write("cpu", "cpu.max", quota))
     return ()
@@ -98,13 +99,26 @@ def _plan_memory(memory: Memory, version: int | None) -> tuple[CgroupWrite, ...]
             *_write("memory", "memory.memsw.limit_in_bytes", memory.swap),
         )
     if version == 2:
-        swap = None if memory.swap is None or memory.limit is None else memory.swap - memory.limit
-        return (*_write("memory", "memory.max", memory.limit), *_write("memory", "memory.swap.max", swap))
+        return (
+            *_write("memory", "memory.max", _or_max(memory.limit)),
+            *_write("memory", "memory.swap.max", _or_max(_swap_alone(memory))),
+        )
     return ()
 
 
+def _swap_alone(memory: Memory) -> int | None:
+    """Return what v2 limits of what the specification limits: swap without memory; -1 for any amount."""
+    if memory.swap is None or memory.swap < 0:
+        return memory.swap
+    return None if memory.limit is None else memory.swap - memory.limit
+
+
 def _plan_pids(pids: Pids, version: int | None) -> tuple[CgroupWrite, ...]:
-    return _write("pids", "pids.max", pids.limit) if version else ()
+    return _write("pids", "pids.max", _or_max(pids.limit)) if version else ()
+
+
+def _or_max(limit: int | None) -> int | str | None:
+    return "max" if limit is not None and limit < 0 else limit
 
 
 def _plan_devices(rules: tuple[DeviceRule, ...], version: int | None) -> tuple[CgroupWrite, ...]:

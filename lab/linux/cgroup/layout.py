@@ -74,8 +74,11 @@ class CgroupWrite:
     value: str
 
 
-TARGET_CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "freezer", "blkio", "devices")
-"""The controllers in which a target gets a cgroup of its own; "cpuset" is added where it is used."""
+TARGET_CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "freezer", "blkio", "io", "devices")
+"""The controllers in which a target gets a cgroup of its own; "cpuset" is added where it is used.
+
+Some are of v1 only, and "io" is what v2 calls "blkio": what a hierarchy does not have is not asked of it.
+"""
 
 
 def detect(mountinfo: str = "/proc/self/mountinfo") -> CgroupLayout:

@@ -107,6 +107,15 @@ def cpu_v1(cpuacct_directory: str, cpu_directory: str) -> CpuUsage | None:
     )
 
 
+def oom_kills(directory: str) -> int | None:
+    """Return how many processes of a cgroup the kernel has killed because its memory limit was reached.
+
+    ``directory`` is a v2 one, where those below count as well, or one of the v1 memory hierarchy.
+    """
+    events = _flat(directory, "memory.events") or _flat(directory, "memory.oom_control")
+    return None if events is None else events.get("oom_kill")  # v1 tells since Linux 4.13
+
+
 def pids(directory: str) -> int | None:
     """Return the number of tasks in a cgroup and those below it; the file is the same in v1 and v2."""
     return _number(directory, "pids.current")

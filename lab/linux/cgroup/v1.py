@@ -107,10 +107,16 @@ def kill(directory: str, *, freezer: str | None, deadline_ns: int) -> None:
     while pids := processes(directory):
         descriptors = [descriptor for pid in pids if (descriptor := _kill(pid)) is not None]
         if freezer is not None:
-            write(os.path.join(freezer, "freezer.state"), "THAWED")
+            _thaw_all(freezer)
         _await_exit(descriptors)
         if time.monotonic_ns() > deadline_ns:
             raise TimeoutError(f"{directory}: processes {pids} do not die")
+
+
+def _thaw_all(directory: str) -> None:
+    for path in tree(directory):
+        with contextlib.suppress(FileNotFoundError):
+            write(os.path.join(path, "freezer.state"), "THAWED")
 
 
 def _kill(pid: int) -> int | None:

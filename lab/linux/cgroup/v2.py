@@ -28,20 +28,29 @@ def create(mount_point: str, cgroup: str, wanted: Iterable[str]) -> None:
     Raises:
         OSError: with errno and path; EBUSY when a parent has processes of its own.
     """
-    value = " ".join(f"+{name}" for name in wanted)
+    names = tuple(wanted)
     directory = mount_point
     for part in cgroup.strip("/").split("/"):
-        if value:
-            v1.write(os.path.join(directory, "cgroup.subtree_control"), value)
+        _delegate(directory, names)
         directory = os.path.join(directory, part)
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory, 0o755)
 
 
-def kill(directory: str) -> bool:
-    """Kill all processes of a v2 cgroup and below at a stroke, and wait until it is empty; False if it is no such one.
+def _delegate(directory: str, names: tuple[str, ...]) -> None:
+    if not names:
+        return
+    path = os.path.join(directory, "cgroup.subtree_control")
+    # Even a line that changes nothing waits until all controllers of cgroups just removed have gone: read first.
+    missing = set(names).difference(v1.read(path).split())
+    if missing:
+        v1.write(path, " ".join(f"+{name}" for name in sorted(missing)))
 
-    Source: cgroup.kill, since Linux 5.14.
+
+def kill(directory: str) -> bool:
+    """Kill all processes of a v2 cgroup and below at a stroke; return whether none is left already.
+
+    False too where the directory is of no such cgroup, or the kernel has no cgroup.kill (before Linux 5.14).
     """
     path = os.path.join(directory, "cgroup.kill")
     if not os.path.exists(path):

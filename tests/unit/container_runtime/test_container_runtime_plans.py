@@ -70,6 +70,20 @@ def test_limits_on_v2_are_its_files_and_swap_is_apart() -> None:
     }
 
 
+@pytest.mark.parametrize(("layout", "word"), [(V1, "-1"), (V2, "max")])
+def test_minus_one_takes_a_limit_away_on_either_version(layout: CgroupLayout, word: str) -> None:
+    unlimited = Resources(memory=Memory(limit=-1, swap=-1), cpu=Cpu(quota=-1), pids=Pids(limit=-1))
+    values = {write.file: write.value.split()[0] for write in resources.plan(unlimited, layout)}
+    assert values.pop("pids.max") == "max"
+    assert values.pop("cpu.cfs_period_us", "100000") == "100000"
+    assert set(values.values()) == {word}
+
+
+def test_swap_without_end_beside_limited_memory_is_max_on_v2() -> None:
+    planned = resources.plan(Resources(memory=Memory(limit=1000, swap=-1)), V2)
+    assert [(write.file, write.value) for write in planned] == [("memory.max", "1000"), ("memory.swap.max", "max")]
+
+
 def test_on_a_hybrid_host_each_limit_goes_where_its_controller_lives() -> None:
     assert set(_lines(LIMITS, HYBRID)) == {
         "cpu.weight", "cpu.max", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "pids.max",
