@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from lab.cli import output
 from lab.container.image.bootstrap import BaseImage, Bootstrapped, bootstrap
-from lab.container.image.store import ImageStore, StoredImage
+from lab.container.image.store import ImageStore
+from lab.container.image.stored import StoredImage
 from lab.errors import EXIT_FAILURE, EXIT_OK, SpecError
 from lab.paths import Paths
 from lab.units import format_bytes
@@ -186,7 +187,7 @@ def _inspect(arguments: argparse.Namespace, store: ImageStore) -> int:
 
 def _rm(arguments: argparse.Namespace, store: ImageStore) -> int:
     for name in arguments.names:
-        gone = store.remove(name)
+        gone = store.remove(name).deleted
         output.line(f"{name} removed, with {len(gone)} blobs and unpacked layers that nothing else needs")
     return EXIT_OK
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lab.container.image.packages import debian_architecture
-from lab.container.image.store import ImageStore, StoredImage
+from lab.container.image.store import ImageStore
+from lab.container.image.stored import StoredImage
 from lab.container.spec.image import ExecutionConfig, History, ImageConfig, RootFS
 from lab.container.storage.pack import Layer
 

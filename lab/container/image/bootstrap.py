@@ -11,7 +11,8 @@ from enum import StrEnum
 from lab.container.image import busybox, debian
 from lab.container.image.assemble import Assembly, Step, assemble, extend
 from lab.container.image.sources import AptSources, find_sources
-from lab.container.image.store import ImageStore, StoredImage
+from lab.container.image.store import ImageStore
+from lab.container.image.stored import StoredImage
 from lab.container.image.work import Job, Progress, work_directory
 from lab.container.storage import durable
 from lab.errors import ImageNotFound

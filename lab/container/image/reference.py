@@ -35,12 +35,17 @@ class Reference:
     @property
     def familiar(self) -> str:
         """The short form that docker shows: without the default registry and namespace."""
+        return self.repository + self._suffix()
+
+    @property
+    def repository(self) -> str:
+        """The short form without tag and digest."""
         name = f"{self.registry}/{self.path}"
         if self.registry == DEFAULT_REGISTRY:
             name = self.path.removeprefix(f"{DEFAULT_NAMESPACE}/")
             if "/" in name and self.path.startswith(f"{DEFAULT_NAMESPACE}/"):
                 name = self.path
-        return name + self._suffix()
+        return name
 
     def __str__(self) -> str:
         """Return the full form."""

@@ -1,88 +1,93 @@
 """Images by name: one OCI layout directory whose ``index.json`` maps names to manifests.
 
-What is stored can be read by other tools as it lies there (``skopeo inspect oci:DIR:busybox``). An image whose name
-has moved on stays, nameless, until it is removed: a run that started on it can end on it. Several commands may work
-at once: those that add hold the content lock together, the one that removes holds it alone.
+What is stored can be read by other tools as it lies there (``skopeo inspect oci:DIR:busybox:latest``). An image whose
+name has moved on stays, nameless, until it is removed: a run that started on it can end on it. Several commands may
+work at once: those that add or use content hold the content lock together, the one that removes content holds it alone.
+While that is not to be had, names and images go all the same, and their content with the next command that finds it
+free.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from lab.container.image.export import Exported, write_docker_archive, write_oci_layout
-from lab.container.spec.image import (
-    REF_NAME,
-    Descriptor,
-    ImageConfig,
-    Index,
-    Manifest,
-    MediaType,
-    is_digest,
-    layout_json,
-)
+from lab.container.image import names, removal, usage
+from lab.container.image.export import Exported, replacing, write_archive, write_oci_layout
+from lab.container.image.reference import Reference, parse_reference
+from lab.container.image.stored import StoredImage as StoredImage  # who opens a store works with its images
+from lab.container.image.usage import ContainerUse
+from lab.container.spec.image import Descriptor, ImageConfig, Index, Manifest, MediaType, is_digest, layout_json
 from lab.container.storage import durable
 from lab.container.storage.blobs import BlobStore
 from lab.container.storage.layers import LayerSource, LayerStore, chain_ids
 from lab.container.storage.pack import Layer
-from lab.errors import ContainerError, DigestMismatch, ImageNotFound, StateConflict
+from lab.errors import ContainerError, DigestMismatch, ImageNotFound
 from lab.paths import Paths
 
-_PREFIX_LENGTH_MIN = 6  # shorter ones are more likely a mistyped name than a digest
+_HEX = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredImage:
-    """An image of the store; ``name`` is "" when its name has moved on, ``layers`` are lowest first.
+class Removed:
+    """What a removal did: names, then the ids of images and chain ids of layers; ``freed_bytes`` of the disk.
 
-    ``size_bytes`` is that of its blobs, compressed as they are.
+    ``deferred``: another command uses the store, so that content goes later.
     """
 
-    name: str
-    manifest_digest: str
-    config_digest: str
-    layers: tuple[Descriptor, ...]
-    config: ImageConfig
-    size_bytes: int
+    untagged: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    freed_bytes: int = 0
+    deferred: bool = False
 
 
 class ImageStore:
     """The images of one lab root."""
 
-    def __init__(self, root: str, layers_root: str = "") -> None:
+    def __init__(self, root: str, layers_root: str = "", containers_root: str = "") -> None:
+        """Nothing is created before something is added; ``containers_root`` tells who needs images."""
         self.root = root
         self.blobs = BlobStore(root)
         self.layers = LayerStore(layers_root or os.path.join(root, "layers"), self.blobs)
+        self._containers_root = containers_root
         self._index_path = os.path.join(root, "index.json")
+        self._read: dict[str, StoredImage] = {}
 
     @classmethod
     def open(cls, paths: Paths) -> ImageStore:
         """Return the store of a lab root; nothing is created before something is added."""
-        return cls(paths.images, paths.layers)
+        return cls(paths.images, paths.layers, paths.containers)
 
     def images(self) -> tuple[StoredImage, ...]:
-        """Return all images, sorted by name, nameless ones last."""
+        """Return all images, one for each name, sorted by name, nameless ones last.
+
+        Raises:
+            ContainerError: a manifest or configuration is missing or damaged.
+        """
         found = [self._image(entry) for entry in self._index().manifests]
         return tuple(sorted(found, key=lambda image: (not image.name, image.name, image.manifest_digest)))
 
+    def damaged(self) -> tuple[tuple[str, ContainerError], ...]:
+        """Return the names (or digests) of images that cannot be read, each with the reason."""
+        return tuple((_called(entry), error) for entry in self._index().manifests if (error := self._fault(entry)))
+
+    def readable(self) -> tuple[StoredImage, ...]:
+        """Return what ``images`` does, without those that are damaged."""
+        found = [self._image(entry) for entry in self._index().manifests if self._fault(entry) is None]
+        return tuple(sorted(found, key=lambda image: (not image.name, image.name, image.manifest_digest)))
+
     def resolve(self, reference: str) -> StoredImage:
-        """Return the image of this name, manifest digest, or unique beginning of a manifest digest.
+        """Return the image of this name, id or manifest digest; a unique beginning of either is enough.
 
         Raises:
-            ImageNotFound: there is none, or more than one digest begins like this.
+            ImageNotFound: there is none, or more than one id begins like this.
+            ContainerError: its manifest or configuration is missing or damaged.
         """
-        entries = self._index().manifests
-        named = [entry for entry in entries if entry.annotations.get(REF_NAME) == reference]
-        found = named or _by_digest(entries, reference)
-        if len({entry.digest for entry in found}) > 1:
-            raise ImageNotFound(f"more than one image begins with '{reference}'", hint="give more digits of the digest")
-        if not found:
-            raise self._not_found(reference, entries)
-        return self._image(found[0])
+        return self._image(self._find(reference))
 
-    def layer_directories(self, manifest_digest: str) -> tuple[str, ...]:
+    def layer_directories(self, reference: str) -> tuple[str, ...]:
         """Return the image's layers as directories, topmost first (overlay's order), unpacking what is not yet.
 
         Raises:
@@ -90,7 +95,7 @@ class ImageStore:
             DigestMismatch: a blob has other bytes than its name promises.
             LayerCorrupt: a layer cannot be unpacked.
         """
-        sources = self.layer_sources(self.resolve(manifest_digest))
+        sources = self.layer_sources(self.resolve(reference))
         with self.content_shared():
             return tuple(self.layers.directory(source) for source in reversed(sources))
 
@@ -110,36 +115,133 @@ class ImageStore:
             for descriptor, diff_id, chain_id in zip(image.layers, diff_ids, chain_ids(diff_ids), strict=True)
         )
 
+    def content_bytes(self, image: StoredImage) -> int:
+        """Return the bytes of all files in the image's layers, which is the size that docker shows."""
+        return sum(self.layers.content_bytes(source) for source in self.layer_sources(image))
+
     def add(self, name: str, config: ImageConfig, layers: Iterable[Layer]) -> StoredImage:
-        """Store an image made of layers that are in the store, under ``name``; call it within ``content_shared``."""
-        config_json = config.to_json()
+        """Store an image made of layers that are in the store; call it within ``content_shared``.
+
+        ``name`` is a reference, or "" for an image that is found by its id only.
+
+        Raises:
+            SpecError: ``name`` is not a reference.
+        """
+        return self.add_document(name, config.to_json(), [layer.descriptor for layer in layers])
+
+    def add_document(self, name: str, config_json: bytes, layers: Iterable[Descriptor]) -> StoredImage:
+        """Store an image whose configuration is given as its bytes, which are its id; else like ``add``.
+
+        Raises:
+            SpecError: ``name`` is not a reference.
+        """
         manifest = Manifest(
             config=Descriptor(media_type=MediaType.CONFIG, digest=self.blobs.add(config_json), size=len(config_json)),
-            layers=tuple(layer.descriptor for layer in layers),
+            layers=tuple(layers),
         )
         manifest_json = manifest.to_json()
-        descriptor = Descriptor(
-            media_type=MediaType.MANIFEST, digest=self.blobs.add(manifest_json), size=len(manifest_json)
+        return self.add_manifest(
+            name,
+            Descriptor(media_type=MediaType.MANIFEST, digest=self.blobs.add(manifest_json), size=len(manifest_json)),
         )
-        self._set_name(name, descriptor)
-        return self.resolve(name)
 
-    def remove(self, reference: str) -> tuple[str, ...]:
-        """Remove a name, or an image by digest with all its names, and what no image needs any more.
+    def add_manifest(self, name: str, manifest: Descriptor) -> StoredImage:
+        """Store an image whose blobs, the manifest included, are in the store; else like ``add``.
 
-        Returns the digests of the blobs and the chain ids of the unpacked layers that are gone.
+        Raises:
+            SpecError: ``name`` is not a reference.
+        """
+        reference = parse_reference(name) if name else None
+        with self._index_changing() as change:
+            change(
+                lambda index: names.named(index, reference, manifest) if reference else names.nameless(index, manifest)
+            )
+        return self.resolve(reference.familiar if reference else manifest.digest)
+
+    def tag(self, source: str, target: str) -> StoredImage:
+        """Give an image another name.
 
         Raises:
             ImageNotFound: there is no such image.
-            StateConflict: something runs on it, or another command is adding or unpacking just now.
+            SpecError: ``target`` is not a reference, or one with a digest.
         """
-        image = self.resolve(reference)
-        with self._content_alone():
-            entries = self._index().manifests
-            kept = tuple(entry for entry in entries if not _is_meant(entry, image, reference))
-            self._refuse_layers_in_use(image, kept)
-            self._write_index(Index(manifests=kept))
-            return self._remove_unreferenced()
+        return self.add_manifest(target, self._find(source))
+
+    def names_of(self, image: StoredImage) -> tuple[Reference, ...]:
+        """Return all names of the image with this id, sorted; those with a digest last."""
+        found = {
+            reference
+            for entry in self._index().manifests
+            if (reference := names.reference_of(entry)) and self._id_of(entry) == image.config_digest
+        }
+        return tuple(sorted(found, key=lambda reference: (reference.digest, reference.familiar)))
+
+    def remove(self, reference: str, *, force: bool = False) -> Removed:
+        """Remove a name, and with its last name the image; or by id, the image with all its names.
+
+        Raises:
+            ImageNotFound: there is no such image.
+            StateConflict: docker's rules refuse it: it is in use, or has several names.
+        """
+        with self._index_changing() as change:
+            entry = self._find(reference)
+            by_name = names.parsed(reference)
+            by_name = by_name if by_name is not None and names.reference_of(entry) == by_name else None
+            standing = self._standing(entry)
+            planned = removal.plan(standing, reference, by_name, force=force)
+            removed = self._carry_out(standing.image_id, planned, change)
+        return self._with_content_freed(removed)
+
+    def prune(self, wanted: Callable[[StoredImage], bool], *, with_names: bool = False) -> Removed:
+        """Remove images that no container uses and that are ``wanted``: those without name, or any ``with_names``."""
+        removed = Removed()
+        with self._index_changing() as change:
+            uses, seen = usage.container_uses(self._containers_root), set[str]()
+            mounted = usage.mounted_by(self._layer_paths())
+            for entry in self._index().manifests:
+                if self._fault(entry) is not None or self._id_of(entry) in seen:
+                    continue
+                seen.add(self._id_of(entry))
+                standing = self._standing(entry, uses, mounted)
+                spared = standing.running or standing.stopped or standing.mounted
+                if spared or (standing.names and not with_names) or not wanted(self._image(entry)):
+                    continue
+                planned = removal.Removal(untag=standing.names, delete=True)
+                more = self._carry_out(standing.image_id, planned, change)
+                removed = Removed(untagged=removed.untagged + more.untagged, deleted=removed.deleted + more.deleted)
+        return self._with_content_freed(removed)
+
+    def _carry_out(
+        self, image_id: str, planned: removal.Removal, change: Callable[[Callable[[Index], Index]], None]
+    ) -> Removed:
+        """Take an image or names of it out of the index; its content stays for ``collect``."""
+        before = self._needed_chains()
+        digests = {entry.digest for entry in self._index().manifests if self._id_of(entry) == image_id}
+        change(lambda index: names.untagged(index, planned.untag))
+        deleted: tuple[str, ...] = ()
+        if planned.delete:
+            change(lambda index: names.without(index, digests))
+            needed = set(self._needed_chains())
+            deleted = (image_id, *(chain for chain in reversed(before) if chain not in needed))
+        return Removed(untagged=tuple(name.familiar for name in planned.untag), deleted=deleted)
+
+    def _with_content_freed(self, removed: Removed) -> Removed:
+        freed = self.collect()
+        return Removed(
+            untagged=removed.untagged, deleted=removed.deleted, freed_bytes=freed or 0, deferred=freed is None
+        )
+
+    def collect(self) -> int | None:
+        """Remove content that nothing needs, and return the freed bytes; None if another command uses the store."""
+        if not os.path.isdir(self.root):
+            return 0
+        with durable.locked_if_free(self._lock("content")) as held:
+            if not held:
+                with open(self._garbage_mark, "wb"):
+                    return None
+            with suppress(FileNotFoundError):
+                os.unlink(self._garbage_mark)
+            return self._remove_unneeded()
 
     def verify(self) -> Iterator[tuple[str, DigestMismatch | None]]:
         """Hash every blob anew; give each digest with None, or with what is wrong."""
@@ -151,48 +253,38 @@ class ImageStore:
             else:
                 yield digest, None
 
-    def export_docker_archive(self, manifest_digest: str, name: str, path: str) -> None:
-        """Write the image as ``name`` to an archive for ``docker load``; docker's image id is the config digest.
+    @contextmanager
+    def content_shared(self) -> Iterator[None]:
+        """Keep what is added during the block, or used in it, from being removed as unneeded."""
+        os.makedirs(self.root, exist_ok=True)
+        with durable.shared(self._lock("content")):
+            yield
+        if os.path.exists(self._garbage_mark):  # somebody wanted to remove content meanwhile
+            self.collect()
+
+    def export_docker_archive(self, reference: str, name: str, path: str) -> None:
+        """Write one image as ``name`` to an archive for ``docker load``; docker's image id is the config digest.
 
         Raises:
             ImageNotFound: there is no such image.
             KernelError: the archive cannot be written; nothing is left at ``path``.
         """
-        write_docker_archive(self.blobs, self._exported(manifest_digest, name), path)
+        image = self.resolve(reference)
+        with replacing(path) as temporary, open(temporary, "wb") as target:
+            write_archive(self.blobs, [Exported(image=image, names=(parse_reference(name),))], target)
 
-    def export_oci_layout(self, manifest_digest: str, name: str, directory: str) -> None:
-        """Write the image as ``name`` to an OCI layout directory for skopeo and podman.
+    def export_oci_layout(self, reference: str, name: str, directory: str) -> None:
+        """Write one image as ``name`` to an OCI layout directory for skopeo and podman.
 
         Raises:
             ImageNotFound: there is no such image.
             KernelError: the directory cannot be written.
         """
-        write_oci_layout(self.blobs, self._exported(manifest_digest, name), directory)
+        write_oci_layout(self.blobs, self.resolve(reference), name, directory)
 
-    def _exported(self, manifest_digest: str, name: str) -> Exported:
-        digest = self.resolve(manifest_digest).manifest_digest
-        data = self.blobs.read(digest)
-        manifest = Manifest.from_json(data)
-        return Exported(
-            name=name,
-            manifest=Descriptor(media_type=manifest.media_type, digest=digest, size=len(data)),
-            config=manifest.config,
-            layers=manifest.layers,
-        )
-
-    @contextmanager
-    def content_shared(self) -> Iterator[None]:
-        """Keep what is added during the block, or used in it, from being removed as unreferenced."""
-        os.makedirs(self.root, exist_ok=True)
-        with durable.shared(self._lock("content")):
-            yield
-
-    @contextmanager
-    def _content_alone(self) -> Iterator[None]:
-        with durable.locked_if_free(self._lock("content")) as held:
-            if not held:
-                raise StateConflict(f"{self.root} is in use by another command", hint="try again when it has ended")
-            yield
+    @property
+    def _garbage_mark(self) -> str:
+        return os.path.join(self.root, "garbage")
 
     def _lock(self, name: str) -> str:
         return os.path.join(self.root, f"{name}.lock")
@@ -204,18 +296,28 @@ class ImageStore:
         except FileNotFoundError:
             return Index()
 
-    def _write_index(self, index: Index) -> None:
-        durable.write_atomically(os.path.join(self.root, "oci-layout"), layout_json())
-        durable.write_atomically(self._index_path, index.to_json())
+    @contextmanager
+    def _index_changing(self) -> Iterator[Callable[[Callable[[Index], Index]], None]]:
+        """Give a function that replaces the index, while nobody else can."""
 
-    def _set_name(self, name: str, manifest: Descriptor) -> None:
+        def change(make: Callable[[Index], Index]) -> None:
+            durable.write_atomically(os.path.join(self.root, "oci-layout"), layout_json())
+            durable.write_atomically(self._index_path, make(self._index()).to_json())
+
+        os.makedirs(self.root, exist_ok=True)
         with durable.locked(self._lock("index")):
-            self._write_index(renamed(self._index(), name, manifest))
+            yield change
 
     def _image(self, entry: Descriptor) -> StoredImage:
+        if entry.digest not in self._read:  # what has this digest never changes
+            self._read[entry.digest] = self._read_image(entry)
+        reference = names.reference_of(entry)
+        return replace(self._read[entry.digest], name=reference.familiar if reference else "")
+
+    def _read_image(self, entry: Descriptor) -> StoredImage:
         manifest = Manifest.from_json(self.blobs.read(entry.digest))
         return StoredImage(
-            name=entry.annotations.get(REF_NAME, ""),
+            name="",
             manifest_digest=entry.digest,
             config_digest=manifest.config.digest,
             layers=manifest.layers,
@@ -223,74 +325,128 @@ class ImageStore:
             size_bytes=entry.size + manifest.config.size + sum(layer.size for layer in manifest.layers),
         )
 
-    def _not_found(self, reference: str, entries: Iterable[Descriptor]) -> ImageNotFound:
-        names = sorted(entry.annotations[REF_NAME] for entry in entries if REF_NAME in entry.annotations)
-        there = f"there are: {', '.join(names)}; or " if names else ""
-        return ImageNotFound(f"no image '{reference}' in {self.root}", hint=f"{there}lab image bootstrap all")
-
-    def _refuse_layers_in_use(self, image: StoredImage, kept: tuple[Descriptor, ...]) -> None:
-        needed = self._chain_ids_of(kept)
-        for source in self.layer_sources(image):
-            if source.chain_id not in needed and (pid := _user_of(self.layers.path(source.chain_id))):
-                raise StateConflict(
-                    f"image {image.name or image.manifest_digest} is in use by process {pid}",
-                    hint="stop what runs on it first",
-                )
-
-    def _chain_ids_of(self, entries: Iterable[Descriptor]) -> frozenset[str]:
-        images = [self._image(entry) for entry in entries]
-        return frozenset(chain for image in images for chain in chain_ids(image.config.rootfs.diff_ids))
-
-    def _remove_unreferenced(self) -> tuple[str, ...]:
-        entries = self._index().manifests
-        images = [self._image(entry) for entry in entries]
-        needed = {image.manifest_digest for image in images} | {image.config_digest for image in images}
-        needed |= {layer.digest for image in images for layer in image.layers}
-        blobs = [digest for digest in self.blobs.digests() if digest not in needed]
-        chains = [chain for chain in self.layers.chain_ids() if chain not in self._chain_ids_of(entries)]
-        for digest in blobs:
-            self.blobs.remove(digest)
-        for chain in chains:
-            self.layers.remove(chain)
-        self.blobs.remove_unfinished()
-        return (*blobs, *chains)
-
-
-def renamed(index: Index, name: str, manifest: Descriptor) -> Index:
-    """Return ``index`` with ``name`` given to ``manifest``; the image that had the name keeps its place without it."""
-    nameless = [
-        replace(entry, annotations={}) if entry.annotations.get(REF_NAME) == name else entry
-        for entry in index.manifests
-        if not (entry.digest == manifest.digest and entry.annotations.get(REF_NAME) in (None, name))
-    ]
-    return Index(manifests=(*nameless, replace(manifest, annotations={REF_NAME: name})))
-
-
-def _by_digest(entries: Iterable[Descriptor], reference: str) -> list[Descriptor]:
-    if is_digest(reference):
-        return [entry for entry in entries if entry.digest == reference]
-    prefix = reference.removeprefix("sha256:")
-    if len(prefix) < _PREFIX_LENGTH_MIN:
-        return []
-    return [entry for entry in entries if entry.digest.startswith(f"sha256:{prefix}")]
-
-
-def _is_meant(entry: Descriptor, image: StoredImage, reference: str) -> bool:
-    if reference == image.name:
-        return entry.annotations.get(REF_NAME) == reference
-    return entry.digest == image.manifest_digest
-
-
-def _user_of(directory: str) -> str:
-    """Return the pid of a process that sees a mount with ``directory`` as a layer, "" if none does.
-
-    Containers have mount namespaces of their own, so each process is asked; overlay shows its layers as options.
-    """
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    def _fault(self, entry: Descriptor) -> ContainerError | None:
         try:
-            with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="replace") as lines:
-                if any(directory in line for line in lines):
-                    return pid
-        except OSError:
-            continue  # it has ended meanwhile
-    return ""
+            self._image(entry)
+        except ContainerError as error:
+            return error
+        return None
+
+    def _id_of(self, entry: Descriptor) -> str:
+        """Return an image's id, which is its manifest's digest where the manifest cannot be read."""
+        try:
+            return self._image(entry).config_digest
+        except ContainerError:
+            return entry.digest
+
+    def _find(self, reference: str) -> Descriptor:
+        entries = self._index().manifests
+        found = self._by_digest(entries, reference) if is_digest(reference) else _by_name(entries, reference)
+        found = found or self._by_beginning(entries, reference)
+        if len({self._id_of(entry) for entry in found}) > 1:
+            raise ImageNotFound(f"more than one image begins with '{reference}'", hint="give more digits of the id")
+        if not found:
+            raise self._not_found(reference, entries)
+        return found[0]
+
+    def _by_digest(self, entries: Iterable[Descriptor], digest: str) -> list[Descriptor]:
+        return [entry for entry in entries if digest == entry.digest or digest == self._id_of(entry)]
+
+    def _by_beginning(self, entries: Iterable[Descriptor], reference: str) -> list[Descriptor]:
+        digits = reference.removeprefix("sha256:")
+        if not digits or not _HEX.issuperset(digits):
+            return []
+        beginning, entries = f"sha256:{digits}", tuple(entries)
+        by_id = [entry for entry in entries if self._id_of(entry).startswith(beginning)]
+        return by_id or [entry for entry in entries if entry.digest.startswith(beginning)]
+
+    def _not_found(self, reference: str, entries: Iterable[Descriptor]) -> ImageNotFound:
+        meant = names.parsed(reference)
+        there = ", ".join(sorted(found.familiar for entry in entries if (found := names.reference_of(entry))))
+        hint = f"there are: {there}" if there else "lab image bootstrap all makes the base images"
+        return ImageNotFound(f"No such image: {meant.familiar if meant else reference}", hint=hint)
+
+    def _standing(
+        self,
+        entry: Descriptor,
+        uses: Iterable[ContainerUse] | None = None,
+        mounted: dict[str, str] | None = None,
+    ) -> removal.Standing:
+        image_id = self._id_of(entry)
+        entries = [each for each in self._index().manifests if self._id_of(each) == image_id]
+        layers = self._directories(entry)
+        uses = usage.container_uses(self._containers_root) if uses is None else uses
+        users = [use for use in uses if layers and use.layers == layers]
+        ours = self._chains_of_nobody_else(entries)
+        mounted = usage.mounted_by(ours) if mounted is None else mounted
+        return removal.Standing(
+            image_id=image_id,
+            names=tuple(reference for each in entries if (reference := names.reference_of(each))),
+            running=next((use.container_id for use in users if use.running), ""),
+            stopped=next((use.container_id for use in users if not use.running), ""),
+            mounted=next((mounted[path] for path in ours if path in mounted), ""),
+        )
+
+    def _directories(self, entry: Descriptor) -> tuple[str, ...]:
+        if self._fault(entry) is not None:
+            return ()
+        return tuple(self.layers.path(chain) for chain in reversed(self._image(entry).chain_ids))
+
+    def _chains_of_nobody_else(self, entries: list[Descriptor]) -> tuple[str, ...]:
+        digests = {entry.digest for entry in entries}
+        others = {
+            path for each in self._index().manifests if each.digest not in digests for path in self._directories(each)
+        }
+        return tuple(path for entry in entries for path in self._directories(entry) if path not in others)
+
+    def _layer_paths(self) -> tuple[str, ...]:
+        return tuple(self.layers.path(chain) for chain in self.layers.chain_ids())
+
+    def _needed_chains(self) -> tuple[str, ...]:
+        """Return the chain ids of all readable images, each once, lower ones before those that stand on them."""
+        images = [self._image(entry) for entry in self._index().manifests if self._fault(entry) is None]
+        return tuple(dict.fromkeys(chain for image in images for chain in image.chain_ids))
+
+    def _remove_unneeded(self) -> int:
+        entries = self._index().manifests
+        if any(self._fault(entry) for entry in entries):
+            return 0  # what a damaged image needs cannot be told: nothing goes before it is removed itself
+        images = [self._image(entry) for entry in entries]
+        needed = {entry.digest for entry in entries} | {image.config_digest for image in images}
+        needed |= {layer.digest for image in images for layer in image.layers}
+        freed = 0
+        for digest in self.blobs.digests():
+            if digest not in needed:
+                freed += self.blobs.remove(digest)
+        self.blobs.remove_unfinished()
+        return freed + self._remove_unneeded_layers({chain for image in images for chain in image.chain_ids})
+
+    def _remove_unneeded_layers(self, needed: set[str]) -> int:
+        unneeded = [chain for chain in self.layers.chain_ids() if chain not in needed]
+        kept = {path for use in usage.container_uses(self._containers_root) for path in use.layers}
+        kept |= usage.mounted_by({self.layers.path(chain) for chain in unneeded}).keys() if unneeded else set()
+        going = [chain for chain in unneeded if self.layers.path(chain) not in kept]
+        leftovers = [chain for chain in self.layers.leftovers() if chain not in needed]
+        return sum(self.layers.remove(chain) for chain in (*going, *leftovers))
+
+
+def _called(entry: Descriptor) -> str:
+    reference = names.reference_of(entry)
+    return reference.familiar if reference else entry.digest
+
+
+def _by_name(entries: Iterable[Descriptor], text: str) -> list[Descriptor]:
+    """Return the entries with this name; a name with a digest also means the repository's image of that digest."""
+    reference = names.parsed(text)
+    if reference is None:
+        return []
+    exact = [entry for entry in entries if names.reference_of(entry) == reference]
+    if exact or not reference.digest:
+        return exact
+    return [
+        entry
+        for entry in entries
+        if entry.digest == reference.digest
+        and (found := names.reference_of(entry)) is not None
+        and found.repository == reference.repository
+    ]

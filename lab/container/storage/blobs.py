@@ -165,10 +165,14 @@ class BlobStore:
         with self.reading(digest):
             pass
 
-    def remove(self, digest: str) -> None:
-        """Remove the blob, if it is there."""
-        with suppress(FileNotFoundError):
+    def remove(self, digest: str) -> int:
+        """Remove the blob, if it is there, and return the freed bytes."""
+        try:
+            size_bytes = os.path.getsize(self.path(digest))
             os.unlink(self.path(digest))
+        except FileNotFoundError:
+            return 0
+        return size_bytes
 
     def remove_unfinished(self) -> None:
         """Remove what killed writers left; call it only while nobody writes."""

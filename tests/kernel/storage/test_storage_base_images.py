@@ -114,7 +114,7 @@ def test_what_is_mounted_below_a_directory_is_unmounted_from_the_top(tmp_path: P
 @pytest.mark.needs("skopeo")
 def test_skopeo_reads_the_store_as_it_lies_there(fresh_paths: Paths) -> None:
     image = make(fresh_paths)
-    done = command.run(["skopeo", "inspect", f"oci:{fresh_paths.images}:busybox"])
+    done = command.run(["skopeo", "inspect", f"oci:{fresh_paths.images}:busybox:latest"])
     assert done.exit_code == 0, done.error_text
     assert json.loads(done.stdout)["Digest"] == image.manifest_digest
 
@@ -150,17 +150,17 @@ def test_an_image_that_is_mounted_somewhere_is_not_removed(fresh_paths: Paths) -
 
 
 def test_the_command_line_makes_lists_checks_and_removes(fresh_paths: Paths) -> None:
-    assert lab(fresh_paths, "bootstrap", "busybox").text.startswith("busybox made sha256:")
-    assert lab(fresh_paths, "bootstrap", "busybox").text.startswith("busybox is there already: sha256:")
+    assert lab(fresh_paths, "bootstrap", "busybox").text.startswith("busybox:latest made sha256:")
+    assert lab(fresh_paths, "bootstrap", "busybox").text.startswith("busybox:latest is there already: sha256:")
     (listed,) = json.loads(lab(fresh_paths, "ls", "--format", "json").stdout)
     assert lab(fresh_paths, "ls", "--quiet").text == listed["digest"]
     assert "IMAGE ID" in lab(fresh_paths, "ls").text
-    assert json.loads(lab(fresh_paths, "inspect", listed["digest"][:20]).stdout)["name"] == "busybox"
+    assert json.loads(lab(fresh_paths, "inspect", listed["digest"][:20]).stdout)["name"] == "busybox:latest"
     assert lab(fresh_paths, "verify").text == "3 blobs verified, 0 damaged"
     assert lab(fresh_paths, "rm", "busybox").exit_code == 0
     missing = lab(fresh_paths, "rm", "busybox")
     assert missing.exit_code == 1
-    assert "no image 'busybox'" in missing.error_text
+    assert "No such image: busybox:latest" in missing.error_text
 
 
 def test_a_damaged_blob_is_named_with_exit_code_1(fresh_paths: Paths) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from lab.container.image import busybox, debian, sources
 from lab.container.image.assemble import Assembly, Step, assemble, extend, rfc3339
-from lab.container.image.store import ImageStore, StoredImage
-from lab.errors import DigestMismatch, ImageNotFound, StateConflict
+from lab.container.image.store import ImageStore, Removed, StoredImage
+from lab.errors import DigestMismatch, ImageNotFound
 from lab.linux import command
 
 
@@ -33,16 +33,20 @@ def test_an_image_is_found_by_name_digest_and_beginning_of_the_digest(store: Ima
     assert store.resolve(image.manifest_digest) == image
     assert store.resolve(image.manifest_digest[:19]) == image
     assert store.resolve(image.manifest_digest.removeprefix("sha256:")[:12]) == image
+    assert store.resolve(image.config_digest) == image
+    assert store.resolve(image.config_digest.removeprefix("sha256:")[:12]) == image
+    assert store.resolve("docker.io/library/one:latest") == image
+    assert store.resolve(f"one@{image.manifest_digest}") == image
 
 
 def test_an_image_that_is_not_there_is_told_with_those_that_are(store: ImageStore) -> None:
     add_image(store, "one", b"1")
-    with pytest.raises(ImageNotFound, match="'two'") as caught:
+    with pytest.raises(ImageNotFound, match="No such image: two:latest") as caught:
         store.resolve("two")
     assert "one" in caught.value.hint
 
 
-@pytest.mark.parametrize("reference", ["", "sha256:", "sha256:0", "../x", f"sha256:{'0' * 64}"])
+@pytest.mark.parametrize("reference", ["", "sha256:", "sha256:xyz", "../x", f"sha256:{'0' * 64}"])
 def test_an_odd_reference_is_only_not_found(store: ImageStore, reference: str) -> None:
     add_image(store, "one", b"1")
     with pytest.raises(ImageNotFound):
@@ -53,7 +57,7 @@ def test_an_image_whose_name_has_moved_on_is_still_there_by_digest(store: ImageS
     old, new = add_image(store, "one", b"1"), add_image(store, "one", b"2")
     assert store.resolve("one").manifest_digest == new.manifest_digest
     assert store.resolve(old.manifest_digest).name == ""
-    assert [image.name for image in store.images()] == ["one", ""]
+    assert [image.name for image in store.images()] == ["one:latest", ""]
 
 
 def test_the_same_image_again_changes_nothing(store: ImageStore) -> None:
@@ -64,9 +68,11 @@ def test_the_same_image_again_changes_nothing(store: ImageStore) -> None:
 def test_two_names_of_one_image_are_removed_one_by_one(store: ImageStore) -> None:
     image = add_image(store, "one", b"1")
     add_image(store, "two", b"1")
-    assert store.remove("one") == ()
+    assert store.remove("one") == Removed(untagged=("one:latest",))
     assert store.resolve("two").manifest_digest == image.manifest_digest
-    assert len(store.remove("two")) == 3
+    removed = store.remove("two")
+    assert removed.deleted == (image.config_digest, *image.chain_ids)
+    assert removed.freed_bytes > 0
     assert store.blobs.digests() == ()
 
 
@@ -82,11 +88,14 @@ def test_a_layer_that_another_image_needs_stays(store: ImageStore) -> None:
     assert store.resolve("top") == top
 
 
-def test_nothing_is_removed_while_another_command_adds(store: ImageStore) -> None:
-    add_image(store, "one", b"1")
-    with store.content_shared(), pytest.raises(StateConflict):
-        store.remove("one")
-    store.remove("one")
+def test_while_another_command_uses_the_store_names_go_at_once_and_content_when_it_has_ended(store: ImageStore) -> None:
+    image = add_image(store, "one", b"1")
+    with store.content_shared():
+        assert store.remove("one").deferred
+        assert store.blobs.has(image.layers[0].digest)
+        with pytest.raises(ImageNotFound):
+            store.resolve("one")
+    assert store.blobs.digests() == ()
 
 
 def test_verify_names_the_damaged_blob(store: ImageStore) -> None:
@@ -124,7 +133,7 @@ def test_names_that_many_processes_give_at_once_are_all_there(tmp_path: Path) ->
     workers = [command.spawn([sys.executable, "-c", ADD_MANY, str(tmp_path), *some]) for some in names]
     assert [worker.wait() for worker in workers] == [0, 0, 0]
     found = {image.name for image in ImageStore(str(tmp_path)).images()}
-    assert found == {name for some in names for name in some}
+    assert found == {f"{name}:latest" for some in names for name in some}
 
 
 def test_instants_are_written_as_the_specification_asks() -> None:
