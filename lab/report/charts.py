@@ -9,14 +9,14 @@ import pandas as pd
 
 from lab.bench.model import Unit
 from lab.bench.stats.verdict import Conclusion
-from lab.report import figures, reference, tables, wording
+from lab.report import figures, reference, svg, tables, wording
 from lab.report.arms import TWIN_SUFFIX, chart_label, series_label
 from lab.report.density import ArmLine, DensityView
-from lab.report.figures import Curve, DensityLine, ForestGroup, ForestRow, Ink, Line, PhaseBar, RunPoint
 from lab.report.frame import START_MARKS, Evidence, measured
 from lab.report.material import view_rank
 from lab.report.measures import Comparison, Quantity, series_order, summary
 from lab.report.page import Chart, Table
+from lab.report.shapes import Curve, DensityLine, ForestGroup, ForestRow, Ink, Line, PhaseBar, RunPoint
 from lab.target.spec import MarkName
 from lab.units import format_duration_ns, format_percent, writer
 
@@ -27,15 +27,15 @@ def make(
     key: str, title: str, *, figure: figures.Figure, finding: str, reading: str, table: Table, files: bool
 ) -> Chart:
     """Return a finished chart; ``files`` also renders the pictures that stand alone."""
-    svg = figures.to_svg(figure)
+    picture = figures.to_svg(figure)
     return Chart(
         key=key,
         title=title,
         finding=finding,
         reading=reading,
         table=table,
-        svg=figures.for_page(svg, key=key, alt=f"{title}. {finding}"),
-        svg_file=figures.on_paper(svg) if files else b"",
+        svg=svg.for_page(picture, key=key, alt=f"{title}. {finding}"),
+        svg_file=svg.on_paper(picture) if files else b"",
         png=figures.to_png(figure) if files else b"",
     )
 
@@ -251,8 +251,9 @@ def wall_and_cpu(evidence: Evidence, wall: Quantity, cpu: Sequence[Quantity], *,
         ),
         finding=f"{wording.sentence_case(chosen[1].title)}, medians: {_medians(evidence, chosen[1])}.",
         reading="Each row is one quantity, each mark an arm's median with a line from p10 to p90 of its starts. CPU "
-        "time above wall time means work on several processors at once; CPU time far below it means waiting. The axis "
-        "is logarithmic; the A/A twin is drawn hollow." + _beyond_the_axis(evidence, rows),
+        "time above wall time means work on several processors at once; far below it, waiting. Whose CPU time is "
+        "counted is told in docs/reference/metrics.md. The axis is logarithmic; the A/A twin is drawn hollow."
+        + _beyond_the_axis(evidence, rows),
         table=tables.values_table(key, title, chosen, evidence.arms),
         files=files,
     )

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec  # Any: matplotlib spells dashes and settings in too many ways
 
@@ -33,21 +31,8 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
-_ARM_COLOURS = (
-    "#3f4650", "#0b69b3", "#b4530a", "#0a7a5c", "#a83f86", "#5b4bb5", "#8a6d00", "#b3261e", "#2d7d8f", "#7d5a45",
-)  # fmt: skip
-_PHASE_COLOURS = ("#9aa3ad", "#4f8fc9", "#d99a4e", "#b5697f", "#6aa78c", "#8d7cc3")
-THEME = {
-    "ink": "#1d2025",
-    "muted": "#585f69",
-    "grid": "#e3e0d9",
-    "band": "#d8d4c8",
-    "paper": "#ffffff",
-    **dict(zip([f"s{index}" for index in range(10)], _ARM_COLOURS, strict=True)),
-    **dict(zip([f"p{index}" for index in range(6)], _PHASE_COLOURS, strict=True)),
-}
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)))
+from lab.report.shapes import THEME, Curve, DensityLine, ForestGroup, Ink, Line, PhaseBar, RunPoint
+
 HATCHES = ("", "///", "...", "\\\\\\", "xx", "++")
 STYLE: Any = {  # Any: matplotlib's stubs want its own enumeration of keys
     "font.family": ["DejaVu Sans"],
@@ -80,88 +65,6 @@ WIDTH_IN = 9.2
 
 Format = Callable[[float], str]
 P = ParamSpec("P")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ink:
-    """How one arm is drawn everywhere: palette slot and marker; the twin of the baseline is drawn hollow."""
-
-    slot: int
-    hollow: bool = False
-
-    @property
-    def colour(self) -> str:
-        """Its colour for a light page."""
-        return THEME[f"s{self.slot % 10}"]
-
-    @property
-    def marker(self) -> str:
-        """Its marker, the second channel."""
-        return MARKERS[self.slot % len(MARKERS)]
-
-    @property
-    def face(self) -> str:
-        """The marker's inside."""
-        return THEME["paper"] if self.hollow else self.colour
-
-    @property
-    def dash(self) -> Any:
-        """Its line style."""
-        return DASHES[(1 if self.hollow else self.slot) % len(DASHES)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """Values of one arm, with its name and ink."""
-
-    label: str
-    ink: Ink
-    values: Sequence[float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForestRow:
-    """One ratio with its interval, and ``median`` and ``text`` to stand beside it."""
-
-    label: str
-    ink: Ink
-    ratio: float
-    low: float
-    high: float
-    median: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForestGroup:
-    """The ratios of one quantity; ``note`` stands under its title, ``tau`` is its noise floor as a share."""
-
-    title: str
-    note: str
-    tau: float
-    rows: Sequence[ForestRow]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseBar:
-    """Median phases of one arm [ns] with quartiles, and the total apart: (median, first quartile, third quartile).
-
-    ``count`` is the number of starts behind them.
-    """
-
-    label: str
-    phases: Sequence[tuple[str, float, float, float]]
-    total: tuple[float, float, float]
-    count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPoint:
-    """One trial in run order."""
-
-    index: int
-    value: float
-    flagged: bool
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -428,10 +331,11 @@ def dot_rows(
     for _, lines in rows:
         places.append(y + (len(lines) - 1) / 2)
         for line in lines:
-            low, high = np.percentile(line.values, [10, 90])
-            low = max(low, min(value for value in line.values if value > 0))  # a log axis ends above zero
+            low, middle, high = np.percentile(line.values, [10, 50, 90])
+            # a log axis ends above zero, and the line must still reach its mark
+            low = max(low, min([middle, *(value for value in line.values if value > 0)]))
             axes.plot([low, high], [y, y], color=line.ink.colour, linewidth=1.1, alpha=0.7)
-            _dot(axes, float(np.median(line.values)), y, line.ink, size=5.6)
+            _dot(axes, float(middle), y, line.ink, size=5.6)
             inks.setdefault(line.label, line.ink)
             y += 1
         axes.axhline(y, color=THEME["grid"], linewidth=0.7)
@@ -492,15 +396,6 @@ def run_order(lines: Sequence[tuple[str, Ink, Sequence[RunPoint]]], steal: Seque
     return figure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
-    """One arm over a swept quantity: (x, median, first quartile, third quartile)."""
-
-    label: str
-    ink: Ink
-    points: Sequence[tuple[float, float, float, float]]
-
-
 @styled
 def sweep(panels: Sequence[tuple[str, Sequence[Curve]]], *, write: Format, x_label: str, y_label: str,
           log: bool = True) -> Figure:  # fmt: skip
@@ -540,17 +435,6 @@ def _curve(axes: Axes, curve: Curve, xs: Sequence[float]) -> None:
         places, [p[1] for p in curve.points], marker=curve.ink.marker, linestyle=curve.ink.dash, linewidth=1.4,
         color=curve.ink.colour, markerfacecolor=curve.ink.face, markersize=5,
     )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DensityLine:
-    """Readings of one arm as (instances, value, one had just come) and its line; ``label`` says the slope."""
-
-    label: str
-    ink: Ink
-    points: Sequence[tuple[int, float, bool]]
-    slope: float
-    intercept: float
 
 
 @styled
@@ -607,37 +491,9 @@ def to_svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def on_paper(svg: bytes) -> bytes:
-    """Return an SVG with white paper behind it, for a file that stands alone on any page."""
-    start = svg.index(b">", svg.index(b"<svg")) + 1
-    return svg[:start] + b'\n <rect width="100%" height="100%" fill="#ffffff"/>' + svg[start:]
-
-
 def to_png(figure: Figure) -> bytes:
     """Return the figure as PNG on white paper, so that it can be read on any page."""
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE):
         figure.savefig(buffer, format="png", dpi=144, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
-
-
-_COLOUR = re.compile("|".join(THEME.values()))
-_NAME = {colour: name for name, colour in THEME.items()}
-
-
-def for_page(svg: bytes, *, key: str, alt: str) -> str:
-    """Return an SVG to be put into a page: themed by its variables, ids made unique, named by ``alt``."""
-    text = svg[svg.index(b"<svg") :].decode()
-    text = _COLOUR.sub(lambda match: f"var(--c-{_NAME[match[0]]})", text)
-    text = re.sub(r'\bid="', f'id="{key}-', text)
-    text = re.sub(r'(href="|url\()#', rf"\1#{key}-", text)
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    return re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", _opening(alt), text, count=1, flags=re.DOTALL)
-
-
-def _opening(alt: str) -> Callable[[re.Match[str]], str]:
-    name = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return lambda match: (
-        f'<svg {match[1]} role="img" aria-label="{name}" xmlns="http://www.w3.org/2000/svg" '
-        'xmlns:xlink="http://www.w3.org/1999/xlink">'
-    )

@@ -78,7 +78,7 @@ def outcome_class(verdict: Verdict) -> str:
 
 
 def picture(chart: Chart) -> Markup:
-    """Return the chart's SVG, which ``figures.for_page`` has made safe to stand in a page."""
+    """Return the chart's SVG, which ``svg.for_page`` has made safe to stand in a page."""
     return Markup(chart.svg)  # made by matplotlib from escaped text
 
 

@@ -15,10 +15,11 @@ from unit.report import synthetic_runs as synthetic
 from lab.bench.model import Better, Cell, GivenUp, Metric, Sample, Unit
 from lab.report import charts, tables, wording
 from lab.report.arms import ArmView, Isolation
-from lab.report.figures import ForestGroup, ForestRow, Ink, binary_step, forest
+from lab.report.figures import binary_step, dot_rows, forest
 from lab.report.frame import Evidence, load
 from lab.report.frame import evidence as build_evidence
 from lab.report.measures import compare, quantities
+from lab.report.shapes import ForestGroup, ForestRow, Ink, Line
 from lab.report.story import tell
 
 
@@ -43,6 +44,13 @@ def test_every_chart_says_how_many_values_stand_behind_it(evidence: Evidence) ->
     assert {chart.key.split("-")[0] for chart in made} >= {"forest", "ecdf", "phases", "memory", "latency", "order"}
     for chart in made:
         assert re.search(r"n = 12", chart.svg), chart.key
+
+
+def test_a_median_lies_on_its_line_even_where_values_below_zero_cannot_be_drawn() -> None:
+    line = Line(label="arm", ink=Ink(slot=1), values=(-20.0, -5.0, 18.0, 40.0))
+    axes = dot_rows([("a drop", [line])], write=str, quantity="memory").axes[0]
+    interval, mark = (drawn.get_xdata() for drawn in axes.lines[:2])
+    assert interval[0] <= mark[0] <= interval[1]
 
 
 def test_counts_that_differ_between_arms_are_a_span() -> None:
