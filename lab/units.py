@@ -124,3 +124,46 @@ def _three_digits(value: float) -> str:
     if magnitude >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"
+
+
+_DECIMAL_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def format_decimal_bytes(size_bytes: float, *, digits: int = 3) -> str:
+    """Return a size as docker's lists write it: "122MB", in powers of 1000.
+
+    Source: https://pkg.go.dev/github.com/docker/go-units#HumanSizeWithPrecision.
+    """
+    unit = 0
+    while size_bytes >= 1000 and unit < len(_DECIMAL_UNITS) - 1:
+        size_bytes /= 1000
+        unit += 1
+    return f"{size_bytes:.{digits}g}{_DECIMAL_UNITS[unit]}"
+
+
+def format_age_ns(age_ns: int) -> str:
+    """Return how long ago something was as docker's lists write it: "About an hour", "3 weeks".
+
+    Source: https://pkg.go.dev/github.com/docker/go-units#HumanDuration.
+    """
+    seconds = max(age_ns, 0) // NS_PER_S
+    minutes, hours = seconds // 60, (max(age_ns, 0) + 1800 * NS_PER_S) // (3600 * NS_PER_S)
+    for limit, count, unit in (
+        (seconds < 60, seconds, "second"),
+        (minutes < 60, minutes, "minute"),
+        (hours < 48, hours, "hour"),
+        (hours < 24 * 7 * 2, hours // 24, "day"),
+        (hours < 24 * 30 * 2, hours // 24 // 7, "week"),
+        (hours < 24 * 365 * 2, hours // 24 // 30, "month"),
+    ):
+        if limit:
+            return _AGES.get((count, unit)) or f"{count} {unit}s"
+    return f"{seconds // 3600 // 24 // 365} years"
+
+
+_AGES = {
+    (0, "second"): "Less than a second",
+    (1, "second"): "1 second",
+    (1, "minute"): "About a minute",
+    (1, "hour"): "About an hour",
+}

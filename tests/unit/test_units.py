@@ -99,3 +99,41 @@ def test_a_rate_and_a_ratio_are_shown_with_their_units() -> None:
 )
 def test_a_value_is_written_with_its_unit(unit: str, value: float, text: str) -> None:
     assert units.writer(unit)(value) == text
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "digits", "text"),
+    [
+        (0, 3, "0B"),
+        (3, 3, "3B"),
+        (122082804, 3, "122MB"),
+        (122082804, 4, "122.1MB"),
+        (1500, 3, "1.5kB"),
+        (1e9, 3, "1GB"),
+    ],
+)
+def test_a_decimal_size_is_written_as_docker_writes_it(size_bytes: float, digits: int, text: str) -> None:
+    assert units.format_decimal_bytes(size_bytes, digits=digits) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "Less than a second"),
+        (0.9, "Less than a second"),
+        (1, "1 second"),
+        (59, "59 seconds"),
+        (60, "About a minute"),
+        (119, "About a minute"),
+        (120, "2 minutes"),
+        (3600, "About an hour"),
+        (3600 * 1.4, "About an hour"),
+        (3600 * 47, "47 hours"),
+        (3600 * 48, "2 days"),
+        (3600 * 24 * 14, "2 weeks"),
+        (3600 * 24 * 60, "2 months"),
+        (3600 * 24 * 365 * 2, "2 years"),
+    ],
+)
+def test_an_age_is_written_as_docker_writes_it(seconds: float, text: str) -> None:
+    assert units.format_age_ns(int(seconds * units.NS_PER_S)) == text

@@ -127,23 +127,16 @@ class ImageStore:
         Raises:
             SpecError: ``name`` is not a reference.
         """
-        return self.add_document(name, config.to_json(), [layer.descriptor for layer in layers])
+        manifest = self.add_documents(config.to_json(), [layer.descriptor for layer in layers])
+        return self.add_manifest(name, manifest)
 
-    def add_document(self, name: str, config_json: bytes, layers: Iterable[Descriptor]) -> StoredImage:
-        """Store an image whose configuration is given as its bytes, which are its id; else like ``add``.
-
-        Raises:
-            SpecError: ``name`` is not a reference.
-        """
+    def add_documents(self, config_json: bytes, layers: Iterable[Descriptor]) -> Descriptor:
+        """Store a configuration, whose bytes are the image's id, and a manifest for it; no name leads there yet."""
         manifest = Manifest(
             config=Descriptor(media_type=MediaType.CONFIG, digest=self.blobs.add(config_json), size=len(config_json)),
             layers=tuple(layers),
-        )
-        manifest_json = manifest.to_json()
-        return self.add_manifest(
-            name,
-            Descriptor(media_type=MediaType.MANIFEST, digest=self.blobs.add(manifest_json), size=len(manifest_json)),
-        )
+        ).to_json()
+        return Descriptor(media_type=MediaType.MANIFEST, digest=self.blobs.add(manifest), size=len(manifest))
 
     def add_manifest(self, name: str, manifest: Descriptor) -> StoredImage:
         """Store an image whose blobs, the manifest included, are in the store; else like ``add``.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import cast
 
@@ -36,6 +36,31 @@ class MediaType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """What an image is for, as entries of an index tell it."""
+
+    architecture: str
+    os: str
+    variant: str = ""
+
+    def __str__(self) -> str:
+        """Return docker's spelling: "linux/arm64/v8"."""
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+    def to_document(self) -> dict[str, object]:
+        """Return the JSON object, without empty fields."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+    @classmethod
+    def from_document(cls, document: object) -> Platform:
+        """Return the platform in a parsed JSON object."""
+        source = _object(document, "platform")
+        return cls(
+            architecture=_text(source, "architecture"), os=_text(source, "os"), variant=_text(source, "variant", "")
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
     """A reference to content: what it is, its digest, and its size in bytes."""
 
@@ -43,11 +68,13 @@ class Descriptor:
     digest: str
     size: int
     annotations: Mapping[str, str] = field(default_factory=dict)
+    platform: Platform | None = None
 
     def to_document(self) -> dict[str, object]:
         """Return the JSON object of this descriptor."""
         found: dict[str, object] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
-        return found | ({"annotations": dict(self.annotations)} if self.annotations else {})
+        found |= {"annotations": dict(self.annotations)} if self.annotations else {}
+        return found | ({"platform": self.platform.to_document()} if self.platform is not None else {})
 
     @classmethod
     def from_document(cls, document: object) -> Descriptor:
@@ -66,6 +93,7 @@ class Descriptor:
             digest=digest,
             size=size,
             annotations=_text_map(source, "annotations"),
+            platform=Platform.from_document(source["platform"]) if source.get("platform") else None,
         )
 
 

@@ -74,11 +74,14 @@ class BlobReader:
 
 
 class BlobStore:
-    """The blobs below one OCI layout directory; nothing is created before something is written."""
+    """The blobs below one OCI layout directory; nothing is created before something is written.
+
+    ``ingest`` is where unfinished ones are, on the same file system.
+    """
 
     def __init__(self, root: str) -> None:
         self._blobs = os.path.join(root, "blobs", "sha256")
-        self._ingest = os.path.join(root, "ingest")
+        self.ingest = os.path.join(root, "ingest")
 
     def path(self, digest: str) -> str:
         """Return where the blob is, or would be.
@@ -103,9 +106,9 @@ class BlobStore:
     @contextmanager
     def writing(self) -> Iterator[BlobWriter]:
         """Give a writer; what was written is a blob after the block, and nothing is left if the block fails."""
-        for directory in (self._blobs, self._ingest):
+        for directory in (self._blobs, self.ingest):
             os.makedirs(directory, exist_ok=True)
-        descriptor, temporary = mkstemp(dir=self._ingest)
+        descriptor, temporary = mkstemp(dir=self.ingest)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 writer = BlobWriter(file)
@@ -176,6 +179,6 @@ class BlobStore:
 
     def remove_unfinished(self) -> None:
         """Remove what killed writers left; call it only while nobody writes."""
-        if os.path.isdir(self._ingest):
-            for name in os.listdir(self._ingest):
-                os.unlink(os.path.join(self._ingest, name))
+        if os.path.isdir(self.ingest):
+            for name in os.listdir(self.ingest):
+                os.unlink(os.path.join(self.ingest, name))

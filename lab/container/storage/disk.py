@@ -10,8 +10,11 @@ _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's
 
 
 def content_bytes(directory: str) -> int:
-    """Return the bytes of all files below ``directory``, hard links counted once, holes as if they were written."""
-    return sum(status.st_size for status in _once(directory) if stat.S_ISREG(status.st_mode))
+    """Return the bytes of all files and the targets of links below ``directory``, which docker calls its size.
+
+    Hard links count once, holes as if they were written.
+    """
+    return sum(status.st_size for status in _once(directory) if not stat.S_ISDIR(status.st_mode))
 
 
 def used_bytes(directory: str) -> int:

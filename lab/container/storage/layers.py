@@ -75,7 +75,7 @@ class LayerStore:
         return path
 
     def content_bytes(self, source: LayerSource) -> int:
-        """Return the bytes of the layer's files, hard links counted once; read once, then known.
+        """Return the bytes of the layer's files and targets of links, hard links counted once; read once, then known.
 
         Raises:
             DigestMismatch: the blob has another digest.

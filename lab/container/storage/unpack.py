@@ -69,7 +69,7 @@ class UnpackLimits:
 def unpack(stream: Readable, directory: str, limits: UnpackLimits, *, subject: str) -> int:
     """Unpack the tar ``stream`` below ``directory``, an empty directory of ours; ``subject`` names it in errors.
 
-    Returns the bytes of all files, hard links counted once.
+    Returns the bytes of files and of the targets of links, hard links counted once: what docker calls a layer's size.
 
     Raises:
         LayerCorrupt: the archive is damaged, over the limits, or has an entry that would leave its root.
@@ -79,21 +79,27 @@ def unpack(stream: Readable, directory: str, limits: UnpackLimits, *, subject: s
     with _explained(subject), _Tree(directory, limits) as tree:
         source = _Source(stream, limits.stream_bytes)
         for entry in _entries(_open(source), limits):
-            size_bytes += entry.size if entry.isreg() else 0
+            size_bytes += _content_bytes(entry)
             tree.add(entry, source)
         tree.set_directory_times()
     return size_bytes
 
 
 def measure(stream: Readable, limits: UnpackLimits, *, subject: str) -> int:
-    """Return the bytes of all files of a tar ``stream`` without unpacking it, hard links counted once.
+    """Return what ``unpack`` returns, without unpacking.
 
     Raises:
         LayerCorrupt: the archive is damaged or over the limits.
     """
     with _explained(subject):
         tar = _open(_Source(stream, limits.stream_bytes))
-        return sum(entry.size for entry in _entries(tar, limits) if entry.isreg())
+        return sum(_content_bytes(entry) for entry in _entries(tar, limits))
+
+
+def _content_bytes(entry: tarfile.TarInfo) -> int:
+    if entry.issym():
+        return len(os.fsencode(entry.linkname))
+    return entry.size if entry.isreg() else 0
 
 
 @contextmanager

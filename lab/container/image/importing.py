@@ -1,0 +1,61 @@
+"""A tar of files -> an image of one layer, as ``docker import`` makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from lab.container.image.assemble import rfc3339
+from lab.container.image.change import changed
+from lab.container.image.packages import debian_architecture
+from lab.container.image.store import ImageStore
+from lab.container.image.stored import StoredImage
+from lab.container.spec.image import ExecutionConfig, History, ImageConfig, RootFS
+from lab.container.storage.compression import decompressed
+from lab.container.storage.layers import LayerSource
+from lab.container.storage.pack import Layer, pack_stream
+from lab.errors import LayerCorrupt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportWishes:
+    """How the image is called ("" for not at all), described and configured; ``created_s`` is since the epoch."""
+
+    name: str
+    message: str
+    changes: Sequence[str]
+    created_s: int
+
+
+def import_image(store: ImageStore, source: BinaryIO, subject: str, wishes: ImportWishes) -> StoredImage:
+    """Store the image that the files of a tar, compressed or not, make; they are unpacked at once, and so checked.
+
+    Raises:
+        LayerCorrupt: it is no tar, or not one to be unpacked; nothing is stored.
+        DockerfileError: a change is wrong.
+        SpecError: the name is not a reference.
+    """
+    config = changed(ExecutionConfig(), wishes.changes)
+    try:
+        with store.content_shared():
+            layer = pack_stream(store.blobs, decompressed(source))
+            store.layers.directory(
+                LayerSource(descriptor=layer.descriptor, diff_id=layer.diff_id, chain_id=layer.diff_id)
+            )
+            return store.add(wishes.name, _configuration(layer, config, wishes), [layer])
+    except LayerCorrupt as error:
+        store.collect()
+        raise LayerCorrupt(f"cannot import {subject}: {error}", hint=error.hint) from error
+
+
+def _configuration(layer: Layer, config: ExecutionConfig, wishes: ImportWishes) -> ImageConfig:
+    created = rfc3339(wishes.created_s)
+    return ImageConfig(
+        architecture=debian_architecture(),
+        os="linux",
+        created=created,
+        config=config,
+        rootfs=RootFS(diff_ids=(layer.diff_id,)),
+        history=(History(created=created, comment=wishes.message),),
+    )
