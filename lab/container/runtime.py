@@ -17,7 +17,16 @@ from dataclasses import dataclass, replace
 
 from lab.container import defaults, device_program, init_plan, resources, seccomp_profile, spawner
 from lab.container.network.model import Attachment
-from lab.container.spawner_client import EncodedPlan, Running, SpawnerClient, SpawnerDied, StartFailed, Stdio, encode
+from lab.container.spawner_client import (
+    EncodedPlan,
+    Running,
+    SpawnerClient,
+    SpawnerDied,
+    StartFailed,
+    Stdio,
+    Supervision,
+    encode,
+)
 from lab.container.spec.runtime import Mount, NamespaceType, Process, Spec, Status
 from lab.container.state import ContainerDirectory, ContainerState, ProcessIdentity
 from lab.errors import StateConflict, UnavailableError
@@ -117,10 +126,12 @@ class Runtime:
         *,
         stdio: Stdio,
         attach: Callable[[ContainerState], Attachment | None] = _unattached,
+        supervision: Supervision | None = None,
     ) -> Running:
         """Start a created or stopped container and return once its program runs.
 
-        ``attach`` is asked for the container's place on the network, under its lock.
+        ``attach`` is asked for the container's place on the network, under its lock. With ``supervision``, which only
+        the shared spawner offers, the container outlives this process.
 
         Raises:
             NoSuchContainer: there is none.
@@ -143,7 +154,7 @@ class Runtime:
                 cgroup.remove(self.layout, plan.cgroup_path, deadline_ns=_soon())
             attachment = attach(state)
             try:
-                running = self._spawn(plan, state, attachment, stdio)
+                running = self._spawn(plan, state, attachment, stdio, supervision)
             except BaseException:
                 cgroup.kill(self.layout, plan.cgroup_path, deadline_ns=_soon())
                 cgroup.remove(self.layout, plan.cgroup_path, deadline_ns=_soon())
@@ -152,7 +163,14 @@ class Runtime:
             self._record_start(state, running, attachment)
         return running
 
-    def _spawn(self, plan: StartPlan, state: ContainerState, attachment: Attachment | None, stdio: Stdio) -> Running:
+    def _spawn(
+        self,
+        plan: StartPlan,
+        state: ContainerState,
+        attachment: Attachment | None,
+        stdio: Stdio,
+        supervision: Supervision | None,
+    ) -> Running:
         """Have the process cloned while the cgroups are made and limited; it waits for that before anything else."""
         with ExitStack() as stack:
             cgroup.create(self.layout, plan.cgroup_path, plan.controllers, versions=(2,))
@@ -168,6 +186,7 @@ class Runtime:
                     network=None if attachment is None else attachment.flatten(),
                     limits=limits,
                     detached=state.detached,
+                    supervision=supervision,
                 )
                 stack.push(_reaping(running))
                 cgroup.create(self.layout, plan.cgroup_path, plan.controllers, versions=(1,))

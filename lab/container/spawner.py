@@ -1,13 +1,19 @@
 """The small, single-threaded process that makes containers' first processes, and the programs executed beside them.
 
-It is started once per engine as a bare interpreter and imports little more than ctypes: a fork of it is cheap, and
-there are no threads to be torn apart by it. It receives plans and descriptors, clones, stamps CLOCK_MONOTONIC where
-things happen, and tells each requester what became of its process. When its engine goes away it kills what it
-started, unless that is detached; when it dies itself, the kernel does (PR_SET_PDEATHSIG).
+It is started as a bare interpreter and imports little more than ctypes: a fork of it is cheap, and there are no
+threads to be torn apart by it. It receives plans and descriptors, clones, stamps CLOCK_MONOTONIC where things happen,
+and tells each requester what became of its process.
+
+An engine's *own* spawner kills what it started when its engine goes away, unless that is detached; when it dies
+itself, the kernel does (PR_SET_PDEATHSIG). A root's *shared* spawner serves every command that works on that root; it
+supervises the containers that outlive their command (``supervision.py``), goes on with those that an earlier one has
+left, and ends when nobody has needed it for a while.
 """
 
 from __future__ import annotations
 
+import array
+import fcntl
 import gc
 import marshal
 import os
@@ -16,25 +22,42 @@ import socket
 import sys
 import time
 
-from lab.container import init, wire
+from lab.container import init, supervision, wire
+from lab.container.loop import Loop
 from lab.container.network import fastpath
+from lab.container.supervision import Supervised
 from lab.linux import namespaces as ns
-from lab.linux.pidfd import pidfd_send_signal
+from lab.linux import pidfd
+from lab.linux.pidfd import start_time_ticks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from lab.container.network.model import AttachmentFields
 
+    SupervisionFields = tuple[str, bool, str, supervision.Policy]
+
 SPAWN = "spawn"
-"""A request: (SPAWN, flags, marshalled plan, detached, attachment's fields or None); with reply pipe, stdin, stdout,
-stderr, the v2 cgroup to be born in if flags have CLONE_INTO_CGROUP, and the pipe of ``LIMITS_NUMBER`` if it has one."""
+"""A request: (SPAWN, flags, marshalled plan, detached, attachment's fields or None, supervision or None); with reply
+pipe, stdin, stdout, stderr, the v2 cgroup to be born in if flags have CLONE_INTO_CGROUP, the pipe of ``LIMITS_NUMBER``
+if the plan has one, and one descriptor for each letter of the supervision's streams.
+
+A supervision is (bundle, has a terminal, streams, policy as in ``supervision``). The letters are "o" and "e" for pipes
+that get the output, "i" for one to be typed on the terminal, "k" for what is only kept open."""
 
 JOIN = "join"
-"""A request: (JOIN, flags, marshalled plan); with reply pipe, stdin, stdout, stderr, pidfd of the container's first
-process, and the v2 cgroup as above."""
+"""A request: (JOIN, flags, marshalled plan, has a console); with reply pipe, stdin, stdout, stderr, pidfd of the
+container's first process, the v2 cgroup as above, and the socket of ``CONSOLE_NUMBER``."""
+
+ATTACH = "attach"
+"""A request: (ATTACH, container id, streams); with reply pipe and the streams' descriptors."""
+RESIZE = "resize"
+"""A request without answer but the end of the pipe: (RESIZE, container id, rows, columns); with reply pipe."""
 
 STARTED = "started"
 """An answer: (STARTED, pid, ns of clone, ns of exec, ((first letter of a mark's name, ns), ...)): the program runs."""
+ATTACHED = "attached"  # (ATTACHED, bytes of the log that were written before)
 FAILED = "failed"  # (FAILED, step, errno, reason, path): it has not, and nothing is left of it
 EXITED = "exited"  # (EXITED, exit code, ns)
 
@@ -44,132 +67,237 @@ GO_NUMBER = 198
 """The descriptor on which a child with an attachment waits."""
 LIMITS_NUMBER = 197
 """The descriptor on which a child waits for its limits; its engine has the other end."""
+CONSOLE_NUMBER = 196
+"""The descriptor of the socket through which a child hands over the terminal that it has opened for itself."""
 
+_AFTERMATH = "import sys; sys.path.insert(0, sys.argv[1]); from lab.container.aftermath import main; main(sys.argv[2:])"
 _SIGKILL = 9
+_IDLE_NS = 30_000_000_000
 
 
 class _Child:
     """A process on its way to exec, or beyond."""
 
-    __slots__ = ("detached", "frames", "pid", "pidfd", "reply", "spawned_ns", "status")
+    __slots__ = (
+        "detached",
+        "engine",
+        "frames",
+        "listeners",
+        "pid",
+        "pidfd",
+        "reply",
+        "spawned_ns",
+        "status",
+        "supervised",
+    )
 
-    def __init__(self, pid: int, pidfd: int, status: int, reply: int, *, detached: bool) -> None:
+    def __init__(self, pid: int, pidfd: int, *, status: int, reply: int, engine: int, detached: bool) -> None:
         self.spawned_ns = time.monotonic_ns()
         self.pid = pid
         self.pidfd = pidfd
         self.status = status  # -1 once the exec has happened or failed
         self.reply = reply
+        self.engine = engine
         self.detached = detached
         self.frames = bytearray()
+        self.supervised: Supervised | None = None
+        self.listeners: list[int] = []  # reply pipes of those who are attached
 
 
 class Spawner:
-    """The event loop: one control socket, and per child a status pipe and a pidfd."""
+    """All requests of one engine, or of all engines on one root."""
 
-    def __init__(self, control: socket.socket) -> None:
-        """Take over the control socket; nothing is started yet."""
-        self._control: socket.socket | None = control
-        self._control_number = control.fileno()
+    def __init__(self, paths: tuple[str, ...] = ()) -> None:
+        """Serve nobody yet; ``paths`` are root, cache and run directory of the root that a shared one serves."""
+        self._paths = paths
+        self._loop = Loop()
         self._buffer = bytearray(wire.MAX_MESSAGE_BYTES)
-        self._poll = select.epoll()
-        self._poll.register(self._control_number, select.EPOLLIN)
-        self._by_descriptor: dict[int, _Child] = {}
+        self._engines: dict[int, socket.socket] = {}
+        self._children: dict[int, _Child] = {}  # by pidfd
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self._commands = 0  # of ours, that run or will run: to start a container again, or to remove it
 
-    def run(self) -> None:
-        """Serve until the engine is gone and no child is left."""
-        while self._control is not None or self._by_descriptor:
-            for descriptor, _ in self._poll.poll():
-                if descriptor == self._control_number:
-                    self._on_request()
-                elif descriptor in self._by_descriptor:
-                    self._on_child(self._by_descriptor[descriptor], descriptor)
+    def serve(self, engine: socket.socket) -> None:
+        """Serve one more engine, until it goes away."""
+        self._engines[engine.fileno()] = engine
+        self._loop.watch(engine.fileno(), lambda _: self._on_request(engine))
 
-    def _on_request(self) -> None:
-        assert self._control is not None
+    def listen(self, listener: socket.socket) -> None:
+        """Serve all engines that come."""
+
+        def accept(_: int) -> None:
+            self.serve(listener.accept()[0])
+
+        self._loop.watch(listener.fileno(), accept)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether an engine is there, or a process that was started."""
+        return bool(self._engines or self._children or self._commands)
+
+    def step(self) -> None:
+        """Wait for the next thing to do, and do it."""
+        self._loop.step()
+
+    def stays_idle(self) -> bool:
+        """Wait a while for somebody to need this spawner; return whether nobody did."""
+        until_ns = time.monotonic_ns() + _IDLE_NS
+        self._loop.later(_IDLE_NS, lambda: None)
+        while not self.is_needed and time.monotonic_ns() < until_ns:
+            self._loop.step()
+        return not self.is_needed
+
+    def _on_request(self, engine: socket.socket) -> None:
         try:
-            received = wire.receive(self._control, self._buffer)
+            received = wire.receive(engine, self._buffer)
         except ConnectionResetError:
             received = None
         if received is None:
-            self._engine_is_gone()
+            self._engine_is_gone(engine)
             return
         (kind, *arguments), descriptors = received
         try:
-            (self._spawn if kind == SPAWN else self._join)(descriptors, *arguments)
+            _REQUESTS[kind](self, engine.fileno(), descriptors, *arguments)
         except OSError as error:
             _fail(descriptors[0], kind, error)
             _close(descriptors)
 
-    def _engine_is_gone(self) -> None:
-        self._poll.unregister(self._control_number)
-        self._control = None
-        for child in set(self._by_descriptor.values()):
-            if not child.detached:
+    def _engine_is_gone(self, engine: socket.socket) -> None:
+        number = engine.fileno()
+        self._loop.forget(number)
+        del self._engines[number]
+        engine.close()
+        for child in self._children.values():
+            if child.engine == number and not child.detached:
                 _kill(child)
 
     def _spawn(
         self,
+        engine: int,
         descriptors: tuple[int, ...],
         flags: int,
         plan: bytes,
         detached: bool,
         network: AttachmentFields | None,
+        fields: SupervisionFields | None,
     ) -> None:
         reply, *rest = descriptors
-        stdio, others = tuple(rest[:3]), rest[3:]
+        streams = fields[2] if fields else ""
+        stdio, others, given = tuple(rest[:3]), rest[3 : len(rest) - len(streams)], rest[len(rest) - len(streams) :]
         cgroup = others.pop(0) if flags & ns.CLONE_INTO_CGROUP else -1
-        if others:
-            os.dup2(others[0], LIMITS_NUMBER, inheritable=False)
-        go = _open_go_pipe() if network is not None else -1
+        numbers = _Numbered()
+        supervised = None
         try:
-            child = self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, detached=detached)
-            if network is not None:
-                os.close(GO_NUMBER)  # only the child's copy is left: it will see the other end close
-                _connect(child, network, go)
+            if others:
+                numbers.put(others.pop(), LIMITS_NUMBER)
+            go = numbers.pipe(GO_NUMBER) if network is not None else -1
+            if fields is not None:
+                supervised = self._supervise(fields, given)
+            console = numbers.socket(CONSOLE_NUMBER) if fields is not None and fields[1] else None
+            child = self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, engine=engine, detached=detached)
+        except OSError:
+            if supervised is not None:
+                supervised.failed()
+            raise
         finally:
-            _close((go,) if network is not None else ())
-            _close((LIMITS_NUMBER,) if others else ())
-        _close(tuple(rest))
+            numbers.close()  # only the child's copies are left: it will see other ends close
+        if supervised is not None and fields is not None:
+            child.supervised = supervised
+            supervised.began(child.pid)
+            if console is not None:
+                self._await_console(supervised, console)
+        if network is not None:
+            _connect(child, network, go)
+        _close((*rest, *((go,) if network is not None else ())))
 
-    def _join(self, descriptors: tuple[int, ...], flags: int, plan: bytes) -> None:
+    def _supervise(self, fields: SupervisionFields, given: list[int]) -> Supervised:
+        bundle, has_terminal, streams, policy = fields
+        supervised = Supervised(self._loop, bundle, policy, has_terminal=has_terminal)
+        _give(supervised, streams, given)
+        return supervised
+
+    def _await_console(self, supervised: Supervised, console: socket.socket) -> None:
+        def take(_: int) -> None:
+            self._loop.forget(console.fileno())
+            _message, ancillary, _flags, _address = console.recvmsg(16, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+            console.close()
+            for _, _, rights in ancillary:
+                supervised.take_console(array.array("i", rights[:4])[0])
+
+        self._loop.watch(console.fileno(), take)
+
+    def _join(self, engine: int, descriptors: tuple[int, ...], flags: int, plan: bytes, has_console: bool) -> None:
         reply, *rest = descriptors
-        stdio, pidfd, cgroup = tuple(rest[:3]), rest[3], rest[4] if len(rest) > 4 else -1
-        os.dup2(pidfd, PIDFD_NUMBER, inheritable=False)
+        stdio, pidfd, others = tuple(rest[:3]), rest[3], rest[4:]
+        cgroup = others.pop(0) if flags & ns.CLONE_INTO_CGROUP else -1
+        numbers = _Numbered()
+        numbers.put(pidfd, PIDFD_NUMBER)
+        if has_console:
+            numbers.put(others.pop(), CONSOLE_NUMBER)
         ns.setns(pidfd, ns.CLONE_NEWPID, path="the container's pid namespace")  # for children only
         try:
-            self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, detached=False)
+            self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, engine=engine, detached=False)
         finally:
             ns.setns(self._own_pid_namespace, ns.CLONE_NEWPID, path="/proc/self/ns/pid")
-            os.close(PIDFD_NUMBER)
+            numbers.close()
         _close(tuple(rest))
 
+    def _attach(self, _: int, descriptors: tuple[int, ...], container_id: str, streams: str) -> None:
+        reply, *given = descriptors
+        child = self._find(container_id)
+        assert child.supervised is not None
+        wire.answer(reply, (ATTACHED, child.supervised.log_size_bytes))
+        _give(child.supervised, streams, given)
+        child.listeners.append(reply)
+        _close(given)
+
+    def _resize(self, _: int, descriptors: tuple[int, ...], container_id: str, rows: int, columns: int) -> None:
+        supervised = self._find(container_id).supervised
+        assert supervised is not None
+        supervised.resize(rows, columns)
+        _close(descriptors)
+
+    def _find(self, container_id: str) -> _Child:
+        for child in self._children.values():
+            if child.supervised is not None and child.supervised.id == container_id:
+                return child
+        raise ProcessLookupError(3, "the container does not run", container_id)
+
     def _clone(
-        self, flags: int, cgroup: int, plan: init.Plan, stdio: tuple[int, ...], reply: int, *, detached: bool
+        self,
+        flags: int,
+        cgroup: int,
+        plan: init.Plan,
+        stdio: tuple[int, ...],
+        reply: int,
+        *,
+        engine: int,
+        detached: bool,
     ) -> _Child:
         status, write_end = os.pipe()
         try:
             pid, pidfd = ns.clone3(flags, cgroup)
             if pid == 0:
                 init.run(plan, stdio, write_end)
-            child = _Child(pid, pidfd, status, reply, detached=detached)
+            child = _Child(pid, pidfd, status=status, reply=reply, engine=engine, detached=detached)
         except OSError:
             os.close(status)
             raise
         finally:
             os.close(write_end)
-        self._by_descriptor[status] = self._by_descriptor[pidfd] = child
-        self._poll.register(status, select.EPOLLIN)
-        self._poll.register(pidfd, select.EPOLLIN)
+        self._loop.watch(status, lambda _: self._on_status(child))
+        self._watch(child)
         return child
 
-    def _on_child(self, child: _Child, descriptor: int) -> None:
-        if descriptor == child.status:
+    def _watch(self, child: _Child) -> None:
+        self._children[child.pidfd] = child
+        self._loop.watch(child.pidfd, lambda _: self._on_end(child))
+
+    def _on_end(self, child: _Child) -> None:
+        while child.status >= 0:  # whatever it said before comes first
             self._on_status(child)
-            return
-        while child.status >= 0:  # it has ended: whatever it said before comes first
-            self._on_status(child)
-        self._on_exit(child)
+        if child.pidfd in self._children:  # else a failed one: already reaped and answered
+            self._on_exit(child)
 
     def _on_status(self, child: _Child) -> None:
         data = os.read(child.status, 65536)
@@ -177,7 +305,8 @@ class Spawner:
         if data:
             child.frames += data
             return
-        self._forget(child.status)
+        self._loop.forget(child.status)
+        os.close(child.status)
         child.status = -1
         marks, failure = _parse_frames(child.frames)
         if failure is None and marks and marks[-1][0] == init.EXECUTING:
@@ -189,25 +318,135 @@ class Spawner:
         code = _reap(child)
         if failure is None:
             failure = ("init", 0, f"ended with code {code} before it could execute the program", "")
+        if child.supervised is not None:
+            child.supervised.failed()
         self._finish(child, (FAILED, *failure))
 
     def _on_exit(self, child: _Child) -> None:
-        if child.pidfd in self._by_descriptor:  # else a failed one: already reaped and answered
-            self._finish(child, (EXITED, _reap(child), time.monotonic_ns()))
+        code, now_ns = _reap(child), time.monotonic_ns()
+        supervised = child.supervised
+        delay_ns = None
+        if supervised is not None:
+            delay_ns = supervised.ended(code, ran_ns=now_ns - child.spawned_ns)
+        is_seen = self._finish(child, (EXITED, code, now_ns))
+        if supervised is None:
+            return
+        if delay_ns is not None:
+            self._run_later("restart", supervised.id, delay_ns)
+        elif supervised.removes and not is_seen:  # else whoever saw it removes it
+            self._run_later("remove", supervised.id, 0)
 
-    def _finish(self, child: _Child, message: wire.Message) -> None:
-        wire.answer(child.reply, message)
-        self._forget(child.pidfd)
-        os.close(child.reply)
+    def _run_later(self, verb: str, container_id: str, delay_ns: int) -> None:
+        self._commands += 1
+        self._loop.later(delay_ns, lambda: self._run(verb, container_id))
 
-    def _forget(self, descriptor: int) -> None:
-        self._poll.unregister(descriptor)
-        del self._by_descriptor[descriptor]
-        os.close(descriptor)
+    def _run(self, verb: str, container_id: str) -> None:
+        """Let a process of its own do what takes more than we have imported."""
+        argv = (sys.executable, "-I", "-c", _AFTERMATH, _package_root(), verb, container_id, *self._paths)
+        process = os.pidfd_open(os.posix_spawn(sys.executable, argv, {}))
+
+        def reap(_: int) -> None:
+            os.waitid(os.P_PIDFD, process, os.WEXITED)
+            self._loop.forget(process)
+            os.close(process)
+            self._commands -= 1
+
+        self._loop.watch(process, reap)
+
+    def adopt(self) -> None:
+        """Go on with the containers that an earlier spawner of this root has left when it died."""
+        directory = os.path.join(self._paths[0], "containers")
+        for name in os.listdir(directory) if os.path.isdir(directory) else ():
+            bundle = os.path.join(directory, name)
+            left = supervision.read_pid_file(bundle)
+            if left is None:
+                continue
+            ended = supervision.read_exit_file(bundle)
+            if ended is None:
+                self._adopt(bundle, left)
+            elif ended.next_restart:
+                self._run_later("restart", name, 0)
+
+    def _adopt(self, bundle: str, left: supervision.Left) -> None:
+        supervised = Supervised(self._loop, bundle, left.policy, has_terminal=left.has_terminal)
+        try:
+            process = os.pidfd_open(left.pid)
+        except ProcessLookupError:
+            process = -1
+        if process < 0 or not _is_same(left):
+            supervised.ended(supervision.LOST_CODE, ran_ns=0)
+            _close((process,) if process >= 0 else ())
+            return
+        child = _Child(left.pid, process, status=-1, reply=-1, engine=-1, detached=True)
+        child.supervised = supervised
+        self._watch(child)
+
+    def _finish(self, child: _Child, message: wire.Message) -> bool:
+        """Tell all who wait, let the child go, and return whether somebody was told."""
+        is_seen = False
+        for reply in (child.reply, *child.listeners):
+            if reply >= 0:
+                is_seen = wire.answer(reply, message) or is_seen
+                os.close(reply)
+        self._loop.forget(child.pidfd)
+        del self._children[child.pidfd]
+        os.close(child.pidfd)
+        return is_seen
+
+
+_REQUESTS: dict[str, Callable[..., None]] = {SPAWN: Spawner._spawn, JOIN: Spawner._join, ATTACH: Spawner._attach, RESIZE: Spawner._resize}
+
+
+class _Numbered:
+    """Descriptors under the numbers that a plan knows, for the time of one clone."""
+
+    def __init__(self) -> None:
+        self._open: list[int] = []
+
+    def put(self, descriptor: int, number: int) -> None:
+        os.dup2(descriptor, number, inheritable=False)
+        self._open.append(number)
+
+    def pipe(self, number: int) -> int:
+        read_end, write_end = os.pipe()
+        self.put(read_end, number)
+        os.close(read_end)
+        return write_end
+
+    def socket(self, number: int) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.put(theirs.fileno(), number)
+        return ours
+
+    def close(self) -> None:
+        _close(self._open)
+
+
+def _give(supervised: Supervised, streams: str, descriptors: list[int]) -> None:
+    """Hand copies of the descriptors to who supervises; the originals stay the request's."""
+    for letter, descriptor in zip(streams, map(os.dup, descriptors), strict=True):
+        if letter == "i":
+            supervised.type(descriptor)
+        elif letter == "k":
+            supervised.keep(descriptor)
+        else:
+            supervised.listen("stdout" if letter == "o" else "stderr", descriptor)
+
+
+def _is_same(left: supervision.Left) -> bool:
+    try:
+        return start_time_ticks(left.pid) == left.started_ticks
+    except ProcessLookupError:
+        return False
 
 
 def _reap(child: _Child) -> int:
-    status = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
+    try:
+        status = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
+    except ChildProcessError:  # adopted: it is another's child
+        code = pidfd.exit_code(child.pidfd)
+        return supervision.LOST_CODE if code is None else code
     assert status is not None
     return status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status
 
@@ -222,13 +461,6 @@ def _parse_frames(frames: bytearray) -> tuple[list[tuple[bytes, int]], wire.Mess
             return marks, marshal.loads(frames[offset : offset + value])
         marks.append((kind, value))
     return marks, None
-
-
-def _open_go_pipe() -> int:
-    read_end, write_end = os.pipe()
-    os.dup2(read_end, GO_NUMBER, inheritable=False)
-    os.close(read_end)
-    return write_end
 
 
 def _connect(child: _Child, network: AttachmentFields, go: int) -> None:
@@ -246,7 +478,7 @@ def _connect(child: _Child, network: AttachmentFields, go: int) -> None:
 
 def _kill(child: _Child) -> None:
     try:
-        pidfd_send_signal(child.pidfd, _SIGKILL)
+        pidfd.pidfd_send_signal(child.pidfd, _SIGKILL)
     except ProcessLookupError:
         return
 
@@ -256,17 +488,54 @@ def _fail(reply: int, kind: object, error: OSError) -> None:
     wire.answer(reply, (FAILED, str(kind), error.errno or 0, error.strerror or str(error), path))
 
 
-def _close(descriptors: tuple[int, ...]) -> None:
+def _close(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
 
 
+def _package_root() -> str:
+    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
 def main(control_descriptor: int) -> None:
     """Serve the engine at the other end of an inherited socket; never called in a process with threads."""
+    _settle()
+    own = Spawner()
+    own.serve(socket.socket(fileno=control_descriptor))
+    while own.is_needed:
+        own.step()
+
+
+def main_shared(listening_descriptor: int, paths: tuple[str, str, str]) -> None:
+    """Serve all engines of a root (root, cache and run directory) that connect to an inherited, listening socket."""
+    _settle()
+    listener = socket.socket(fileno=listening_descriptor)
+    listener.setblocking(False)
+    shared = Spawner(paths)
+    shared.adopt()
+    shared.listen(listener)
+    while True:
+        shared.step()
+        if not shared.is_needed and shared.stays_idle() and _retire(listener, paths[2]):
+            return
+
+
+def _retire(listener: socket.socket, run_directory: str) -> bool:
+    """Take the socket's name away unless somebody is just connecting; who comes now waits for the lock that we hold."""
+    lock = os.open(os.path.join(run_directory, wire.LOCK_NAME), os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = os.path.join(run_directory, wire.SOCKET_NAME)
+        os.rename(path, path + ".retired")
+        if select.select([listener], [], [], 0)[0]:
+            os.rename(path + ".retired", path)
+            return False
+        os.unlink(path + ".retired")
+        return True
+    finally:
+        os.close(lock)
+
+
+def _settle() -> None:
     gc.disable()  # a collection would copy every page that it touches in each child
     gc.freeze()
-    os.umask(0o022)  # not its user's: what a container's file system lacks is made for everybody to read
-    try:
-        Spawner(socket.socket(fileno=control_descriptor)).run()
-    finally:
-        sys.stderr.flush()

@@ -6,6 +6,7 @@ Safe to use from many threads: requests are sent under a lock, answers come thro
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import marshal
 import os
 import select
@@ -14,20 +15,22 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import lab
 from lab.container import init_plan, spawner, wire
 from lab.container.network.model import AttachmentFields
 from lab.errors import ContainerError
-from lab.linux import command
 from lab.linux import namespaces as ns
+from lab.paths import Paths
 
 _ENOENT, _E2BIG, _EACCES, _EMSGSIZE = 2, 7, 13, 90
 EncodedPlan = bytes
 """A plan on its way: what ``encode`` makes of it."""
 
+_BACKLOG = 128
+_CONTROL_NUMBER = 3
 _MARKS = {b"n": "namespaces", b"e": "environment"}
 
 
@@ -76,6 +79,7 @@ class Running:
         self.pid = 0
         self.marks_ns: tuple[tuple[str, int], ...] = ()
         self.exited_at_ns: int | None = None
+        self.log_bytes = 0
         self._answers = answers
         self._buffer = bytearray()
         self._exit_code: int | None = None
@@ -97,6 +101,9 @@ class Running:
                 _, self.pid, spawned_ns, started_ns, marks = message
                 seen = ((_MARKS[letter], at_ns) for letter, at_ns in marks)
                 self.marks_ns = (("spawned", spawned_ns), *seen, ("userspace", started_ns))
+                return
+            if message[0] == spawner.ATTACHED:
+                self.log_bytes = message[1]
                 return
             if message[0] == spawner.FAILED:
                 self.close()
@@ -164,19 +171,66 @@ def _await_readable(descriptor: int, deadline_ns: int | None) -> None:
         raise TimeoutError
 
 
-class SpawnerClient:
-    """A spawner of our own, started at first use and again after its death."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """What the shared spawner connects a container with; all descriptors stay the caller's.
 
-    def __init__(self) -> None:
-        """Start nothing yet."""
+    ``stdout`` and ``stderr`` are pipes that get the output (with a terminal there is stdout only), ``typed`` is one to
+    be typed on the terminal, ``kept`` is only kept open as long as the container lives.
+    """
+
+    stdout: int | None = None
+    stderr: int | None = None
+    typed: int | None = None
+    kept: int | None = None
+
+    def letters(self) -> str:
+        """Return the streams as a request names them."""
+        return "".join(letter for letter, number in zip("oeik", self._all(), strict=True) if number is not None)
+
+    def descriptors(self) -> tuple[int, ...]:
+        """Return the descriptors in the order of ``letters``."""
+        return tuple(number for number in self._all() if number is not None)
+
+    def _all(self) -> tuple[int | None, ...]:
+        return (self.stdout, self.stderr, self.typed, self.kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervision:
+    """How the shared spawner is to look after a container: see ``supervision.py``.
+
+    ``restart`` is docker's policy, ``restarts_most`` 0 for any number, ``restarts_done`` how many this start follows.
+    """
+
+    bundle: str
+    has_terminal: bool = False
+    streams: Streams = field(default_factory=Streams)
+    restart: str = "no"
+    restarts_most: int = 0
+    restarts_done: int = 0
+    removes: bool = False
+
+    def fields(self) -> tuple[str, bool, str, tuple[str, int, int, bool]]:
+        """Return what the spawner takes."""
+        policy = (self.restart, self.restarts_most, self.restarts_done, self.removes)
+        return (self.bundle, self.has_terminal, self.streams.letters(), policy)
+
+
+class SpawnerClient:
+    """A spawner of our own, or the shared one of a root; started at first use and again after its death."""
+
+    def __init__(self, shared: Paths | None = None) -> None:
+        """Start nothing yet; ``shared`` is the root whose shared spawner is meant."""
+        self._shared = shared
         self._lock = threading.Lock()
-        self._process: command.Process | None = None
+        self._process: int | None = None
         self._control: socket.socket | None = None
 
     @property
     def pid(self) -> int | None:
         """The spawner's pid, None while there is none."""
-        return None if self._process is None else self._process.pid
+        return self._process
 
     def spawn(
         self, plan: Sequence[init_plan.InitOp], *, flags: int, stdio: Stdio, cgroup: int | None = None
@@ -203,6 +257,7 @@ class SpawnerClient:
         network: AttachmentFields | None = None,
         limits: int | None = None,
         detached: bool = False,
+        supervision: Supervision | None = None,
     ) -> Running:
         """Ask for what ``spawn`` does, and return at once: ``await_started`` of what is returned comes next.
 
@@ -214,20 +269,54 @@ class SpawnerClient:
             SpawnerDied: the spawner ended meanwhile.
         """
         born = flags | (ns.CLONE_INTO_CGROUP if cgroup is not None else 0)
-        message = (spawner.SPAWN, born, plan, detached, network)
+        fields, streams = (
+            (None, ()) if supervision is None else (supervision.fields(), supervision.streams.descriptors())
+        )
+        message = (spawner.SPAWN, born, plan, detached, network, fields)
         given = tuple(number for number in (cgroup, limits) if number is not None)
-        return self._request(message, (*_numbers(stdio), *given))
+        return self._request(message, (*_numbers(stdio), *given, *streams))
 
-    def join(self, plan: Sequence[init_plan.InitOp], *, stdio: Stdio, pidfd: int, cgroup: int | None = None) -> Running:
+    def join(
+        self,
+        plan: Sequence[init_plan.InitOp],
+        *,
+        stdio: Stdio,
+        pidfd: int,
+        cgroup: int | None = None,
+        console: int | None = None,
+    ) -> Running:
         """Clone a process into the pid namespace of ``pidfd``, carry the plan out in it, and return as ``spawn`` does.
 
-        The plan finds the pidfd as ``spawner.PIDFD_NUMBER``. What it raises is said at ``spawn``.
+        The plan finds the pidfd as ``spawner.PIDFD_NUMBER``, and ``console``, the socket through which it hands over a
+        terminal, as ``spawner.CONSOLE_NUMBER``. What it raises is said at ``spawn``.
         """
         flags = ns.CLONE_INTO_CGROUP if cgroup is not None else 0
-        message = (spawner.JOIN, flags, encode(plan))
-        running = self._request(message, (*_numbers(stdio), pidfd, *(() if cgroup is None else (cgroup,))))
+        message = (spawner.JOIN, flags, encode(plan), console is not None)
+        given = tuple(number for number in (cgroup, console) if number is not None)
+        running = self._request(message, (*_numbers(stdio), pidfd, *given))
         running.await_started()
         return running
+
+    def attach(self, container_id: str, streams: Streams) -> Running:
+        """Connect further streams with a container that the shared spawner supervises.
+
+        ``log_bytes`` of what is returned tells how long the log was before; its ``wait`` gives the container's exit.
+
+        Raises:
+            StartFailed: it does not run.
+            SpawnerDied: the spawner ended meanwhile.
+        """
+        running = self._request((spawner.ATTACH, container_id, streams.letters()), streams.descriptors())
+        running.await_started()
+        return running
+
+    def resize(self, container_id: str, *, rows: int, columns: int) -> None:
+        """Tell a container's terminal its size in characters; one that does not run is no error.
+
+        Raises:
+            SpawnerDied: the spawner ended meanwhile.
+        """
+        self._request((spawner.RESIZE, container_id, rows, columns), ()).close()
 
     def close(self) -> None:
         """Let the spawner go: it kills what is not detached, and ends when nothing is left; safe to call twice."""
@@ -263,28 +352,99 @@ class SpawnerClient:
 
     def _connected(self) -> socket.socket:
         if self._control is None:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
-                self._process = command.spawn(
-                    _argv(theirs.fileno()), pass_fds=(theirs.fileno(),), stderr=None, start_new_session=True, env={}
-                )
-            self._control = ours
+            self._control = self._start_own() if self._shared is None else connect_shared(self._shared)
         return self._control
+
+    def _start_own(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = _launch(f"main({_CONTROL_NUMBER})", theirs.fileno(), stderr=2)
+        return ours
 
     def _drop(self) -> None:
         if self._control is not None:
             self._control.close()
             self._control = None
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.wait()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._process, 0)
             self._process = None
 
 
-def _argv(descriptor: int) -> tuple[str, ...]:
+def connect_shared(paths: Paths) -> socket.socket:
+    """Return a connection to the shared spawner of a root, which is started if there is none.
+
+    Raises:
+        OSError: the run directory cannot be used.
+    """
+    os.makedirs(paths.run, mode=0o700, exist_ok=True)
+    try:
+        return _connect(paths.run)
+    except (FileNotFoundError, ConnectionRefusedError):
+        lock = os.open(os.path.join(paths.run, wire.LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return _connect(paths.run)  # another command was faster
+        except (FileNotFoundError, ConnectionRefusedError):
+            _start_shared(paths)
+            return _connect(paths.run)
+    finally:
+        os.close(lock)
+
+
+def _connect(directory: str) -> socket.socket:
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        with _short_path(directory) as short:
+            channel.connect(f"{short}/{wire.SOCKET_NAME}")
+    except OSError:
+        channel.close()
+        raise
+    return channel
+
+
+@contextlib.contextmanager
+def _short_path(directory: str) -> Iterator[str]:
+    """Give a short name of a directory: a socket's path ends at 107 bytes."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _start_shared(paths: Paths) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(paths.run, wire.SOCKET_NAME))  # of one that was killed
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        with _short_path(paths.run) as short:
+            listener.bind(f"{short}/{wire.SOCKET_NAME}")
+        listener.listen(_BACKLOG)
+        log = os.open(
+            os.path.join(paths.run, "spawner.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+        )
+        try:
+            _launch(f"main_shared({_CONTROL_NUMBER}, {(paths.root, paths.cache, paths.run)!r})", listener.fileno(), log)
+        finally:
+            os.close(log)
+
+
+def _launch(call: str, descriptor: int, stderr: int) -> int:
+    """Start a spawner in a session of its own, with a socket as descriptor ``_CONTROL_NUMBER``; return its pid."""
+    actions = [
+        (os.POSIX_SPAWN_DUP2, descriptor, _CONTROL_NUMBER),
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_DUP2, stderr, 2),
+    ]
+    return os.posix_spawn(sys.executable, _argv(call), {}, file_actions=actions, setsid=True)
+
+
+def _argv(call: str) -> tuple[str, ...]:
     # -I -S: nothing of the user's environment or site-packages; our own package by its directory only.
     root = os.path.dirname(os.path.dirname(os.path.abspath(lab.__file__)))
-    program = f"import sys; sys.path.insert(0, {root!r}); from lab.container.spawner import main; main({descriptor})"
+    program = f"import sys; sys.path.insert(0, {root!r}); from lab.container import spawner; spawner.{call}"
     return (sys.executable, "-I", "-S", "-c", program)
 
 

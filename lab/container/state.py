@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from lab.container import supervision
 from lab.container.network.model import Attachment
 from lab.container.spec import codec
 from lab.container.spec.runtime import OCI_VERSION, Spec, Status
@@ -148,7 +149,7 @@ class ContainerDirectory:
         Raises:
             NoSuchContainer: there is none with this id.
         """
-        state = self._read(container_id)
+        state = _supervised(self._read(container_id))
         if state.status == Status.RUNNING and (state.process is None or not state.process.is_alive()):
             return replace(state, status=Status.STOPPED)
         return state
@@ -227,6 +228,18 @@ class ContainerDirectory:
             return os.listdir(self._path)
         except FileNotFoundError:
             return []
+
+
+def _supervised(state: ContainerState) -> ContainerState:
+    """Return a state with what the shared spawner has noted, which knows better than whoever asked it."""
+    left = supervision.read_pid_file(state.bundle)
+    if left is None:
+        return state
+    process = ProcessIdentity(pid=left.pid, started_ticks=left.started_ticks)
+    ended = supervision.read_exit_file(state.bundle)
+    if ended is None:
+        return replace(state, status=Status.RUNNING, process=process, exit_code=None)
+    return replace(state, status=Status.STOPPED, process=process, exit_code=ended.code)
 
 
 def _maker_gone(found: re.Match[str]) -> bool:

@@ -13,7 +13,9 @@ import socket
 import struct
 
 LENGTH = struct.Struct("=I")
-MAX_DESCRIPTORS = 8
+MAX_DESCRIPTORS = 16
+SOCKET_NAME = "spawner.sock"
+LOCK_NAME = "spawner.lock"
 MAX_MESSAGE_BYTES = 128 * 1024  # below the socket's own limit (net.core.wmem_default, 208 KiB)
 _DESCRIPTOR = struct.Struct("=i")
 _MSG_CMSG_CLOEXEC = 0x40000000
@@ -53,14 +55,16 @@ def receive(channel: socket.socket, buffer: bytearray) -> tuple[Message, tuple[i
     return marshal.loads(memoryview(buffer)[:size]), descriptors
 
 
-def answer(descriptor: int, message: Message) -> None:
-    """Write an answer into a request's pipe; nobody reading it any more is no error."""
+def answer(descriptor: int, message: Message) -> bool:
+    """Write an answer into a request's pipe; return False if nobody reads it any more."""
     payload = marshal.dumps(message)
     try:
         os.write(descriptor, LENGTH.pack(len(payload)) + payload)  # under PIPE_BUF, so it is written whole
     except OSError as error:
         if error.errno != _EPIPE:
             raise
+        return False
+    return True
 
 
 def parse(buffer: bytearray) -> Message | None:

@@ -33,3 +33,25 @@ def start_time_ticks(pid: int) -> int:
     except FileNotFoundError:
         raise ProcessLookupError(3, "no such process", f"/proc/{pid}") from None
     return int(content.rpartition(b")")[2].split()[19])
+
+
+_PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, 64 bytes)
+_PIDFD_INFO_EXIT = 1 << 3
+_INFO_BYTES = 64
+
+
+def exit_code(pidfd: int) -> int | None:
+    """Return how a process ended that was another's child: its exit code, or 128 and the signal.
+
+    None where the kernel does not say: before Linux 6.15, or before its parent has waited for it.
+    Source: linux/include/uapi/linux/pidfd.h, PIDFD_GET_INFO.
+    """
+    information = bytearray(_PIDFD_INFO_EXIT.to_bytes(8, "little") + bytes(_INFO_BYTES - 8))
+    try:
+        syscall("ioctl", pidfd, _PIDFD_GET_INFO, information)
+    except OSError:
+        return None
+    if not int.from_bytes(information[:8], "little") & _PIDFD_INFO_EXIT:
+        return None
+    status = int.from_bytes(information[_INFO_BYTES - 4 :], "little")
+    return status >> 8 & 0xFF if not status & 0x7F else 128 + (status & 0x7F)

@@ -1,0 +1,434 @@
+"""What the shared spawner does for a container beyond starting it: keep its output, tell who listens, note its end.
+
+It works on files of the container's directory, so that nothing is lost when it dies, and a new one goes on:
+
+    stdout, stderr   named pipes; the container holds both ends, so it never writes into the void
+    pid              its first process, when that was started, and what is to happen at its end (``Left``)
+    exit             how it ended and when, and the number of the restart that follows (``Ended``)
+    container.log    what it wrote, one line each: time, stream, F for a full line or P for a part, text
+
+The log has the form of Kubernetes' container runtimes: lines can be cut, joined and read by ``cut`` and ``grep``.
+Source: github.com/kubernetes/design-proposals-archive, node/kubelet-cri-logging.md.
+
+This file is imported by the spawner: nothing heavy here.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import termios
+import time
+
+from lab.container.loop import WRITABLE, Loop
+from lab.linux.pidfd import start_time_ticks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs milliseconds on the container start path
+    from collections.abc import Callable
+
+    Policy = tuple[str, int, int, bool]
+    """Restart policy in docker's words, most restarts (0: any number), restarts done, remove at the end."""
+
+PID_FILE = "pid"
+EXIT_FILE = "exit"
+LOG_FILE = "container.log"
+STOPPING_FILE = "stopping"
+"""There while a user wants the container to be stopped: no restart policy starts it again."""
+PIPES = ("stdout", "stderr")
+
+POLICIES = ("no", "on-failure", "always", "unless-stopped")
+
+LOST_CODE = 255
+"""The exit code of a container whose end nobody saw; docker says so as well."""
+
+_CHUNK_BYTES = 65536
+_FIRST_DELAY_NS, _LONGEST_DELAY_NS, _SETTLED_NS = 100_000_000, 60_000_000_000, 10_000_000_000  # docker's for restarts
+_RETRY_NS = 500_000_000  # between attempts to note an end on a full disk
+_BACKLOG_BYTES = 1 << 20  # what may wait for a listener before the container has to
+
+
+class Log:
+    """The log of one container, appended to."""
+
+    def __init__(self, path: str) -> None:
+        """Open the log, and make it if it is not there."""
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._lost_bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """How long the log is now."""
+        return os.fstat(self._descriptor).st_size
+
+    def append(self, stream: str, data: bytes) -> None:
+        """Add what has come from a stream. A full disk loses lines, which the log says when there is room again."""
+        entry = entries(stream, data, time.time_ns())
+        if self._lost_bytes:
+            note = f"[{self._lost_bytes} bytes of output were not logged: no space left on device]\n"
+            entry = entries("stderr", note.encode(), time.time_ns()) + entry
+        try:
+            os.write(self._descriptor, entry)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                raise
+            self._lost_bytes += len(data)
+        else:
+            self._lost_bytes = 0
+
+    def close(self) -> None:
+        """Close the log."""
+        os.close(self._descriptor)
+
+
+def entries(stream: str, data: bytes, at_ns: int) -> bytes:
+    """Return ``data``, which came at one instant (time of day), as lines of the log."""
+    head = f"{timestamp(at_ns)} {stream} ".encode()
+    *lines, rest = data.split(b"\n")
+    full = b"".join((head, b"F ", (b"\n" + head + b"F ").join(lines), b"\n")) if lines else b""
+    return full + (b"".join((head, b"P ", rest, b"\n")) if rest else b"")
+
+
+def timestamp(at_ns: int) -> str:
+    """Return a time of day (nanoseconds since the epoch) as RFC 3339 has it, in UTC with nanoseconds."""
+    seconds, nanoseconds = divmod(at_ns, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09d}Z"
+
+
+class Listener:
+    """One who listens to a stream: the writing end of a pipe of theirs, never waited for."""
+
+    def __init__(self, loop: Loop, descriptor: int) -> None:
+        """Take over the writing end of a pipe."""
+        os.set_blocking(descriptor, False)
+        self._loop = loop
+        self._descriptor = descriptor
+        self._backlog = bytearray()
+        self._is_ending = False
+        self.on_drained: Callable[[], None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the container should wait for this listener."""
+        return len(self._backlog) > _BACKLOG_BYTES
+
+    def write(self, data: bytes) -> None:
+        """Give data, or keep it until there is room."""
+        if self._descriptor < 0:
+            return
+        if not self._backlog:
+            data = data[self._try(data) :]
+        if data and self._descriptor >= 0:
+            if not self._backlog:
+                self._loop.watch(self._descriptor, self._on_room, WRITABLE)
+            self._backlog += data
+
+    def end(self) -> None:
+        """Close the pipe as soon as all is written."""
+        self._is_ending = True
+        if not self._backlog:
+            self._close()
+
+    def _on_room(self, _: int) -> None:
+        del self._backlog[: self._try(self._backlog)]
+        if self._descriptor >= 0 and not self._backlog:
+            self._loop.forget(self._descriptor)
+            if self._is_ending:
+                self._close()
+        if self.on_drained is not None and not self.is_full:
+            self.on_drained()
+
+    def _try(self, data: bytes | bytearray) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:
+            return 0
+        except BrokenPipeError:  # it does not listen any more
+            self._backlog.clear()
+            self._close()
+            return len(data)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            self._loop.forget(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class Output:
+    """One stream of a container: read away as it comes, into the log and to all listeners."""
+
+    def __init__(self, loop: Loop, stream: str, descriptor: int, log: Log) -> None:
+        """Take over the reading end."""
+        os.set_blocking(descriptor, False)
+        self._loop = loop
+        self._stream = stream
+        self._descriptor = descriptor
+        self._log = log
+        self._listeners: list[Listener] = []
+        self._is_paused = False
+        loop.watch(descriptor, self._on_readable)
+
+    @property
+    def descriptor(self) -> int:
+        """The reading end (a terminal's other side), -1 once it is closed."""
+        return self._descriptor
+
+    def add(self, listener: Listener) -> None:
+        """Let one more listen from now on."""
+        listener.on_drained = self._resume
+        self._listeners.append(listener)
+
+    def finish(self) -> None:
+        """Read what is there, close, and let the listeners go."""
+        while self._descriptor >= 0 and self._read():
+            pass
+        self._close()
+
+    def _on_readable(self, _: int) -> None:
+        if not self._read() and self._descriptor >= 0:
+            self._loop.forget(self._descriptor)  # its end: nobody has it open for writing any more
+            os.close(self._descriptor)
+            self._descriptor = -1
+        if any(listener.is_full for listener in self._listeners):
+            self._is_paused = True
+            self._loop.forget(self._descriptor)
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self._descriptor, _CHUNK_BYTES)
+        except OSError:  # EAGAIN: nothing now; EIO: a terminal whose last user has gone
+            return False
+        if data:
+            self._log.append(self._stream, data)
+            for listener in self._listeners:
+                listener.write(data)
+        return bool(data)
+
+    def _resume(self) -> None:
+        if self._is_paused and self._descriptor >= 0:
+            self._is_paused = False
+            self._loop.watch(self._descriptor, self._on_readable)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            self._loop.forget(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+        for listener in self._listeners:
+            listener.end()
+        self._listeners.clear()
+
+
+class TerminalInput:
+    """What one who is attached types, on its way to the container's terminal."""
+
+    def __init__(self, loop: Loop, source: int, console: Callable[[], int]) -> None:
+        """Take over the reading end of a pipe; ``console`` says what to write to, -1 when it is gone."""
+        self._loop, self._source, self._console = loop, source, console
+        loop.watch(source, self._on_typed)
+
+    def _on_typed(self, _: int) -> None:
+        data = os.read(self._source, _CHUNK_BYTES)
+        if not data:
+            self.close()
+            return
+        try:
+            os.write(self._console(), data)
+        except OSError:  # EAGAIN: a terminal drops what nobody reads; EBADF, EIO: it has gone
+            return
+
+    def close(self) -> None:
+        """Stop reading; safe to call twice."""
+        if self._source >= 0:
+            self._loop.forget(self._source)
+            os.close(self._source)
+            self._source = -1
+
+
+class Supervised:
+    """One container under supervision, from before its start until its end is noted."""
+
+    def __init__(self, loop: Loop, bundle: str, policy: Policy, *, has_terminal: bool) -> None:
+        """Open the log and the pipes; a terminal comes later, from the container itself, by ``take_console``."""
+        self.id = os.path.basename(bundle)
+        self._policy = policy
+        self._has_terminal = has_terminal
+        self._loop = loop
+        self._bundle = bundle
+        self._log = Log(self._path(LOG_FILE))
+        self._outputs = {} if has_terminal else {name: self._open(name) for name in PIPES}
+        self._waiting: list[tuple[str, Listener]] = []
+        self._inputs: list[TerminalInput] = []
+        self._kept: list[int] = []
+
+    @property
+    def log_size_bytes(self) -> int:
+        """How long the log is now: what a listener that joins now has missed."""
+        return self._log.size_bytes
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._bundle, name)
+
+    def _open(self, name: str) -> Output:
+        descriptor = os.open(self._path(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return Output(self._loop, name, descriptor, self._log)
+
+    def take_console(self, master: int) -> None:
+        """Take over the terminal that the container has opened for itself."""
+        output = self._outputs["stdout"] = Output(self._loop, "stdout", master, self._log)
+        for _, listener in self._waiting:
+            output.add(listener)
+        self._waiting.clear()
+
+    def listen(self, stream: str, descriptor: int) -> None:
+        """Let the owner of a pipe listen to a stream from now on; takes the writing end over."""
+        listener = Listener(self._loop, descriptor)
+        output = self._outputs.get(stream)
+        if output is not None:
+            output.add(listener)
+        else:
+            self._waiting.append((stream, listener))
+
+    def type(self, source: int) -> None:
+        """Let the owner of a pipe type on the container's terminal; takes the reading end over."""
+        self._inputs.append(TerminalInput(self._loop, source, self._console))
+
+    def keep(self, descriptor: int) -> None:
+        """Keep a descriptor (the other end of standard input) open as long as the container lives."""
+        self._kept.append(descriptor)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell the container's terminal its size in characters; without terminal nothing happens."""
+        if self._console() >= 0:
+            fcntl.ioctl(self._console(), termios.TIOCSWINSZ, struct.pack("=HHHH", rows, columns, 0, 0))
+
+    def _console(self) -> int:
+        output = self._outputs.get("stdout")
+        return -1 if output is None else output.descriptor
+
+    def began(self, pid: int) -> None:
+        """Note the first process of a start that is under way."""
+        name, most, done, removes = self._policy
+        numbers = (
+            pid,
+            start_time_ticks(pid),
+            time.time_ns(),
+            int(self._has_terminal),
+            POLICIES.index(name),
+            most,
+            done,
+        )
+        self._remove(EXIT_FILE)
+        self._write(PID_FILE, " ".join(map(str, (*numbers, int(removes)))))
+
+    def failed(self) -> None:
+        """Let go of everything: the start has failed, and the container is as before."""
+        self._remove(PID_FILE)
+        self._let_go()
+
+    @property
+    def removes(self) -> bool:
+        """Whether the container is to be removed when it has ended."""
+        return self._policy[3]
+
+    def ended(self, code: int, *, ran_ns: int) -> int | None:
+        """Read the rest of its output, then note how it ended: whoever sees the note has all of the output.
+
+        Returns in how many nanoseconds it is to be started again, None if it is not.
+        """
+        self._let_go()
+        restarts = self._is_to_restart(code)
+        done = self._policy[2]
+        self._note_end(f"{code} {time.time_ns()} {done + 1 if restarts else 0}")
+        if not restarts:
+            return None
+        return _FIRST_DELAY_NS if ran_ns > _SETTLED_NS else min(_FIRST_DELAY_NS << min(done, 16), _LONGEST_DELAY_NS)
+
+    def _is_to_restart(self, code: int) -> bool:
+        name, most, done, _ = self._policy
+        if os.path.exists(self._path(STOPPING_FILE)):
+            return False
+        return name in ("always", "unless-stopped") or (
+            name == "on-failure" and code != 0 and (not most or done < most)
+        )
+
+    def _note_end(self, text: str) -> None:
+        try:
+            self._write(EXIT_FILE, text)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._loop.later(_RETRY_NS, lambda: self._note_end(text))
+
+    def _let_go(self) -> None:
+        for output in self._outputs.values():
+            output.finish()
+        for _, listener in self._waiting:
+            listener.end()
+        for source in self._inputs:
+            source.close()
+        for descriptor in self._kept:
+            os.close(descriptor)
+        self._kept.clear()
+        self._log.close()
+
+    def _write(self, name: str, text: str) -> None:
+        temporary = self._path(f".{name}.new")
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            try:
+                os.write(descriptor, text.encode())
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, self._path(name))
+        except FileNotFoundError:
+            return  # the container has been removed meanwhile, by force
+
+    def _remove(self, name: str) -> None:
+        try:
+            os.unlink(self._path(name))
+        except FileNotFoundError:
+            return
+
+
+class Left:
+    """What the pid file says: ``started_ns`` is the time of day, ``policy`` as in ``Policy``."""
+
+    __slots__ = ("has_terminal", "pid", "policy", "started_ns", "started_ticks")
+
+    def __init__(self, text: str) -> None:
+        self.pid, self.started_ticks, self.started_ns, terminal, name, most, done, removes = map(int, text.split())
+        self.has_terminal = bool(terminal)
+        self.policy: Policy = (POLICIES[name], most, done, bool(removes))
+
+
+class Ended:
+    """What the exit file says: ``ended_ns`` is the time of day, ``next_restart`` 0 if it is not started again."""
+
+    __slots__ = ("code", "ended_ns", "next_restart")
+
+    def __init__(self, text: str) -> None:
+        self.code, self.ended_ns, self.next_restart = map(int, text.split())
+
+
+def read_pid_file(bundle: str) -> Left | None:
+    """Return what is known of a container's last start under supervision; None before the first."""
+    text = _read(os.path.join(bundle, PID_FILE))
+    return Left(text) if text else None
+
+
+def read_exit_file(bundle: str) -> Ended | None:
+    """Return how a container ended that was under supervision; None while it has not."""
+    text = _read(os.path.join(bundle, EXIT_FILE))
+    return Ended(text) if text else None
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
