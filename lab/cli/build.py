@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 from lab.cli.build_output import BuildOutput, ProgressMode
 from lab.container.defaults import ContainerNetwork
 from lab.container.engine import Engine
 from lab.container.image.build import BuildRequest, build
-from lab.container.image.build_context import open_directory
+from lab.container.image.build_context import ContextSource
 from lab.container.image.build_run import Surroundings
 from lab.container.image.reference import parse_reference
 from lab.errors import EXIT_OK
@@ -58,7 +59,7 @@ def _request(arguments: argparse.Namespace) -> BuildRequest:
     network = {"none": ContainerNetwork.NONE}.get(arguments.network, ContainerNetwork.BRIDGE)
     build_args = dict(item for text in arguments.build_arg if (item := _build_arg(text)))
     return BuildRequest(
-        context=open_directory(arguments.context, dockerfile=arguments.file),
+        context=ContextSource(location=arguments.context, dockerfile=arguments.file, stdin=sys.stdin.buffer),
         names=tuple(parse_reference(name).familiar for name in arguments.tag),
         target=arguments.target,
         build_args=build_args,

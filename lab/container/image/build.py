@@ -5,22 +5,25 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from lab.container.engine import Engine
 from lab.container.image.build_cache import BuildCache, Cached
-from lab.container.image.build_context import Context
+from lab.container.image.build_context import Context, ContextSource, open_context
 from lab.container.image.build_export import Finished, Packer, export
-from lab.container.image.build_mounts import MountPlaces
+from lab.container.image.build_mounts import MountPlaces, shared_directory
 from lab.container.image.build_plan import BuildPlan, PlannedStage, Wishes, plan
 from lab.container.image.build_progress import Observer, StepTitle
 from lab.container.image.build_run import Commands, Surroundings
 from lab.container.image.build_stage import BuiltStage, BuiltStep, Site, build_stage
+from lab.container.image.build_steps import Execute
 from lab.container.image.dockerfile import parse_dockerfile
 from lab.container.image.instructions import Statement
 from lab.container.image.packages import debian_architecture
+from lab.container.image.run_mounts import RunMount
 from lab.container.image.store import ImageStore, StoredImage
 from lab.paths import Paths
 
@@ -33,7 +36,7 @@ class BuildRequest:
     ``--mount=type=secret`` by id.
     """
 
-    context: Context
+    context: ContextSource
     names: tuple[str, ...] = ()
     target: str = ""
     build_args: Mapping[str, str] = field(default_factory=dict)
@@ -56,12 +59,13 @@ def build(paths: Paths, engine: Engine, request: BuildRequest, observer: Observe
     engine.warm_up()
     store, cache = ImageStore.open(paths), BuildCache(paths.builds)
     with store.content_shared(), cache.building() as work:
-        dockerfile = parse_dockerfile(request.context.dockerfile, path=request.context.path)
+        context = open_context(request.context, work)
+        dockerfile = parse_dockerfile(context.dockerfile, path=context.path)
         planned = plan(dockerfile, _wishes(request), lambda name: store.resolve(name).config.config)
         for warning in planned.warnings:
             observer.noted(warning)
         places = MountPlaces(cache=cache, secrets=request.secrets, run=paths.run)
-        builder = _Builder(planned, request, store, cache)
+        builder = _Builder(planned, request, context, store, cache)
         return builder.build(Commands(engine, request.surroundings), observer, places, work)
 
 
@@ -77,18 +81,24 @@ def _wishes(request: BuildRequest) -> Wishes:
 class _Builder:
     """One build: the threads of its stages, and what they have in common."""
 
-    def __init__(self, planned: BuildPlan, request: BuildRequest, store: ImageStore, cache: BuildCache) -> None:
-        self._plan, self._request, self._store, self._cache = planned, request, store, cache
+    def __init__(
+        self, planned: BuildPlan, request: BuildRequest, context: Context, store: ImageStore, cache: BuildCache
+    ) -> None:
+        self._plan, self._request, self._context, self._store, self._cache = planned, request, context, store, cache
         self._results: dict[int, Future[BuiltStage]] = {}
         self._numbers = itertools.count(1)
         self._packer = Packer(store, cache)
         self._exported = {stage.index for stage in self._chain()}
-        self._left: dict[str, Cached] = {}
+        self._left: set[str] = set()
 
     def build(self, commands: Commands, observer: Observer, places: MountPlaces, work: str) -> StoredImage:
         cancelled = threading.Event()
-        with ThreadPoolExecutor(1, "build-host") as host, ThreadPoolExecutor(len(self._plan.stages), "build") as pool:
-            host.submit(int).result()  # its thread is one of this process's mount namespace
+        with ExitStack() as stack:
+            if any(mount.origin for mount in self._mounts()):
+                stack.enter_context(shared_directory(work))
+            host = stack.enter_context(ThreadPoolExecutor(1, "build-host"))
+            host.submit(int).result()  # so that its thread is in this process's mount namespace
+            pool = stack.enter_context(ThreadPoolExecutor(len(self._plan.stages), "build"))
             site = self._site(commands, observer, places, work, cancelled=cancelled, host=host)
             try:
                 for stage in self._plan.stages:
@@ -103,6 +113,12 @@ class _Builder:
                 self._packer.close()
         self._cache.settle(self._left)
         return image
+
+    def _mounts(self) -> Iterator[RunMount]:
+        for stage in self._plan.stages:
+            for step in stage.steps:
+                if isinstance(step.action, Execute):
+                    yield from step.action.mounts
 
     def _await_all(self) -> None:
         """Return when all stages are done, or raise what the first one to fail raised."""
@@ -127,7 +143,7 @@ class _Builder:
             commands=commands,
             observer=observer,
             places=places,
-            context=request.context.origin,
+            context=self._context.origin,
             work=work,
             use_cache=request.use_cache,
             epoch_s=request.epoch_s,
@@ -141,7 +157,7 @@ class _Builder:
         )
 
     def _left_files(self, stage: int, key: str, cached: Cached) -> None:
-        self._left[key] = cached
+        self._left.add(key)
         if stage in self._exported:
             self._packer.begin(key, cached)
 

@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -134,13 +134,14 @@ class BuildCache:
             self._write(key, known)
         return known
 
-    def settle(self, steps: dict[str, Cached]) -> None:
+    def settle(self, keys: Iterable[str]) -> None:
         """Make the files of steps that were not packed safe on the disk, so that they outlive a reboot."""
-        open_ones = {key: cached for key, cached in steps.items() if cached.boot and not cached.digest}
-        if not open_ones:
+        found = {key: self.find(key, lambda _: "") for key in keys}
+        loose = {key: cached for key, cached in found.items() if cached and cached.boot and not cached.digest}
+        if not loose:
             return
         syncfs(self._root)
-        for key, cached in open_ones.items():
+        for key, cached in loose.items():
             self._write(key, replace(cached, boot=""))
 
     def directory(self, cached: Cached) -> str:

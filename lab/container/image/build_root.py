@@ -36,13 +36,13 @@ def mounted(layers: Sequence[str], work: str) -> Iterator[tuple[str, str]]:
 
 
 def enter_own_mounts() -> None:
-    """Give the calling thread a mount namespace of its own, from which nothing gets out.
+    """Give the calling thread a mount namespace of its own: nothing gets out of it, what is shared still gets in.
 
     Raises:
         OSError: with errno; it needs root.
     """
     namespaces.unshare(namespaces.CLONE_NEWNS)
-    mount.mount("", "/", "", mount.MS_REC | mount.MS_PRIVATE, "")
+    mount.mount("", "/", "", mount.MS_REC | mount.MS_SLAVE, "")
 
 
 def owner_of(root: str, name: str) -> tuple[int, int]:

@@ -76,7 +76,7 @@ def select(origin: Origin, source: str, choice: Choice) -> tuple[Source, ...]:
     Raises:
         ContainerError: there is nothing like it, or the ignore file leaves it out.
     """
-    pivot, _, _ = source.partition("/./") if choice.parents else ("", "", "")
+    pivot = source.partition("/./")[0] if choice.parents and "/./" in source else ""
     clean = posixpath.normpath("/" + source).lstrip("/")
     base = posixpath.normpath("/" + pivot).lstrip("/")
     matches = sorted(_glob(origin, clean)) if _PATTERN.search(clean) else [clean]

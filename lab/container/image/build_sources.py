@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from lab.container.image.build_select import Choice, Item, Origin, Source, select
 from lab.container.image.build_steps import CopyFiles, Inline
 from lab.container.image.repository import clone, is_repository
-from lab.container.storage.compression import decompressed
+from lab.container.storage.compression import Readable, decompressed
 from lab.container.storage.unpack import UnpackLimits, unpack
 from lab.errors import BuildFailed, LayerCorrupt
 
@@ -85,9 +85,16 @@ def _is_archive(source: Source) -> bool:
         return False
     try:
         with open(source.items[0].path, "rb") as file:
-            block = decompressed(file).read(_BLOCK_BYTES)
+            return begins_as_archive(decompressed(file))
     except (LayerCorrupt, OSError):
         return False
+
+
+def begins_as_archive(stream: Readable) -> bool:
+    """Return whether a stream, which is read for that, begins as a tar archive does."""
+    block = b""
+    while len(block) < _BLOCK_BYTES and (data := stream.read(_BLOCK_BYTES - len(block))):
+        block += data
     return block[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] == _MAGIC
 
 

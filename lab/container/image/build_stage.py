@@ -10,14 +10,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from lab.container.image.build_cache import BuildCache, Cached
-from lab.container.image.build_mounts import MountPlaces, host_root
+from lab.container.image.build_mounts import BindSource, MountPlaces, shared_root
 from lab.container.image.build_plan import Base, PlannedStage, PlannedStep, cache_key
 from lab.container.image.build_progress import Observer, StepTitle
 from lab.container.image.build_root import enter_own_mounts
 from lab.container.image.build_run import Commands
-from lab.container.image.build_select import Origin
+from lab.container.image.build_select import Origin, resolve
 from lab.container.image.build_steps import Action
 from lab.container.image.build_work import Prepared, Tools, clamp_times, explain, prepared
 from lab.container.image.instructions import Statement
@@ -207,19 +208,17 @@ class _StepOrigins:
             return self._site.stages(base.stage).layers
         return tuple(reversed(self._site.store.layer_directories(self._site.images(base.image).manifest_digest)))
 
-    def key(self, name: str) -> str:
-        base = self._step.origins[name]
-        return (
-            self._site.stages(base.stage).key
-            if base.stage is not None
-            else self._site.images(base.image).manifest_digest
-        )
-
-    def shared_root(self, name: str, stack: ExitStack) -> str:
-        entered = host_root(self.layers(name), self._work)
+    def bind_source(self, name: str, stack: ExitStack) -> BindSource:
+        entered = shared_root(self.layers(name), self._site.work)
         root = self._site.host.submit(entered.__enter__).result()
         stack.callback(lambda: self._site.host.submit(entered.__exit__, None, None, None).result())
-        return root
+        return BindSource(subject=name, find=partial(resolve, root), key=lambda path: f"{self._key(name)}:{path}")
+
+    def _key(self, name: str) -> str:
+        base = self._step.origins[name]
+        if base.stage is not None:
+            return self._site.stages(base.stage).key
+        return self._site.images(base.image).manifest_digest
 
 
 def _history_key(built: BuiltStage, step: PlannedStep, key: str = "") -> str:

@@ -11,9 +11,9 @@ from typing import Protocol
 
 from lab.container.image import build_mounts, build_root
 from lab.container.image.build_copy import Manner, writing
-from lab.container.image.build_mounts import MountPlaces
+from lab.container.image.build_mounts import BindSource, MountPlaces
 from lab.container.image.build_run import Command, Commands, Output
-from lab.container.image.build_select import Origin, Source, digest
+from lab.container.image.build_select import Choice, Origin, Source, digest, resolve, select
 from lab.container.image.build_sources import Workplace, sources_of
 from lab.container.image.build_steps import Action, CopyFiles, Execute, MakeDirectory
 from lab.errors import BuildFailed, LabError
@@ -36,11 +36,8 @@ class Origins(Protocol):
     def layers(self, name: str) -> Sequence[str]:
         """Return the layers of a stage or image, lowest first."""
 
-    def key(self, name: str) -> str:
-        """Return what tells the files of a stage or image apart from all others."""
-
-    def shared_root(self, name: str, stack: ExitStack) -> str:
-        """Return the root directory of a stage or image where other processes of the host see it as well."""
+    def bind_source(self, name: str, stack: ExitStack) -> BindSource:
+        """Return a stage or image as other processes of the host see it, until ``stack`` is closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +79,15 @@ def _make_directory(path: str, layers: Sequence[str], work: str) -> str | None:
 
 
 def _prepare_command(action: Execute, layers: Sequence[str], tools: Tools, stack: ExitStack) -> Prepared:
-    def origin(name: str) -> tuple[Origin, str]:
-        if not name:
-            return tools.context, ""
-        root = tools.origins.shared_root(name, stack)
-        return Origin(root=root, subject=name), tools.origins.key(name)
+    def origin(name: str) -> BindSource:
+        if name:
+            return tools.origins.bind_source(name, stack)
+        context = tools.context
+        return BindSource(
+            subject=context.subject,
+            find=partial(resolve, context.root),
+            key=lambda path: digest(select(context, path or "/", Choice())),
+        )
 
     found = stack.enter_context(build_mounts.placed(action, tools.places, tools.work, origin))
     command = Command(action=action, layers=layers, mounts=tuple(found.mounts), env=tuple(found.env))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Container
 from dataclasses import dataclass
 
 from lab.errors import SpecError
@@ -56,12 +55,6 @@ def parse_ignore(text: str, *, path: str = ".dockerignore") -> IgnoreRules:
     """
     found = [_pattern(line, path, number) for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1)]
     return IgnoreRules(patterns=tuple(pattern for pattern in found if pattern is not None))
-
-
-def ignore_file_name(dockerfile: str, existing: Container[str]) -> str | None:
-    """Return which ignore file holds for ``dockerfile``: its own ``<name>.dockerignore`` before the common one."""
-    candidates = (f"{dockerfile}.dockerignore", ".dockerignore")
-    return next((name for name in candidates if name in existing), None)
 
 
 def _pattern(line: str, path: str, number: int) -> Pattern | None:

@@ -218,7 +218,7 @@ def refuse(instruction: Instruction, message: str, *, hint: str = "") -> NoRetur
 
 
 def _one_line(instruction: Instruction) -> str:
-    flags = "".join(f"--{name}={value} " for name, value in instruction.flags)
+    flags = "".join(f"--{name} " if value == "true" else f"--{name}={value} " for name, value in instruction.flags)
     return f"{instruction.keyword} {flags}{' '.join(instruction.arguments.split())}".rstrip()
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.container.image.ignore import ignore_file_name, parse_ignore
+from lab.container.image.ignore import parse_ignore
 from lab.errors import SpecError
 
 
@@ -29,12 +29,6 @@ def test_a_malformed_pattern_names_its_line(text: str) -> None:
     with pytest.raises(SpecError) as caught:
         parse_ignore(text)
     assert caught.value.line == 2
-
-
-def test_the_dockerfiles_own_ignore_file_comes_first() -> None:
-    assert ignore_file_name("b/D", {"b/D.dockerignore", ".dockerignore"}) == "b/D.dockerignore"
-    assert ignore_file_name("b/D", {".dockerignore"}) == ".dockerignore"
-    assert ignore_file_name("D", ()) is None
 
 
 def _naive_component(pattern: str, text: str) -> bool:
