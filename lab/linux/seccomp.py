@@ -22,6 +22,7 @@ SCMP_ACT_KILL_PROCESS = 0x80000000
 SCMP_ACT_KILL = 0
 SCMP_ACT_TRAP = 0x00030000
 SCMP_ACT_ERRNO = 0x00050000  # | errno
+SCMP_ACT_TRACE = 0x7FF00000  # | number for the tracer
 SCMP_ACT_LOG = 0x7FFC0000
 SCMP_ACT_ALLOW = 0x7FFF0000
 
@@ -30,7 +31,7 @@ SCMP_CMP_NE, SCMP_CMP_LT, SCMP_CMP_LE, SCMP_CMP_EQ, SCMP_CMP_GE, SCMP_CMP_GT, SC
 _SCMP_FLTATR_CTL_NNP = 3
 _SCMP_FLTATR_CTL_OPTIMIZE = 8
 _LIBRARY = "libseccomp.so.2"
-_EEXIST = 17
+_EEXIST, _EINVAL = 17, 22
 _PROTOTYPES = {
     "seccomp_version": "p",
     "seccomp_init": "pu",
@@ -39,6 +40,7 @@ _PROTOTYPES = {
     "seccomp_arch_add": "ipu",
     "seccomp_attr_set": "ipuu",
     "seccomp_syscall_resolve_name": "is",
+    "seccomp_syscall_resolve_name_arch": "ius",
     "seccomp_rule_add_array": "ipuius",
     "seccomp_export_bpf": "ipi",
 }
@@ -66,7 +68,7 @@ class Filter:
         self._call: Mapping[str, Callable[..., int]] = load_library(_LIBRARY, _PROTOTYPES)
         self._context = self._call["seccomp_init"](default_action)
         if not self._context:
-            raise OSError(22, "seccomp_init: invalid default action", hex(default_action))
+            raise OSError(_EINVAL, "seccomp_init: invalid default action", hex(default_action))
         # Otherwise the load would set no_new_privs; we only export, but the attribute should say what we mean.
         self._check(self._call["seccomp_attr_set"](self._context, _SCMP_FLTATR_CTL_NNP, 0), "CTL_NNP")
         # A binary tree: at every installation the kernel runs the filter for each call once, to fill its cache.
@@ -83,6 +85,8 @@ class Filter:
             OSError: with errno and ``name``.
         """
         token = self._call["seccomp_arch_resolve_name"](name.encode())
+        if not token:  # which would stand for the machine's own
+            raise OSError(_EINVAL, "libseccomp: no such architecture", name)
         result = self._call["seccomp_arch_add"](self._context, token)
         if result != -_EEXIST:
             self._check(result, name)
@@ -91,6 +95,12 @@ class Filter:
         """Return a system call's number (negative: a pseudo number of another architecture); None if not known."""
         number = self._call["seccomp_syscall_resolve_name"](syscall_name.encode())
         return None if number == -1 else number
+
+    def resolve_for(self, architecture: str, syscall_name: str) -> int | None:
+        """Return a system call's number on another architecture of this machine; None where it does not have it."""
+        token = self._call["seccomp_arch_resolve_name"](architecture.encode())
+        number = self._call["seccomp_syscall_resolve_name_arch"](token, syscall_name.encode())
+        return None if number < 0 else number
 
     def add_rule(self, action: int, number: int, comparisons: Iterable[tuple[int, int, int, int]]) -> None:
         """Add a rule; each comparison is (argument index, SCMP_CMP_*, value, second value), and all must hold.

@@ -82,9 +82,13 @@ class Containers:
         """Create, start, wait, delete."""
         container_id = self.create(*args, **changes)
         try:
-            return self._finish(lambda stdio: self.engine.start(container_id, stdio=stdio))
+            return self.finish(container_id)
         finally:
             self.engine.delete(container_id, force=True)
+
+    def finish(self, container_id: str) -> Outcome:
+        """Start a container and wait for its end."""
+        return self._finish(lambda stdio: self.engine.start(container_id, stdio=stdio))
 
     def shell(self, script: str, **changes: object) -> Outcome:
         return self.run("/bin/sh", "-c", script, **changes)
