@@ -12,7 +12,6 @@ left, and ends when nobody has needed it for a while.
 
 from __future__ import annotations
 
-import array
 import fcntl
 import gc
 import marshal
@@ -47,11 +46,14 @@ A supervision is (bundle, has a terminal, streams, policy as in ``supervision``)
 that get the output, "i" for one to be typed on the terminal, "k" for what is only kept open."""
 
 JOIN = "join"
-"""A request: (JOIN, flags, marshalled plan, has a console); with reply pipe, stdin, stdout, stderr, pidfd of the
-container's first process, the v2 cgroup as above, and the socket of ``CONSOLE_NUMBER``."""
+"""A request: (JOIN, flags, marshalled plan); with reply pipe, stdin, stdout, stderr, pidfd of the container's first
+process, and the v2 cgroup as above."""
 
 ATTACH = "attach"
 """A request: (ATTACH, container id, streams); with reply pipe and the streams' descriptors."""
+CONSOLE = "console"
+"""A request without answer but the end of the pipe: (CONSOLE, container id); with reply pipe and the terminal's master,
+which ``console.Pair`` has received."""
 RESIZE = "resize"
 """A request without answer but the end of the pipe: (RESIZE, container id, rows, columns); with reply pipe."""
 
@@ -67,8 +69,6 @@ GO_NUMBER = 198
 """The descriptor on which a child with an attachment waits."""
 LIMITS_NUMBER = 197
 """The descriptor on which a child waits for its limits; its engine has the other end."""
-CONSOLE_NUMBER = 196
-"""The descriptor of the socket through which a child hands over the terminal that it has opened for itself."""
 
 _AFTERMATH = "import sys; sys.path.insert(0, sys.argv[1]); from lab.container.aftermath import main; main(sys.argv[2:])"
 _SIGKILL = 9
@@ -193,7 +193,6 @@ class Spawner:
             go = numbers.pipe(GO_NUMBER) if network is not None else -1
             if fields is not None:
                 supervised = self._supervise(fields, given)
-            console = numbers.socket(CONSOLE_NUMBER) if fields is not None and fields[1] else None
             child = self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, engine=engine, detached=detached)
         except OSError:
             if supervised is not None:
@@ -204,8 +203,6 @@ class Spawner:
         if supervised is not None and fields is not None:
             child.supervised = supervised
             supervised.began(child.pid)
-            if console is not None:
-                self._await_console(supervised, console)
         if network is not None:
             _connect(child, network, go)
         _close((*rest, *((go,) if network is not None else ())))
@@ -216,24 +213,19 @@ class Spawner:
         _give(supervised, streams, given)
         return supervised
 
-    def _await_console(self, supervised: Supervised, console: socket.socket) -> None:
-        def take(_: int) -> None:
-            self._loop.forget(console.fileno())
-            _message, ancillary, _flags, _address = console.recvmsg(16, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
-            console.close()
-            for _, _, rights in ancillary:
-                supervised.take_console(array.array("i", rights[:4])[0])
+    def _take_console(self, _: int, descriptors: tuple[int, ...], container_id: str) -> None:
+        reply, master = descriptors
+        supervised = self._find(container_id).supervised
+        assert supervised is not None
+        supervised.take_console(master)
+        os.close(reply)
 
-        self._loop.watch(console.fileno(), take)
-
-    def _join(self, engine: int, descriptors: tuple[int, ...], flags: int, plan: bytes, has_console: bool) -> None:
+    def _join(self, engine: int, descriptors: tuple[int, ...], flags: int, plan: bytes) -> None:
         reply, *rest = descriptors
         stdio, pidfd, others = tuple(rest[:3]), rest[3], rest[4:]
         cgroup = others.pop(0) if flags & ns.CLONE_INTO_CGROUP else -1
         numbers = _Numbered()
         numbers.put(pidfd, PIDFD_NUMBER)
-        if has_console:
-            numbers.put(others.pop(), CONSOLE_NUMBER)
         ns.setns(pidfd, ns.CLONE_NEWPID, path="the container's pid namespace")  # for children only
         try:
             self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, engine=engine, detached=False)
@@ -394,7 +386,13 @@ class Spawner:
         return is_seen
 
 
-_REQUESTS: dict[str, Callable[..., None]] = {SPAWN: Spawner._spawn, JOIN: Spawner._join, ATTACH: Spawner._attach, RESIZE: Spawner._resize}
+_REQUESTS: dict[str, Callable[..., None]] = {
+    SPAWN: Spawner._spawn,
+    JOIN: Spawner._join,
+    ATTACH: Spawner._attach,
+    CONSOLE: Spawner._take_console,
+    RESIZE: Spawner._resize,
+}
 
 
 class _Numbered:
@@ -412,12 +410,6 @@ class _Numbered:
         self.put(read_end, number)
         os.close(read_end)
         return write_end
-
-    def socket(self, number: int) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self.put(theirs.fileno(), number)
-        return ours
 
     def close(self) -> None:
         _close(self._open)

@@ -283,17 +283,14 @@ class SpawnerClient:
         stdio: Stdio,
         pidfd: int,
         cgroup: int | None = None,
-        console: int | None = None,
     ) -> Running:
         """Clone a process into the pid namespace of ``pidfd``, carry the plan out in it, and return as ``spawn`` does.
 
-        The plan finds the pidfd as ``spawner.PIDFD_NUMBER``, and ``console``, the socket through which it hands over a
-        terminal, as ``spawner.CONSOLE_NUMBER``. What it raises is said at ``spawn``.
+        The plan finds the pidfd as ``spawner.PIDFD_NUMBER``. What it raises is said at ``spawn``.
         """
         flags = ns.CLONE_INTO_CGROUP if cgroup is not None else 0
-        message = (spawner.JOIN, flags, encode(plan), console is not None)
-        given = tuple(number for number in (cgroup, console) if number is not None)
-        running = self._request(message, (*_numbers(stdio), pidfd, *given))
+        given = () if cgroup is None else (cgroup,)
+        running = self._request((spawner.JOIN, flags, encode(plan)), (*_numbers(stdio), pidfd, *given))
         running.await_started()
         return running
 
@@ -309,6 +306,14 @@ class SpawnerClient:
         running = self._request((spawner.ATTACH, container_id, streams.letters()), streams.descriptors())
         running.await_started()
         return running
+
+    def give_console(self, container_id: str, master: int) -> None:
+        """Hand the terminal of a supervised container over, whose master stays the caller's to close as well.
+
+        Raises:
+            SpawnerDied: the spawner ended meanwhile.
+        """
+        self._request((spawner.CONSOLE, container_id), (master,)).close()
 
     def resize(self, container_id: str, *, rows: int, columns: int) -> None:
         """Tell a container's terminal its size in characters; one that does not run is no error.
