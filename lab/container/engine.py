@@ -247,10 +247,18 @@ class Engine:
             ipam.release(self._paths.networks, attachment)
 
     def _take_address(self, container_id: str) -> Attachment:
-        # another process may have removed an idle bridge; a look costs microseconds, to ensure it may cost the import
-        if self._bridge is None or not os.path.exists(os.path.join(_LINKS, self._bridge.name)):
-            self._bridge = self._ensure_bridge()
-        return ipam.lease(self._paths.networks, self._bridge, container_id)
+        while True:
+            # another process may have removed an idle bridge; a look costs microseconds, to ensure it the import
+            if self._bridge is None or not _is_link(self._bridge):
+                self._bridge = self._ensure_bridge()
+            attachment = ipam.lease(self._paths.networks, self._bridge, container_id)
+            if _is_link(self._bridge):  # and from now on nobody removes it
+                return attachment
+            ipam.release(self._paths.networks, attachment)
+
+
+def _is_link(bridge: Bridge) -> bool:
+    return os.path.exists(os.path.join(_LINKS, bridge.name))
 
 
 def _is_leftover(state: ContainerState) -> bool:

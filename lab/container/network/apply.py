@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 import pyroute2
 
 from lab.container.network import ipam, plan
-from lab.container.network.model import Bridge
+from lab.container.network.model import Attachment, Bridge
 from lab.errors import KernelError, StateConflict
 from lab.linux import command
 from lab.paths import Paths
@@ -53,6 +53,21 @@ def ensure_bridge(paths: Paths) -> Bridge:
     return bridge
 
 
+def lease(paths: Paths, owner: str) -> Attachment:
+    """Take an address on this root's bridge, made if need be; nobody removes the bridge as long as it is leased.
+
+    Raises:
+        KernelError: the kernel or nft refused.
+        ContainerError: no subnet or no address is free.
+    """
+    while True:
+        bridge = ensure_bridge(paths)
+        attachment = ipam.lease(paths.networks, bridge, owner)
+        if _is_up(bridge.name):  # else someone has removed it, idle as it was, before it was leased
+            return attachment
+        ipam.release(paths.networks, attachment)
+
+
 def remove_bridge(paths: Paths) -> None:
     """Remove this root's bridge, its rules and its lease files; safe to call when there is none.
 
@@ -63,17 +78,11 @@ def remove_bridge(paths: Paths) -> None:
         KernelError: the kernel or nft refused.
     """
     name = plan.bridge_name(paths.root)
-    made = _recorded(paths)
-    attached = [lease for lease in ipam.leased(paths.networks, name) if _has_link(lease.host_link)]
-    if attached:
-        raise StateConflict(f"bridge {name} still carries {attached[0].owner}", hint="destroy that target first")
-    with _host_locked():
-        alone = not _other_bridges(name)
-        stop = made is not None and made.forwarding_was_off and alone
-        apply(plan.take_down(name, look(), stop_forwarding=stop))
-    ipam.forget(paths.networks, name)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(_record_path(paths))
+    with ipam.locked(paths.networks, name):
+        attached = [lease for lease in ipam.leased(paths.networks, name) if _has_link(lease.host_link)]
+        if attached:
+            raise StateConflict(f"bridge {name} still carries {attached[0].owner}", hint="destroy that target first")
+        _take_down(paths, name)
 
 
 def remove_idle_bridge(paths: Paths) -> None:
@@ -82,10 +91,23 @@ def remove_idle_bridge(paths: Paths) -> None:
     Raises:
         KernelError: the kernel or nft refused.
     """
-    if _recorded(paths) is None or ipam.leased(paths.networks, plan.bridge_name(paths.root)):
+    if _recorded(paths) is None:
         return
-    with contextlib.suppress(StateConflict):  # someone has attached a target since we looked
-        remove_bridge(paths)
+    name = plan.bridge_name(paths.root)
+    with ipam.locked(paths.networks, name):
+        if not ipam.leased(paths.networks, name):
+            _take_down(paths, name)
+
+
+def _take_down(paths: Paths, name: str) -> None:
+    """Remove what is there of the bridge ``name``, whose leases are locked: nobody takes one meanwhile."""
+    made = _recorded(paths)
+    with _host_locked():
+        stop = made is not None and made.forwarding_was_off and not _other_bridges(name)
+        apply(plan.take_down(name, look(), stop_forwarding=stop))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_record_path(paths))
+    ipam.forget(paths.networks, name)
 
 
 def look() -> plan.Existing:

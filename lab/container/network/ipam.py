@@ -25,6 +25,7 @@ from lab.container.network.model import Attachment, Bridge
 from lab.errors import ContainerError
 
 _LAST = "last"
+_UNFINISHED = ".new"
 _LINK_NAME_BYTES = 15  # IFNAMSIZ without the final zero
 
 
@@ -59,8 +60,9 @@ def lease(directory: str, bridge: Bridge, owner: str) -> Attachment:
         ContainerError: every address is taken.
         OSError: a lease file cannot be read or written.
     """
-    with _locked(directory, bridge.name):
+    with locked(directory, bridge.name):
         leases = _leases_path(directory, bridge.name)
+        os.makedirs(leases, mode=0o700, exist_ok=True)
         address = _first_free(bridge, leases)
         attachment = attach_at(bridge, address)
         new = Lease(
@@ -105,7 +107,7 @@ def leased(directory: str, bridge_name: str) -> tuple[Lease, ...]:
     """
     leases = _leases_path(directory, bridge_name)
     try:
-        names = sorted(name for name in os.listdir(leases) if name != _LAST)
+        names = sorted(name for name in os.listdir(leases) if name != _LAST and not name.endswith(_UNFINISHED))
     except FileNotFoundError:
         return ()
     found = (_read_lease(os.path.join(leases, name)) for name in names)
@@ -113,7 +115,7 @@ def leased(directory: str, bridge_name: str) -> tuple[Lease, ...]:
 
 
 def forget(directory: str, bridge_name: str) -> None:
-    """Remove all that is known of a bridge's leases, for whoever removes the bridge.
+    """Remove all that is known of a bridge's leases, for whoever removes the bridge and holds it ``locked``.
 
     Raises:
         OSError: it cannot be removed.
@@ -192,13 +194,28 @@ def _started_ticks(pid: int) -> int:
 
 
 @contextlib.contextmanager
-def _locked(directory: str, bridge_name: str) -> Iterator[None]:
-    os.makedirs(_leases_path(directory, bridge_name), mode=0o700, exist_ok=True)
-    lock = os.open(_lock_path(directory, bridge_name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def locked(directory: str, bridge_name: str) -> Iterator[None]:
+    """Keep everybody else from taking an address of a bridge for the block.
+
+    Raises:
+        OSError: the lock file cannot be made.
+    """
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    lock = _lock(_lock_path(directory, bridge_name))
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
+        os.close(lock)
+
+
+def _lock(path: str) -> int:
+    """Return a descriptor that holds the lock at ``path``; that of a file which was removed meanwhile is none."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(path), os.fstat(lock)):
+                return lock
         os.close(lock)
 
 
@@ -216,9 +233,9 @@ def _read(path: str) -> str:
 
 
 def _write(path: str, text: str) -> None:
-    with open(path + ".new", "w", encoding="utf-8") as file:
+    with open(path + _UNFINISHED, "w", encoding="utf-8") as file:
         file.write(text)
-    os.rename(path + ".new", path)
+    os.rename(path + _UNFINISHED, path)
 
 
 def _leases_path(directory: str, bridge_name: str) -> str:

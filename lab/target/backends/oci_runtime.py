@@ -287,9 +287,8 @@ class OciTarget:
     def _connect(self) -> None:
         if self._spec.network != NetworkMode.BRIDGE:
             return
-        bridge = apply.ensure_bridge(self._paths)
         namespace.create(self._netns)
-        self._attachment = ipam.lease(self._paths.networks, bridge, self._spec.name)
+        self._attachment = apply.lease(self._paths, self._spec.name)
         namespace.connect(self._netns, self._attachment)
 
     def exec(self, command: Command) -> Execution:

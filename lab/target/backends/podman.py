@@ -153,10 +153,9 @@ class _Network:
     def connect(self, spec: TargetSpec) -> None:
         """Give the namespace its link, address and route."""
         if spec.network == NetworkMode.BRIDGE:
-            bridge = apply.ensure_bridge(self._paths)
             if not os.path.exists(self._path(spec)):  # it went with the last stop
                 namespace.create(self._path(spec))
-            self._attachment = ipam.lease(self._paths.networks, bridge, spec.name)
+            self._attachment = apply.lease(self._paths, spec.name)
             namespace.connect(self._path(spec), self._attachment)
 
     def address(self, spec: TargetSpec, inspected: Mapping[str, Any]) -> str:  # Any: JSON

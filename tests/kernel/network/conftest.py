@@ -15,7 +15,7 @@ from lab.linux import command
 from lab.paths import Paths
 
 PROGRAM = """
-import sys
+import os, sys
 from lab.container.network import apply, ipam, namespace
 from lab.paths import Paths
 paths = Paths.under(sys.argv[1])

@@ -115,3 +115,29 @@ def test_roots_that_come_up_at_once_never_share_a_subnet(at_once) -> None:
             undo.callback(apply.remove_bridge, paths)
         subnets = at_once("print(apply.ensure_bridge(paths).subnet)", roots)
         assert len(set(subnets)) == 5, subnets
+
+
+COME_AND_GO = """
+for _ in range(15):
+    path = f"{paths.run}/netns/{os.getpid()}"
+    namespace.create(path)
+    attachment = apply.lease(paths, "owner")
+    namespace.connect(path, attachment)
+    ipam.release(paths.networks, attachment)
+    namespace.remove(path)
+    apply.remove_idle_bridge(paths)
+print("done")
+"""
+
+
+def test_programs_that_come_and_go_at_once_never_lose_the_bridge(root: Paths, at_once) -> None:
+    assert at_once(COME_AND_GO, [root] * 16) == ["done"] * 16
+    assert not os.path.exists(f"/sys/class/net/{plan.bridge_name(root.root)}")
+
+
+def test_a_lease_that_is_being_written_is_none_yet(root: Paths, bridge: Bridge) -> None:
+    taken = ipam.lease(root.networks, bridge, "a")
+    (directory,) = (entry for entry in os.listdir(root.networks) if entry.endswith(".leases"))
+    Path(root.networks, directory, "last.new").write_text(taken.address)
+    assert [known.owner for known in ipam.leased(root.networks, bridge.name)] == ["a"]
+    ipam.release(root.networks, taken)
