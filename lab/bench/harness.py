@@ -7,15 +7,12 @@ what was measured: the run can be resumed, in the same order.
 from __future__ import annotations
 
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from types import FrameType
-from typing import Any  # what signal.signal returns has no narrower type
 
 from lab.bench import host
+from lab.bench.interrupts import Interrupts
 from lab.bench.ledger import Ledger
 from lab.bench.model import Cell, RunEnd, Trial, TrialKind, TrialStatus
 from lab.bench.preparation import Prepared
@@ -44,10 +41,11 @@ class Harness:
         recorder: Recorder,
         *,
         tell: Tell,
+        interrupts: Interrupts,
         earlier: Recording | None = None,
         clock: Clock = CLOCK,
     ) -> None:
-        """Take over a run; ``earlier`` is what sessions before this one recorded."""
+        """Take over a run; ``interrupts`` are in force, ``earlier`` is what sessions before this one recorded."""
         self._prepared = prepared
         self._recorder = recorder
         self._tell = tell
@@ -58,7 +56,7 @@ class Harness:
         self._elapsed_before_ns = 0 if earlier is None else earlier.elapsed_ns
         self._probe_cpu_ns = 0
         self._uses = {use.key: use for use in prepared.run.suite.workloads}
-        self._interrupts = Interrupts()
+        self._interrupts = interrupts
         self._begun_ns = clock()
 
     def run(self) -> RunEnd:
@@ -68,13 +66,14 @@ class Harness:
             MeasurementError: a record could not be written; what was measured before is kept.
         """
         cpu_ns = time.process_time_ns()
-        with self._interrupts:  # until the end is written: a second Ctrl-C must not cost the clean-up
-            try:
-                reason = self._blocks()
-            except KeyboardInterrupt:
-                reason = StopReason.INTERRUPTED
-            finally:
+        try:
+            reason = self._blocks()
+        except KeyboardInterrupt:
+            reason = StopReason.INTERRUPTED
+        finally:
+            with self._interrupts.held():
                 _remove_parent_cgroup(self._prepared.run.id)
+        with self._interrupts.held():
             return self._end(reason, time.process_time_ns() - cpu_ns)
 
     def _end(self, reason: StopReason, cpu_ns: int) -> RunEnd:
@@ -135,6 +134,7 @@ class Harness:
             position=position,
             number=block.number * len(block.cells) + position,
             run_id=self._prepared.run.id,
+            session=self._begun_ns,
             use=use,
             workload=WORKLOADS[use.workload],
             backend=self._prepared.backends[cell.arm],
@@ -146,6 +146,7 @@ class Harness:
         )
         try:
             trial = measurement.run()
+            self._interrupts.deliver()  # one that was held back while what failed was made or removed
         except KeyboardInterrupt:
             self._append(measurement.record(TrialStatus.INTERRUPTED, error="interrupted by the user"), begun)
             raise
@@ -178,50 +179,6 @@ class Harness:
         left = self._ledger.left_ns(block, elapsed_ns=self._elapsed_ns())
         remaining = f", at most {format_duration_ns(left)} left" if left is not None else ""
         return f"{kind} {number + 1}/{of}, trial {position + 1}/{len(block.cells)}: {cell.key}{remaining}"
-
-
-class Interrupts:
-    """Turns the first SIGINT or SIGTERM into KeyboardInterrupt, not within ``held`` blocks; later ones do nothing."""
-
-    def __init__(self) -> None:
-        """Change nothing yet."""
-        self._held = False
-        self._pending = False
-        self._raised = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        self._previous = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        if self._raised:
-            return
-        if self._held:
-            self._pending = True
-            return
-        self._raised = True
-        raise KeyboardInterrupt
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Let an interruption wait until the end of the block, which makes or removes something."""
-        self._held = True
-        # Ctrl-C reaches every process of the terminal's foreground group: programs that are started within the block
-        # inherit the mask, so that the removal of a container is not cut short either
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            self._held = False
-        if self._pending:
-            self._pending, self._raised = False, True
-            raise KeyboardInterrupt
 
 
 def _remove_parent_cgroup(run_id: str) -> None:

@@ -77,6 +77,7 @@ def _trial(number: int, clock: Clock) -> Iterator[tuple[str, float]]:
         position=0,
         number=number,
         run_id="overhead",
+        session=0,
         use=WorkloadUse(workload="noop", image="", vcpus=1, memory_bytes=1 << 20, parameters={"repeat": 1}),
         workload=workload,
         backend=_Nowhere(),

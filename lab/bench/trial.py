@@ -49,6 +49,7 @@ class Place:
     position: int
     number: int
     run_id: str
+    session: int
     use: WorkloadUse
     workload: Workload
     backend: Backend
@@ -57,8 +58,11 @@ class Place:
 
     @property
     def name(self) -> str:
-        """The target's name, unique on this host: a digest of the run's id, and the trial's number."""
-        return f"lab-{hashlib.sha256(self.run_id.encode()).hexdigest()[:8]}-{self.number}"
+        """The target's name, unique on this host: a digest of the run and its session, and the trial's number.
+
+        A session that was killed may have left a target of the same number with a daemon that keeps names.
+        """
+        return f"lab-{hashlib.sha256(f'{self.run_id}/{self.session}'.encode()).hexdigest()[:8]}-{self.number}"
 
 
 @dataclass(slots=True)

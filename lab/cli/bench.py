@@ -10,12 +10,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lab.bench.runs import find_run, run_ids
-from lab.cli import output
+from lab.cli import output, own_session
 from lab.cli.arguments import add_format, add_run, add_verb
 from lab.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, SpecError, UnavailableError
 from lab.paths import Paths
 
 if TYPE_CHECKING:  # numpy and the backends take half a second; --help must not
+    from lab.bench.interrupts import Interrupts
     from lab.bench.model import Suite
     from lab.bench.preparation import Prepared
 
@@ -30,6 +31,7 @@ EPILOG = """examples:
 RUN is a run's id, a prefix that only one has, its directory, or "latest"."""
 
 _KINDS = ("suites", "workloads", "targets", "runs")
+_MEASURING = ("run", "resume")
 _EXPORTS = ("csv", "json", "pytest-benchmark")
 
 
@@ -63,6 +65,11 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, paths: Paths) -> int:
     """Carry the verb out and return the exit code."""
+    measures = arguments.verb in _MEASURING and not getattr(arguments, "dry_run", False)
+    if measures and os.geteuid() == 0:  # others are refused in a moment
+        code = own_session.go_on()
+        if code is not None:
+            return code
     return _VERBS[arguments.verb](arguments, paths)
 
 
@@ -129,6 +136,7 @@ def _runs(paths: Paths) -> list[dict[str, str]]:
 def _run(arguments: argparse.Namespace, paths: Paths) -> int:
     from lab.bench import preparation
     from lab.bench.harness import CLOCK
+    from lab.bench.interrupts import Interrupts
 
     suite = _suite(arguments)
     seed = preparation.new_seed() if arguments.seed is None else arguments.seed
@@ -138,18 +146,21 @@ def _run(arguments: argparse.Namespace, paths: Paths) -> int:
     directory = arguments.output or preparation.new_directory(paths.runs, suite.name)
     if os.path.exists(directory):
         raise SpecError(f"{directory} exists already", hint="name a directory that does not, or resume the run in it")
-    progress = output.Progress()
-    try:
-        prepared = preparation.begin(
-            suite, paths, seed=seed, directory=os.path.abspath(directory), clock=CLOCK, tell=progress.update
-        )
-    finally:
-        progress.done()
-    return _measure(prepared, begins=True)
+    with Interrupts() as interrupts:
+        progress = output.Progress()
+        try:
+            prepared = preparation.begin(
+                suite, paths, seed=seed, directory=os.path.abspath(directory), clock=CLOCK, tell=progress.update
+            )
+        finally:
+            progress.done()
+        reason = _measure(prepared, interrupts, begins=True)
+    return _conclude(prepared.directory, reason)
 
 
 def _resume(arguments: argparse.Namespace, paths: Paths) -> int:
     from lab.bench import preparation, records
+    from lab.bench.interrupts import Interrupts
 
     directory = find_run(paths.runs, arguments.run)
     recording = records.read(directory)
@@ -157,15 +168,18 @@ def _resume(arguments: argparse.Namespace, paths: Paths) -> int:
         output.note(f"run {recording.run.id} is complete: it ended by {recording.end.reason}")
         return EXIT_OK
     _need_root()
-    progress = output.Progress()
-    try:
-        prepared = preparation.resume(recording.run, paths, directory=directory, tell=progress.update)
-    finally:
-        progress.done()
-    return _measure(prepared, begins=False)
+    with Interrupts() as interrupts:
+        progress = output.Progress()
+        try:
+            prepared = preparation.resume(recording.run, paths, directory=directory, tell=progress.update)
+        finally:
+            progress.done()
+        reason = _measure(prepared, interrupts, begins=False)
+    return _conclude(directory, reason)
 
 
-def _measure(prepared: Prepared, *, begins: bool) -> int:
+def _measure(prepared: Prepared, interrupts: Interrupts, *, begins: bool) -> str:
+    """Measure what is left and return why it stopped; all that the backends keep is gone then."""
     from lab.bench import records
     from lab.bench.harness import Harness
 
@@ -177,11 +191,12 @@ def _measure(prepared: Prepared, *, begins: bool) -> int:
             if earlier is None:
                 recorder.append(prepared.run)
             _say_arms(prepared)
-            end = Harness(prepared, recorder, tell=progress.update, earlier=earlier).run()
+            return (
+                Harness(prepared, recorder, tell=progress.update, interrupts=interrupts, earlier=earlier).run().reason
+            )
     finally:
         progress.done()
         prepared.close()
-    return _conclude(prepared.directory, end.reason)
 
 
 def _say_arms(prepared: Prepared) -> None:

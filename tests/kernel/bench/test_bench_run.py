@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lab.bench import export, records, summary
@@ -152,8 +153,11 @@ def test_a_run_that_was_killed_goes_on(paths: Paths, suite: Path, tmp_path: Path
         assert process.stderr is not None
         for line in process.stderr:
             if "trial 4/" in line:
-                process.kill()
+                (measuring,) = psutil.Process(process.pid).children()
+                measuring.kill()
                 break
+        assert "the measuring process was ended by SIGKILL" in process.stderr.read()
+        assert process.wait() == 128 + signal.SIGKILL
     with (directory / records.RESULTS).open("ab") as file:
         file.write(b'{"type":"trial","cell":{"wor')
 
@@ -163,6 +167,22 @@ def test_a_run_that_was_killed_goes_on(paths: Paths, suite: Path, tmp_path: Path
     recording = records.read(str(directory))
     assert len(cells(recording)) == 24
     assert [trial.kind for trial in recording.trials].count(TrialKind.WARMUP) == 6
+
+
+def test_a_run_whose_terminal_is_gone_ends_well(paths: Paths, suite: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "orphan"
+    argv = _argv(("bench", "run", str(suite), "--seed", "3", "--output", str(directory)))
+    with subprocess.Popen(argv, env=_environment(paths), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "trial 4/" in line:
+                process.kill()
+                break
+        process.stderr.read()  # to its end: until the process that measures has closed it
+
+    end = records.read(str(directory)).end
+    assert end is not None
+    assert end.reason == "interrupted"
 
 
 def test_a_failing_workload_is_a_record_with_its_reason(paths: Paths, tmp_path: Path) -> None:
