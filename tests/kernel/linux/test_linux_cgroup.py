@@ -109,7 +109,7 @@ def test_time_on_the_processor_and_throttling_are_counted(layout: CgroupLayout, 
     while (used := _cpu(layout, name)).throttled_periods < 3:
         assert time.monotonic_ns() < deadline_ns, f"never throttled: {used}"
         select.select((), (), (), 0.01)
-    assert used.usage_ns > 3 * 4_000_000 // 2
+    assert used.usage_ns > 1_000_000  # (on a busy host a period that comes late counts as several)
     assert used.throttled_ns > 0
     assert used.periods >= used.throttled_periods
 

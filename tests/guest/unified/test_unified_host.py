@@ -1,0 +1,71 @@
+"""Our own root tests once more, on a real host whose only cgroup hierarchy is v2.
+
+One boot serves all tests of this file; under emulation it takes minutes, so what runs inside is chosen: all that a
+unified hierarchy can break.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+import pytest
+
+pytestmark = [pytest.mark.root, pytest.mark.needs("qemu"), pytest.mark.needs("virtiofsd"), pytest.mark.timeout(600)]
+
+INSIDE = (
+    "tests/kernel/linux/test_linux_bpf.py",
+    "tests/kernel/linux/test_linux_cgroup.py",
+    "tests/kernel/runtime/test_runtime_devices.py",
+    "tests/kernel/runtime/test_runtime_isolation.py",
+    "tests/kernel/runtime/test_runtime_lifecycle.py",
+    "tests/kernel/runtime/test_runtime_limits.py",
+)
+AT_LEAST = 70
+EXPECTED_SKIPS: dict[str, str] = {}  # the name of a test, and why it cannot run inside
+
+COMMAND = """
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+cat /sys/fs/cgroup/cgroup.controllers; grep -c cgroup /proc/mounts
+cd {root} && exec env HOME=/root TMPDIR=/run/tmp CI=true PYTHONDONTWRITEBYTECODE=1 \\
+    {python} -m pytest -p no:cacheprovider -o junit_family=xunit1 --junitxml=/run/exchange/results.xml {inside}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inside:
+    """The run of the tests inside: how it went, and why each one that was skipped was."""
+
+    exit_code: int
+    output: str
+    passed: int
+    skipped: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def inside(unified_host, pytestconfig: pytest.Config) -> Inside:
+    root, python = shlex.quote(str(pytestconfig.rootpath)), shlex.quote(sys.executable)
+    done = unified_host.run(COMMAND.format(root=root, python=python, inside=" ".join(INSIDE)))
+    results = done.exchange / "results.xml"
+    cases = ElementTree.parse(results).findall(".//testcase") if results.exists() else []
+    skipped = {case.attrib["name"]: reason.attrib["message"] for case in cases for reason in case.findall("skipped")}
+    passed = sum(len(case) == 0 for case in cases)
+    return Inside(exit_code=done.exit_code, output=done.output, passed=passed, skipped=skipped)
+
+
+def test_the_guest_has_every_controller_in_one_v2_hierarchy(inside: Inside) -> None:
+    controllers, mounts, *_ = inside.output.splitlines()
+    assert {"cpu", "cpuset", "io", "memory", "pids"} <= set(controllers.split())
+    assert mounts == "1"
+
+
+def test_our_own_tests_pass_on_cgroup_v2_alone(inside: Inside) -> None:
+    if inside.exit_code:
+        pytest.fail(f"pytest inside ended with {inside.exit_code}:\n{inside.output}", pytrace=False)
+    assert inside.passed >= AT_LEAST
+
+
+def test_nothing_is_skipped_inside_without_a_reason_known_here(inside: Inside) -> None:
+    assert inside.skipped == EXPECTED_SKIPS
