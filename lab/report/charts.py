@@ -352,9 +352,12 @@ def density(evidence: Evidence, view: DensityView, *, files: bool) -> Chart:
         key,
         f"What one more instance costs: {name}, {view.state} ({view.workload})",
         figure=figures.density(
-            panels_by_size(lines, lambda line: max(point[1] for point in line.points)),
+            [
+                sorted(panel, key=lines.index)
+                for panel in panels_by_size(lines, lambda line: max(point[1] for point in line.points))
+            ],
             write=wording.tick(Unit.BYTES),
-            quantity=f"memory of all instances, {name}",
+            quantity=f"memory of all instances,\n{name}",
             instances=f"instances at the same time, {trials} trials per arm",
         ),
         finding=density_finding(evidence, view),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
+from lab.bench.host import UNKNOWN
 from lab.errors import MeasurementError
-from lab.report.arms import EMULATION
+from lab.report.arms import EMULATION, Isolation
 from lab.report.frame import Evidence
 from lab.report.page import Column, Document, Table
 from lab.report.wording import slug
@@ -19,6 +21,23 @@ TITLES = {
     "qemu_argv": "QEMU's command line, an argument a line",
 }
 """Documents by their file's name; one that is not listed is called by that name."""
+
+EXPECTED: Mapping[str, str] = {
+    "the processor": "cpu_model",
+    "its microcode": "microcode",
+    "what virtualises this machine": "virtualised_by",
+    "the kernel": "kernel",
+    "the kernel's configuration": "kernel_config",
+    "the cgroup layout": "cgroup_layout",
+    "transparent huge pages": "transparent_hugepages",
+    "KSM": "ksm_run",
+    "mitigations": "mitigations",
+    "the clock source": "clock_source",
+    "the file system": "file_system",
+    "its mount options": "mount_options",
+    "the digest of the payload's binary": "payload_digest",
+}
+"""What a reader must be told about a machine to believe its numbers, and the dimension that tells it."""
 
 HARNESS = "harness_"
 """Readings whose names begin so are what the harness itself adds to a metric: they have a table of their own."""
@@ -49,6 +68,18 @@ def machine_table(evidence: Evidence) -> Table:
     """Return the dimensions that label every number of the run."""
     rows = tuple((_heading(name), _reading(name, value)) for name, value in evidence.run.dimensions.items())
     return Table(key="provenance-machine", title="This machine", columns=_TWO, rows=rows)
+
+
+def unrecorded(evidence: Evidence) -> tuple[str, ...]:
+    """Return what the run should have recorded about its machine and arms, and did not."""
+    dimensions = evidence.run.dimensions
+    missing = [words for words, name in EXPECTED.items() if dimensions.get(name, UNKNOWN) == UNKNOWN]
+    nameless = [
+        f"the version of {arm.label}"
+        for arm in evidence.arms.values()
+        if arm.available and arm.isolation is not Isolation.PROCESS and not {"version", "qemu"} & set(arm.facts)
+    ]
+    return (*missing, *nameless)
 
 
 def readings_table(evidence: Evidence) -> Table:

@@ -367,10 +367,11 @@ def _provenance(evidence: Evidence) -> Section:
 
 
 def _unrecorded(evidence: Evidence, documents: Sequence[Document]) -> tuple[str, ...]:
-    """Say which guests were measured without a record of what they were started from."""
+    """Say what a reader is not told: facts of the machine, and what guests were started from."""
     recorded = {document.arm for document in documents}
     guests = [arm for arm in evidence.arms.values() if arm.available and arm.isolation is Isolation.VM]
-    missing = [arm.label for arm in guests if arm.name not in recorded]
-    if not missing:
-        return ()
-    return (f"Not recorded in this run: what {wording.joined(missing)} was started from (domain XML, command line).",)
+    missing = [
+        *provenance.unrecorded(evidence),
+        *(f"what {arm.label} was started from" for arm in guests if arm.name not in recorded),
+    ]
+    return (f"Not recorded in this run: {wording.joined(missing)}.",) if missing else ()

@@ -37,7 +37,7 @@ def density_trial(arm: str, draw: random.Random, *, block: int, twin: bool, avai
     for view, factor in (("pss", 1.0), ("host_available", available)):
         labels = {"state": "idle", "view": view}
         for count, direction in steps(4):
-            value = factor * (ONCE_MIB + SLOPES_MIB[arm] * count) * MIB + draw.gauss(0, 0.01 * MIB)
+            value = factor * (ONCE_MIB + SLOPES_MIB[arm] * count - 0.05 * twin) * MIB + draw.gauss(0, 0.01 * MIB)
             step = {"instances": str(count), "direction": direction}
             samples.append(Sample(metric="density_reading", value=value, labels={**labels, **step}))
         slope = factor * SLOPES_MIB[arm] * MIB * draw.lognormvariate(0, 0.005)
@@ -98,6 +98,12 @@ def test_the_page_draws_memory_against_the_number_of_instances_with_each_slope_i
     assert re.search(costs, chart.finding)
     assert [row[0] for row in chart.table.rows] == ["process", "process (A/A twin)", "container",
                                                     "guest-a · software emulation (TCG)"]  # fmt: skip
+
+
+def test_arms_of_one_size_share_a_panel_in_the_order_of_the_run(found: Evidence) -> None:
+    chart = next(chart for chart in tell(found, files=False).charts if chart.key == "density-density-pss")
+    named = re.findall(r">(process|process, A/A twin|container|guest-a, [^<]*)<", chart.svg)
+    assert named == ["process", "process, A/A twin", "container", "guest-a, software emulation (TCG)"]
 
 
 def test_a_run_without_such_readings_has_no_word_of_density() -> None:

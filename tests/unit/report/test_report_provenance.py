@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -96,7 +97,20 @@ def test_a_guest_without_documents_is_named(tmp_path: Path) -> None:
     run = synthetic.write_run(tmp_path / "run", ARMS, blocks=3, disk=False)
     build(str(run), str(tmp_path / "report"), (ReportFormat.MARKDOWN,))
     text = (tmp_path / "report" / "report.md").read_text()
-    assert f"Not recorded in this run: what {LABEL} was started from" in text
+    assert re.search(f"Not recorded in this run: .*what {re.escape(LABEL)} was started from", text)
+
+
+def test_what_the_run_did_not_record_of_its_machine_is_named(run: Path) -> None:
+    found = load(str(run))
+    complete = dict.fromkeys(provenance.EXPECTED.values(), "a value")
+    assert provenance.unrecorded(machine(found, complete)) == ("the version of container",)
+    assert provenance.unrecorded(machine(found, {**complete, "microcode": "unknown"}))[0] == "its microcode"
+    del complete["kernel_config"]
+    assert provenance.unrecorded(machine(found, complete))[0] == "the kernel's configuration"
+
+
+def machine(found: Evidence, dimensions: dict[str, str]) -> Evidence:
+    return replace(found, run=replace(found.run, dimensions=dimensions))
 
 
 def with_readings(run: Path, **readings: str) -> Evidence:
