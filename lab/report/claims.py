@@ -72,11 +72,12 @@ class Pair:
 class Material:
     """What the claims are judged from.
 
-    ``pairs`` are those of each claim by its key. ``notes`` are further findings by claim. ``absent`` are arms that
-    this host could not give.
+    ``pairs`` are those of each claim by its key. ``unjudged`` says by claim which quantities make no pair, and why;
+    ``notes`` are further findings by claim. ``absent`` are arms that this host could not give.
     """
 
     pairs: Mapping[str, tuple[Pair, ...]] = field(default_factory=dict)
+    unjudged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     absent: tuple[ArmView, ...] = ()
 
@@ -124,7 +125,11 @@ def judge(claim: Claim, material: Material) -> Verdict:
         statement=claim.statement,
         outcome=outcome,
         sentence=" ".join(part for part in (lead, rider) if part),
-        figures=(_example(_telling(pairs, said, outcome)), *_ranges(pairs)),
+        figures=(
+            _example(_telling(pairs, said, outcome)),
+            *_ranges(pairs),
+            *material.unjudged.get(claim.key, ()),
+        ),
         evidence=(*_evidence(pairs, said), *material.notes.get(claim.key, ())),
         caveats=caveats(pairs, material.absent),
         indicative=any(arm.unfair for arm in _arms(pairs)),

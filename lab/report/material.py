@@ -34,9 +34,9 @@ def material(evidence: Evidence, found: Sequence[Quantity]) -> Material:
             "C5": pairs(evidence, pss, guests, baseline),
             "C13": pairs(evidence, performance_quantities(evidence, found), containers, baseline),
         },
+        unjudged={"C8": tuple(_unjudged(view) for view in views if not is_defined(view))},
         notes={
             "C7": _startup_notes(evidence, startup),
-            "C8": tuple(_unjudged(view) for view in views if not is_defined(view)),
             "C5": (_not_measured(sloped=any(quantity.metric.name == SLOPE for quantity in pss)),),
         },
         absent=tuple(arm for arm in evidence.arms.values() if not arm.available),

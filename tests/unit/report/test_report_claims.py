@@ -249,8 +249,9 @@ def test_a_drop_of_available_memory_below_zero_leaves_the_other_views_to_be_judg
     found = evidence("results.jsonl", run, synthetic.END, risen)
     verdict = next(v for v in claims.judge_all(material(found, quantities(found))) if v.claim == "C8")
     assert verdict.outcome is Outcome.SUPPORTED
-    assert any("In 12 of 48 readings it was zero or below" in item for item in verdict.evidence)
-    assert not any("MemAvailable" in text for text in (verdict.sentence, *verdict.figures))
+    assert verdict.figures[-1].startswith("Not judged: memory, drop of the host's MemAvailable, idle")
+    assert "In 12 of 48 readings it was zero or below" in verdict.figures[-1]
+    assert not any("MemAvailable" in text for text in (verdict.sentence, *verdict.figures[:-1], *verdict.evidence))
 
 
 def with_view(trial: Trial, view: str, value: float) -> Trial:

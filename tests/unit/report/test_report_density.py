@@ -131,8 +131,8 @@ def test_the_claims_on_memory_are_judged_by_the_slope_as_well(found: Evidence) -
 def test_a_slope_that_is_no_cost_in_some_trial_is_shown_and_not_judged() -> None:
     run = measured_run(available=-0.1)
     assert not any("MemAvailable" in pair.quantity for pair in pairs_of("C8", run))
-    notes = material(run, quantities(run)).notes["C8"]
-    assert any(note.startswith("Not judged: memory of one more instance, the host's MemAvailable") for note in notes)
+    unjudged = material(run, quantities(run)).unjudged["C8"]
+    assert any(note.startswith("Not judged: memory of one more instance, the host's MemAvailable") for note in unjudged)
     assert "density-density-host-available" in {chart.key for chart in tell(run, files=False).charts}
 
 
