@@ -99,7 +99,8 @@ def parse(mountinfo: Iterable[str]) -> CgroupLayout:
     found: dict[str, Hierarchy] = {}
     for line in mountinfo:
         left, _, right = line.partition(" - ")
-        fields, (fstype, _, options) = left.split(), right.split()[:3] if right else ("", "", "")
+        # by single spaces: a source can be empty
+        fields, (fstype, _, options) = left.split(" "), right.rstrip("\n").split(" ")[:3] if right else ("", "", "")
         if fstype not in ("cgroup", "cgroup2") or fields[3] != "/":
             continue
         found.setdefault(fields[2], _hierarchy(fstype, fields[4], options))  # a device is one hierarchy, once

@@ -42,6 +42,12 @@ def test_a_second_mount_of_the_same_hierarchy_is_not_counted() -> None:
     assert len(layout.parse((V1_CPU, again)).hierarchies) == 1
 
 
+def test_a_mount_whose_source_is_empty_hides_no_hierarchy() -> None:
+    empty = "67 45 0:39 / /mnt/nothing rw,relatime - tmpfs  rw\n"
+    named = "68 45 0:41 / /sys/fs/cgroup/cpu rw,relatime - cgroup  rw,cpu\n"
+    assert layout.parse((empty, named)).version("cpu") == 1
+
+
 def test_capability_names_and_bits_are_each_others_inverse() -> None:
     assert capabilities.names(capabilities.mask(capabilities.NAMES)) == capabilities.NAMES
     assert capabilities.mask(("CAP_SYS_ADMIN",)) == 1 << 21
