@@ -130,8 +130,8 @@ def _from_package(directory: str) -> GuestKernel:
 def _modules(unpacked: str) -> str:
     """Return the one directory of modules in a package: below /usr since Debian 13, below / before."""
     for parent in (os.path.join(unpacked, "usr/lib/modules"), os.path.join(unpacked, "lib/modules")):
-        if os.path.isdir(parent):
-            return os.path.join(parent, os.listdir(parent)[0])
+        if os.path.isdir(parent) and (names := os.listdir(parent)):
+            return os.path.join(parent, names[0])
     raise UnavailableError("the kernel package holds no modules", hint="apt-get update, then try again")
 
 

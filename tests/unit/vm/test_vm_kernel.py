@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import lzma
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.errors import UnavailableError
+from lab.vm import kernel
 from lab.vm.initramfs import CpioEntry, cpio, guest_entries
 from lab.vm.kernel import (
     bzimage_payload,
@@ -62,6 +64,20 @@ def test_zero_setup_sectors_mean_four() -> None:
     image = bytearray(make_bzimage(ELF, setup_sectors=4))
     image[0x1F1] = 0
     assert bzimage_payload(bytes(image)) == ELF
+
+
+@pytest.mark.parametrize("parent", ["usr/lib/modules", "lib/modules"], ids=["Debian 13", "Debian 12"])
+def test_modules_are_found_where_the_package_of_either_release_has_them(parent: str, tmp_path: Path) -> None:
+    (tmp_path / parent / "6.12.9-cloud-amd64" / "kernel").mkdir(parents=True)
+    found = kernel._modules(str(tmp_path))
+    assert found == str(tmp_path / parent / "6.12.9-cloud-amd64")
+
+
+@pytest.mark.parametrize("content", ["usr/share/doc", "usr/lib/modules"], ids=["no directory", "an empty one"])
+def test_a_package_without_modules_is_told(content: str, tmp_path: Path) -> None:
+    (tmp_path / content).mkdir(parents=True)
+    with pytest.raises(UnavailableError, match="no modules"):
+        kernel._modules(str(tmp_path))
 
 
 def test_compressions_are_told_apart_by_their_first_bytes() -> None:
