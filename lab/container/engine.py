@@ -7,15 +7,15 @@ that created it; what a dead owner left is found and removed by ``repair``, whic
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from lab.container import defaults
 from lab.container.defaults import ContainerConfig, ContainerNetwork
 from lab.container.image.store import ImageStore
-from lab.container.network import ipam
+from lab.container.network import ipam, presence
 from lab.container.network.model import Attachment, Bridge
 from lab.container.runtime import Runtime, grantable
 from lab.container.spawner_client import Running, SpawnerClient, Stdio, Supervision
@@ -27,6 +27,10 @@ from lab.paths import Paths
 _LINKS = "/sys/class/net"
 
 
+def _nothing(_: ContainerState, __: Attachment | None) -> None:
+    return
+
+
 class Engine:
     """Containers under one root directory; to be closed, or used in a ``with`` block."""
 
@@ -36,6 +40,7 @@ class Engine:
         ``shared`` takes the root's shared spawner, which alone can supervise; else the engine has one of its own.
         """
         self._paths = paths
+        self._shared = shared
         self._directory = ContainerDirectory(paths.containers)
         self._spawner = SpawnerClient(paths if shared else None)
         self._runtime = Runtime(self._directory, self._spawner, cache=paths.cache)
@@ -59,6 +64,16 @@ class Engine:
         return self._runtime
 
     @property
+    def spawner(self) -> SpawnerClient:
+        """The spawner, for who connects to the streams of what it supervises."""
+        return self._spawner
+
+    @property
+    def directory(self) -> ContainerDirectory:
+        """All containers on disk."""
+        return self._directory
+
+    @property
     def spawner_pid(self) -> int | None:
         """The pid of the process that all containers of this engine are children of; None before the first."""
         return self._spawner.pid
@@ -67,8 +82,10 @@ class Engine:
         """Start the spawner now, so that the first container does not wait for it."""
         self._spawner.ensure()
 
-    def create(self, config: ContainerConfig) -> ContainerState:
+    def create(self, config: ContainerConfig, files: Mapping[str, str] = MappingProxyType({})) -> ContainerState:
         """Lay a container out: its layers unpacked, its own layer empty, its network's bridge there; nothing runs.
+
+        ``files`` (name, text) are put into its directory.
 
         Raises:
             ImageNotFound: the store has no such manifest.
@@ -95,13 +112,21 @@ class Engine:
         if state.bridged:
             self._bridge = self._ensure_bridge()
         spec = defaults.spec(config, state.rootfs, state.volume_directories)
-        self._runtime.create(state, spec)
+        self._runtime.create(state, spec, files)
         return state
 
-    def start(self, container_id: str, *, stdio: Stdio, supervision: Supervision | None = None) -> Running:
+    def start(
+        self,
+        container_id: str,
+        *,
+        stdio: Stdio,
+        supervision: Supervision | None = None,
+        prepare: Callable[[ContainerState, Attachment | None], None] = _nothing,
+    ) -> Running:
         """Start a container and return once its program runs; ``stdio`` stays the caller's to close.
 
-        What ``supervision`` does is said at ``Runtime.start``.
+        ``prepare`` is called under its lock when its address is known; what ``supervision`` does is said at
+        ``Runtime.start``.
 
         Raises:
             NoSuchContainer: there is none.
@@ -111,10 +136,12 @@ class Engine:
         leased: list[Attachment] = []
 
         def attach(state: ContainerState) -> Attachment | None:
-            if not state.bridged or state.attachment is not None:
-                return state.attachment
-            leased.append(self._take_address(container_id))
-            return leased[0]
+            attachment = state.attachment
+            if state.bridged and attachment is None:
+                attachment = self._take_address(container_id)
+                leased.append(attachment)
+            prepare(state, attachment)
+            return attachment
 
         try:
             return self._runtime.start(container_id, stdio=stdio, attach=attach, supervision=supervision)
@@ -123,15 +150,17 @@ class Engine:
                 ipam.release(self._paths.networks, attachment)
             raise
 
-    def exec(self, container_id: str, process: Process, *, stdio: Stdio) -> Running:
+    def exec(self, container_id: str, process: Process, *, stdio: Stdio, detached: bool = False) -> Running:
         """Run a further program in a running container, under the same limits; return once it runs.
+
+        One that is ``detached`` outlives this engine.
 
         Raises:
             NoSuchContainer: there is none.
             StateConflict: it does not run.
             StartFailed: the program could not be executed.
         """
-        return self._runtime.exec(container_id, process, stdio=stdio)
+        return self._runtime.exec(container_id, process, stdio=stdio, detached=detached)
 
     def process(
         self, container_id: str, args: tuple[str, ...], *, env: tuple[str, ...] = (), cwd: str = "/"
@@ -165,6 +194,14 @@ class Engine:
     def resume(self, container_id: str) -> None:
         """Let a paused container go on."""
         self._runtime.pause(container_id, paused=False)
+
+    def is_paused(self, container_id: str) -> bool:
+        """Return whether a container is frozen.
+
+        Raises:
+            NoSuchContainer: there is none.
+        """
+        return self._runtime.is_paused(container_id)
 
     def delete(self, container_id: str, *, force: bool = False) -> None:
         """Remove a container and all that belongs to it; ``force`` kills it first if it runs.
@@ -227,9 +264,15 @@ class Engine:
     def _repair_once(self) -> None:
         if not self._repaired:
             self._repaired = True
-            self.repair()
+            if self._shared:  # every command would look at every container: that is left to `lab system check`
+                self._directory.remove_unfinished()
+            else:
+                self.repair()
 
     def _ensure_bridge(self) -> Bridge:
+        found = presence.standing(self._paths)
+        if found is not None:
+            return found
         from lab.container.network import apply  # pyroute2 costs 200 ms, and only those who connect need it
 
         return apply.ensure_bridge(self._paths)

@@ -152,6 +152,7 @@ def plan_exec(
     flags: int,
     bounding_set: int,
     seccomp: bytes,
+    detached: bool = False,
 ) -> tuple[InitOp, ...]:
     """Return the steps that bring a new process into a running container, whose first process is ``pidfd``."""
     return (
@@ -160,7 +161,7 @@ def plan_exec(
         InitOp(MARK, ("namespaces",)),
         InitOp.of(ops.new_session),
         *_plan_terminal(process, is_main=False),
-        *plan_process(process, bounding_set, seccomp, detached=False),
+        *plan_process(process, bounding_set, seccomp, detached=detached),
     )
 
 

@@ -11,9 +11,10 @@ import select
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from lab.container import defaults, device_program, init_plan, resources, seccomp_profile, spawner
 from lab.container.network.model import Attachment
@@ -88,8 +89,8 @@ class Runtime:
         self._confinements: dict[str, _Confinement] = {}
         self._plans: dict[str, StartPlan] = {}  # of containers that we created: config.json never changes
 
-    def create(self, state: ContainerState, spec: Spec) -> None:
-        """Lay a container out; nothing runs.
+    def create(self, state: ContainerState, spec: Spec, files: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Lay a container out, with further ``files`` (name, text) in its directory; nothing runs.
 
         Raises:
             StateConflict: the id is taken.
@@ -101,7 +102,7 @@ class Runtime:
                 f"no cgroup controller for {', '.join(missing)} on this host ({self.layout.kind})",
                 hint="drop the limit, or boot with that controller enabled",
             )
-        self.directory.add(state, spec)
+        self.directory.add(state, spec, files)
         self._plans[state.id] = self.plan_start(state, spec)
 
     def plan_start(self, state: ContainerState, spec: Spec) -> StartPlan:
@@ -260,8 +261,10 @@ class Runtime:
             replace(state, status=Status.RUNNING, process=process, attachment=attachment, exit_code=None)
         )
 
-    def exec(self, container_id: str, process: Process, *, stdio: Stdio) -> Running:
+    def exec(self, container_id: str, process: Process, *, stdio: Stdio, detached: bool = False) -> Running:
         """Run a further program in a running container, under the same limits, and return once it runs.
+
+        One that is ``detached`` outlives this process, and the spawner.
 
         Raises:
             NoSuchContainer: there is none.
@@ -278,8 +281,9 @@ class Runtime:
                 flags=confinement.joined,
                 bounding_set=self._bounding_set,
                 seccomp=self._filter(process, confinement.profile),
+                detached=detached,
             )
-            return self._spawner.join(plan, stdio=stdio, pidfd=pidfd, cgroup=cgroup_fd)
+            return self._spawner.join(plan, stdio=stdio, pidfd=pidfd, cgroup=cgroup_fd, detached=detached)
 
     def kill(self, container_id: str, signal_number: int) -> None:
         """Send a signal to the container's first process.
@@ -332,6 +336,14 @@ class Runtime:
         if state.status != Status.RUNNING:
             raise StateConflict(f"container '{container_id}' is not running")
         cgroup.freeze(self.layout, state.cgroup, frozen=paused, deadline_ns=_soon())
+
+    def is_paused(self, container_id: str) -> bool:
+        """Return whether a container is frozen.
+
+        Raises:
+            NoSuchContainer: there is none.
+        """
+        return cgroup.is_frozen(self.layout, self.directory.load(container_id).cgroup)
 
     def terminate(self, container_id: str) -> None:
         """Kill every process of a container and return when none is left; one that does not run is no error.

@@ -46,8 +46,8 @@ A supervision is (bundle, has a terminal, streams, policy as in ``supervision``)
 that get the output, "i" for one to be typed on the terminal, "k" for what is only kept open."""
 
 JOIN = "join"
-"""A request: (JOIN, flags, marshalled plan); with reply pipe, stdin, stdout, stderr, pidfd of the container's first
-process, and the v2 cgroup as above."""
+"""A request: (JOIN, flags, marshalled plan, detached); with reply pipe, stdin, stdout, stderr, pidfd of the container's
+first process, and the v2 cgroup as above."""
 
 ATTACH = "attach"
 """A request: (ATTACH, container id, streams); with reply pipe and the streams' descriptors."""
@@ -220,7 +220,7 @@ class Spawner:
         supervised.take_console(master)
         os.close(reply)
 
-    def _join(self, engine: int, descriptors: tuple[int, ...], flags: int, plan: bytes) -> None:
+    def _join(self, engine: int, descriptors: tuple[int, ...], flags: int, plan: bytes, detached: bool) -> None:
         reply, *rest = descriptors
         stdio, pidfd, others = tuple(rest[:3]), rest[3], rest[4:]
         cgroup = others.pop(0) if flags & ns.CLONE_INTO_CGROUP else -1
@@ -228,7 +228,7 @@ class Spawner:
         numbers.put(pidfd, PIDFD_NUMBER)
         ns.setns(pidfd, ns.CLONE_NEWPID, path="the container's pid namespace")  # for children only
         try:
-            self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, engine=engine, detached=False)
+            self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, engine=engine, detached=detached)
         finally:
             ns.setns(self._own_pid_namespace, ns.CLONE_NEWPID, path="/proc/self/ns/pid")
             numbers.close()

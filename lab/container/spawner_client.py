@@ -283,6 +283,7 @@ class SpawnerClient:
         stdio: Stdio,
         pidfd: int,
         cgroup: int | None = None,
+        detached: bool = False,
     ) -> Running:
         """Clone a process into the pid namespace of ``pidfd``, carry the plan out in it, and return as ``spawn`` does.
 
@@ -290,7 +291,7 @@ class SpawnerClient:
         """
         flags = ns.CLONE_INTO_CGROUP if cgroup is not None else 0
         given = () if cgroup is None else (cgroup,)
-        running = self._request((spawner.JOIN, flags, encode(plan)), (*_numbers(stdio), pidfd, *given))
+        running = self._request((spawner.JOIN, flags, encode(plan), detached), (*_numbers(stdio), pidfd, *given))
         running.await_started()
         return running
 

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -116,8 +116,8 @@ class ContainerDirectory:
         """Return the directory of a container, whether it exists or not."""
         return os.path.join(self._path, container_id)
 
-    def add(self, state: ContainerState, spec: Spec) -> None:
-        """Lay a new container out, all at once.
+    def add(self, state: ContainerState, spec: Spec, files: Mapping[str, str]) -> None:
+        """Lay a new container out, all at once; ``files`` (name, text) are put beside its own.
 
         Raises:
             ContainerError: the id is none.
@@ -136,6 +136,8 @@ class ContainerDirectory:
                 os.makedirs(os.path.join(temporary, os.path.relpath(path, state.bundle)), 0o755)
             _write_json(os.path.join(temporary, "config.json"), codec.encode(spec))
             _write_json(os.path.join(temporary, "state.json"), codec.encode(state))
+            for name, text in files.items():
+                _write(os.path.join(temporary, name), text)
             os.rename(temporary, state.bundle)
         except OSError as error:
             shutil.rmtree(temporary)
@@ -247,8 +249,12 @@ def _maker_gone(found: re.Match[str]) -> bool:
 
 
 def _write_json(path: str, document: object) -> None:
+    _write(path, json.dumps(document))
+
+
+def _write(path: str, text: str) -> None:
     with open(path, "w", encoding="utf-8") as file:
-        json.dump(document, file)
+        file.write(text)
 
 
 def _read_json(path: str) -> object:

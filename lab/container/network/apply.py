@@ -10,28 +10,19 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 
 import pyroute2
 
-from lab.container.network import ipam, plan
+from lab.container.network import ipam, plan, presence
 from lab.container.network.model import Attachment, Bridge
 from lab.errors import KernelError, StateConflict
 from lab.linux import command
 from lab.paths import Paths
 
 _IP_FORWARD = "/proc/sys/net/ipv4/ip_forward"
-_LINKS = "/sys/class/net"
-_IFF_UP = 0x1
+
+
 _AF_INET = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Made:
-    """What this root has made, kept beside the leases: the bridge, and whether forwarding was off before."""
-
-    bridge: Bridge
-    forwarding_was_off: bool
 
 
 def ensure_bridge(paths: Paths) -> Bridge:
@@ -41,14 +32,15 @@ def ensure_bridge(paths: Paths) -> Bridge:
         KernelError: the kernel or nft refused; what was made before stays, and the next call goes on from there.
         ContainerError: no subnet is free.
     """
-    made = _recorded(paths)
-    if made is not None and _is_up(made.bridge.name):
-        return made.bridge
+    found = presence.standing(paths)
+    if found is not None:
+        return found
+    made = presence.recorded(paths)
     with _host_locked():
         existing = look()
         bridge = plan.choose_bridge(plan.bridge_name(paths.root), existing)
         was_off = not existing.forwarding or (made is not None and made.forwarding_was_off)
-        _record(paths, _Made(bridge=bridge, forwarding_was_off=was_off))
+        presence.record(paths, presence.Made(bridge=bridge, forwarding_was_off=was_off))
         apply(plan.bring_up(bridge, existing))
     return bridge
 
@@ -63,7 +55,7 @@ def lease(paths: Paths, owner: str) -> Attachment:
     while True:
         bridge = ensure_bridge(paths)
         attachment = ipam.lease(paths.networks, bridge, owner)
-        if _is_up(bridge.name):  # else someone has removed it, idle as it was, before it was leased
+        if presence.is_up(bridge.name):  # else someone has removed it, idle as it was, before it was leased
             return attachment
         ipam.release(paths.networks, attachment)
 
@@ -91,7 +83,7 @@ def remove_idle_bridge(paths: Paths) -> None:
     Raises:
         KernelError: the kernel or nft refused.
     """
-    if _recorded(paths) is None:
+    if presence.recorded(paths) is None:
         return
     name = plan.bridge_name(paths.root)
     with ipam.locked(paths.networks, name):
@@ -101,12 +93,12 @@ def remove_idle_bridge(paths: Paths) -> None:
 
 def _take_down(paths: Paths, name: str) -> None:
     """Remove what is there of the bridge ``name``, whose leases are locked: nobody takes one meanwhile."""
-    made = _recorded(paths)
+    made = presence.recorded(paths)
     with _host_locked():
         stop = made is not None and made.forwarding_was_off and not _other_bridges(name)
         apply(plan.take_down(name, look(), stop_forwarding=stop))
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(_record_path(paths))
+            os.unlink(presence.record_path(paths))
     ipam.forget(paths.networks, name)
 
 
@@ -125,7 +117,7 @@ def look() -> plan.Existing:
             f"{message.get_attr('RTA_DST') or '0.0.0.0'}/{message['dst_len']}"
             for message in netlink.get_routes(family=_AF_INET)
         )
-    up = frozenset(names[index] for index, message in links.items() if message["flags"] & _IFF_UP)
+    up = frozenset(names[index] for index, message in links.items() if message["flags"] & presence.IFF_UP)
     return plan.Existing(addresses=addresses, up=up, routes=routes, tables=_nft_tables(), forwarding=_forwarding())
 
 
@@ -186,19 +178,13 @@ def _forwarding() -> bool:
 
 
 def _other_bridges(name: str) -> list[str]:
-    return [link for link in os.listdir(_LINKS) if link != name and os.path.isdir(f"{_LINKS}/{link}/bridge")]
+    return [
+        link for link in os.listdir(presence.LINKS) if link != name and os.path.isdir(f"{presence.LINKS}/{link}/bridge")
+    ]
 
 
 def _has_link(name: str) -> bool:
-    return os.path.exists(os.path.join(_LINKS, name))
-
-
-def _is_up(name: str) -> bool:
-    try:
-        with open(os.path.join(_LINKS, name, "flags"), encoding="ascii") as file:
-            return bool(int(file.read(), 16) & _IFF_UP)
-    except OSError:  # no such link; or it vanished between open and read
-        return False
+    return os.path.exists(os.path.join(presence.LINKS, name))
 
 
 @contextlib.contextmanager
@@ -207,30 +193,9 @@ def _host_locked() -> Iterator[None]:
 
     It is on the directory of links itself: the one place that every root sees, whatever its own directories are.
     """
-    lock = os.open(_LINKS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    lock = os.open(presence.LINKS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
         os.close(lock)
-
-
-def _record_path(paths: Paths) -> str:
-    return os.path.join(paths.networks, "bridge.json")
-
-
-def _recorded(paths: Paths) -> _Made | None:
-    try:
-        with open(_record_path(paths), encoding="utf-8") as file:
-            document = json.load(file)
-    except FileNotFoundError:
-        return None
-    return _Made(bridge=Bridge(**document["bridge"]), forwarding_was_off=document["forwarding_was_off"])
-
-
-def _record(paths: Paths, made: _Made) -> None:
-    os.makedirs(paths.networks, mode=0o700, exist_ok=True)
-    path = _record_path(paths)
-    with open(path + ".new", "w", encoding="utf-8") as file:
-        json.dump(asdict(made), file)
-    os.rename(path + ".new", path)

@@ -218,6 +218,18 @@ def freeze(layout: CgroupLayout, cgroup: str, *, frozen: bool, deadline_ns: int)
     version.freeze(freezer.directory(cgroup), frozen=frozen, deadline_ns=deadline_ns)
 
 
+def is_frozen(layout: CgroupLayout, cgroup: str) -> bool:
+    """Return whether a cgroup has been frozen by ``freeze``; one that does not exist is not."""
+    freezer = layout.hierarchy("freezer") or layout.hierarchy("")
+    if freezer is None:
+        return False
+    name, frozen = ("cgroup.freeze", "1") if freezer.version == 2 else ("freezer.state", "FROZEN")
+    try:
+        return v1.read(os.path.join(freezer.directory(cgroup), name)) == frozen
+    except OSError:  # it is gone, or going
+        return False
+
+
 def remove(layout: CgroupLayout, cgroup: str, *, deadline_ns: int) -> None:
     """Remove an empty cgroup and the empty ones below it from every hierarchy; one that is not there is no error.
 

@@ -1,0 +1,431 @@
+"""Containers as docker's users know them: with names, records, logs, and a life of their own beside the command.
+
+This stands on the engine: what a container is made of is said by ``options``, what runs it is the shared spawner, and
+what this adds is who is meant, what is remembered, and what a stop or a removal is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import TracebackType
+
+from lab.container import console, etc_files, supervision
+from lab.container.engine import Engine
+from lab.container.image.store import ImageStore
+from lab.container.names import Names, new_id
+from lab.container.network.model import Attachment
+from lab.container.options.configure import Surroundings, configure
+from lab.container.options.run import RunOptions
+from lab.container.record import FILE as RECORD_FILE
+from lab.container.record import ContainerRecord
+from lab.container.spawner_client import Running, StartFailed, Stdio, Streams, Supervision
+from lab.container.spec import codec
+from lab.container.spec.runtime import Process, Status
+from lab.container.state import ContainerState
+from lab.errors import NoSuchContainer, SpecError, StateConflict
+from lab.linux import capabilities
+from lab.paths import Paths
+from lab.units import NS_PER_S
+
+STOP_TIMEOUT_S = 10
+STDIN_PIPE = "stdin"
+_RESOLV_CONF = "/etc/resolv.conf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """A container that has been made, its name, and what to tell the user about it."""
+
+    id: str
+    name: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """One container as it is now: what was asked for, the engine's state, and how its last run went.
+
+    ``ended`` is None while it runs or before it has run; ``started_ns`` (time of day) is 0 before its first start.
+    """
+
+    name: str
+    record: ContainerRecord
+    state: ContainerState
+    started_ns: int
+    ended: supervision.Ended | None
+    is_paused: bool
+
+    @property
+    def id(self) -> str:
+        """The whole id."""
+        return self.record.id
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its first process is there, paused or not."""
+        return self.state.status == Status.RUNNING
+
+    @property
+    def status(self) -> str:
+        """docker's word: created, running, paused, restarting, exited."""
+        if self.is_running:
+            return "paused" if self.is_paused else "running"
+        if self.ended is not None and self.ended.next_restart:
+            return "restarting"
+        return "created" if not self.started_ns else "exited"
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of its last run; 0 before there was one, 255 when nobody saw its end."""
+        if self.ended is not None:
+            return self.ended.code
+        return supervision.LOST_CODE if self.status == "exited" else 0
+
+
+class Containers:
+    """All containers of one root; to be closed, or used in a ``with`` block."""
+
+    def __init__(self, paths: Paths) -> None:
+        """Open them; nothing is made or started before it is needed."""
+        self.paths = paths
+        self.engine = Engine(paths, shared=True)
+        self.names = Names(paths.containers)
+        self.images = ImageStore.open(paths)
+
+    def __enter__(self) -> Containers:
+        """Return the containers themselves."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close them."""
+        self.engine.close()
+
+    # -- who is meant --------------------------------------------------------------------------------------------------
+
+    def find(self, reference: str) -> str:
+        """Return the id that is meant by an id, the unique beginning of one, or a name.
+
+        Raises:
+            NoSuchContainer: none is, or more than one.
+        """
+        return self.names.resolve(reference, self.engine.directory.ids())
+
+    def get(self, reference: str) -> Container:
+        """Return a container as it is now.
+
+        Raises:
+            NoSuchContainer: there is none.
+        """
+        container_id = self.find(reference)
+        return self._load(container_id, self.names.of(container_id))
+
+    def all(self) -> tuple[Container, ...]:
+        """Return all containers, the newest first; what vanishes meanwhile is left out."""
+        names, found = self.names.all(), []
+        for container_id in self.engine.directory.ids():
+            with contextlib.suppress(NoSuchContainer):
+                found.append(self._load(container_id, names.get(container_id, "")))
+        return tuple(sorted(found, key=lambda container: -container.record.created_ns))
+
+    def _load(self, container_id: str, name: str) -> Container:
+        state = self.engine.state(container_id)
+        left = supervision.read_pid_file(state.bundle)
+        return Container(
+            name=name or container_id,
+            record=ContainerRecord.load(state.bundle),
+            state=state,
+            started_ns=0 if left is None else left.started_ns,
+            ended=None if state.status == Status.RUNNING else supervision.read_exit_file(state.bundle),
+            is_paused=state.status == Status.RUNNING and self.engine.is_paused(container_id),
+        )
+
+    # -- its life --------------------------------------------------------------------------------------------------------
+
+    def create(self, options: RunOptions, *, name: str = "", environ: Mapping[str, str] | None = None) -> Created:
+        """Make a container; nothing runs. ``environ`` is the caller's environment, for variables without value.
+
+        Raises:
+            SpecError: an option is wrong.
+            ImageNotFound: there is no such image.
+            StateConflict: the name is taken.
+            UnavailableError: this host cannot enforce one of its limits.
+        """
+        image = self.images.resolve(options.image)
+        container_id = new_id()
+        layers = self.images.layer_directories(image.manifest_digest)
+        configured = configure(container_id, options, image.config.config, layers, self._surroundings(options, environ))
+        config = configured.config
+        bundle = self.engine.directory.bundle(container_id)
+        record = ContainerRecord(
+            id=container_id,
+            created_ns=time.time_ns(),
+            image_id=image.config_digest,
+            args=config.args,
+            options=options,
+            image=image.config.config,
+        )
+        config = replace(
+            config, mounts=(*config.mounts, *etc_files.mounts(bundle, (m.destination for m in config.mounts)))
+        )
+        files = {RECORD_FILE: json.dumps(codec.encode(record)), **_etc(options, container_id, None, gateway="")}
+        name = self._claim(name, container_id)
+        try:
+            self.engine.create(config, files)
+        except BaseException:
+            self.names.release(container_id)
+            raise
+        return Created(id=container_id, name=name, warnings=configured.warnings)
+
+    def _surroundings(self, options: RunOptions, environ: Mapping[str, str] | None) -> Surroundings:
+        program = ""
+        if options.init:
+            from lab.container import init_program  # few ask for it
+
+            program = init_program.ensure(self.paths.cache)
+        return Surroundings(
+            bounding_set=capabilities.bounding_set(), read=_read_text, environ=environ or {}, init_program=program
+        )
+
+    def _claim(self, name: str, container_id: str) -> str:
+        if not name:
+            return self.names.claim_any(container_id)
+        self.names.claim(name.removeprefix("/"), container_id)
+        return name.removeprefix("/")
+
+    def start(self, container_id: str, streams: Streams | None = None, *, restarts_done: int = 0) -> Running:
+        """Start a container, with these streams connected from the first byte on; return once its program runs.
+
+        ``wait`` of what is returned gives its exit code. A terminal is handed over to the spawner.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StateConflict: it runs already.
+            StartFailed: it could not be started.
+        """
+        state = self.engine.state(container_id)
+        record = ContainerRecord.load(state.bundle)
+        self._forget_stop(state.bundle)
+        options = record.options
+        wanted = Supervision(
+            bundle=state.bundle,
+            has_terminal=options.terminal,
+            streams=streams or Streams(),
+            restart=options.restart,
+            restarts_most=options.restarts_most,
+            restarts_done=restarts_done,
+            removes=options.removes,
+        )
+        if options.terminal:
+            return self._start_terminal(container_id, wanted, options)
+        with _pipes(state.bundle, open_stdin=options.open_stdin) as (stdio, kept):
+            if kept is not None and wanted.streams.kept is None and not _is_attached(wanted.streams):
+                wanted = replace(wanted, streams=replace(wanted.streams, kept=kept))
+            return self._start(container_id, stdio, wanted, options)
+
+    def _start_terminal(self, container_id: str, wanted: Supervision, options: RunOptions) -> Running:
+        with console.Pair() as pair:
+            running = self._start(container_id, pair.stdio, wanted, options)
+            master = pair.receive()
+            try:
+                self.engine.spawner.give_console(container_id, master)
+            finally:
+                os.close(master)
+        return running
+
+    def _start(self, container_id: str, stdio: Stdio, wanted: Supervision, options: RunOptions) -> Running:
+        def prepare(state: ContainerState, attachment: Attachment | None) -> None:
+            for name, text in _etc(options, container_id, attachment, gateway="").items():
+                if name == "hosts":  # the only one that the address changes
+                    _write_text(os.path.join(state.bundle, name), text)
+
+        return self.engine.start(container_id, stdio=stdio, supervision=wanted, prepare=prepare)
+
+    def _forget_stop(self, bundle: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(bundle, supervision.STOPPING_FILE))
+
+    def stop(self, container_id: str, *, timeout_s: int | None = None, signal_number: int | None = None) -> None:
+        """Ask a container to end, by its stop signal, and kill it if it has not after ``timeout_s`` (negative: wait).
+
+        One that does not run is no error; no restart policy starts it again.
+
+        Raises:
+            NoSuchContainer: there is none.
+        """
+        container = self.get(container_id)
+        options = container.record.options
+        _write_text(os.path.join(container.state.bundle, supervision.STOPPING_FILE), "")
+        if not container.is_running:
+            return
+        given = (timeout_s, options.stop_timeout_s, STOP_TIMEOUT_S)
+        wait_s = next(value for value in given if value is not None)
+        with contextlib.suppress(StateConflict):
+            if container.is_paused:
+                self.engine.resume(container.id)
+            self.engine.kill(container.id, signal_number or stop_signal(container.record))
+            if wait_s < 0 or self.wait(container.id, time.monotonic_ns() + wait_s * NS_PER_S) is not None:
+                self.wait(container.id)
+                return
+        self.engine.terminate(container.id)
+        self.wait(container.id)
+
+    def kill(self, container_id: str, signal_number: int) -> None:
+        """Send a signal to a container's first process.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StateConflict: it does not run.
+        """
+        container = self.get(container_id)
+        if not container.is_running:
+            raise StateConflict(f"Cannot kill container: {container_id}: container {container.id} is not running")
+        if signal_number in (signal.SIGKILL, stop_signal(container.record)):
+            _write_text(os.path.join(container.state.bundle, supervision.STOPPING_FILE), "")
+        self.engine.kill(container.id, signal_number)
+        if signal_number == signal.SIGKILL and container.is_paused:
+            self.engine.resume(container.id)
+
+    def wait(self, container_id: str, deadline_ns: int | None = None) -> int | None:
+        """Return the exit code when a container has ended, or None at ``deadline_ns`` (CLOCK_MONOTONIC).
+
+        Raises:
+            NoSuchContainer: there is none.
+        """
+        container = self.get(container_id)
+        if container.ended is not None or not container.started_ns:
+            return container.exit_code
+        try:  # also when its process has just ended: its end is noted before we are told
+            running = self.engine.spawner.attach(container.id, Streams())
+        except StartFailed:
+            return self.get(container.id).exit_code
+        try:
+            return running.wait(deadline_ns)
+        finally:
+            running.close()
+
+    def remove(self, container_id: str, *, force: bool = False) -> None:
+        """Remove a container with its layer, its log and its anonymous volumes; ``force`` kills it first.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StateConflict: it runs, and ``force`` is not set.
+        """
+        container = self.get(container_id)
+        if container.status in ("running", "paused", "restarting"):
+            if not force:
+                raise StateConflict(
+                    f'cannot remove container "/{container.name}": container is {container.status}: stop the container'
+                    " before removing or force remove"
+                )
+            _write_text(os.path.join(container.state.bundle, supervision.STOPPING_FILE), "")
+        self.engine.delete(container.id, force=True)
+        self.names.release(container.id)
+
+    def rename(self, container_id: str, new: str) -> None:
+        """Give a container another name.
+
+        Raises:
+            NoSuchContainer: there is none.
+            SpecError: it cannot be a name.
+            StateConflict: another container has it.
+        """
+        self.names.rename(self.find(container_id), new.removeprefix("/"))
+
+    def process(
+        self, container: Container, args: tuple[str, ...], *, env: tuple[str, ...] = (), cwd: str = "", user: str = ""
+    ) -> Process:
+        """Return a further program for ``engine.exec``: as the main one, but for what is said."""
+        main = self.engine.directory.load_spec(container.id).process
+        found = self.engine.process(container.id, args, env=env, cwd=cwd or main.cwd)
+        return replace(found, user=replace(main.user, username=user)) if user else found
+
+
+def _is_attached(streams: Streams) -> bool:
+    return streams.stdout is not None or streams.stderr is not None
+
+
+def stop_signal(record: ContainerRecord) -> int:
+    """Return the number of the signal that asks a container to end.
+
+    Raises:
+        SpecError: it has none of that name.
+    """
+    return signal_number(record.options.stop_signal or record.image.stop_signal or "SIGTERM")
+
+
+def signal_number(text: str) -> int:
+    """Return the number of a signal: "9", "KILL", "SIGKILL", "RTMIN+3", in any case.
+
+    Raises:
+        SpecError: there is none.
+    """
+    name, plus, offset = text.upper().removeprefix("SIG").partition("+")
+    if name.isdigit() and 0 < int(name) < signal.NSIG:
+        return int(name)
+    found = getattr(signal, f"SIG{name}", None)
+    if not isinstance(found, signal.Signals) or (plus and not offset.isdigit()):
+        raise SpecError(f"invalid signal: {text}")
+    return found + (int(offset) if plus else 0)
+
+
+@contextmanager
+def _pipes(bundle: str, *, open_stdin: bool) -> Iterator[tuple[Stdio, int | None]]:
+    """Make a container's named pipes and give what it gets of them, and the other end of its standard input."""
+    opened: list[int] = []
+    try:
+        for name in (*supervision.PIPES, *((STDIN_PIPE,) if open_stdin else ())):
+            with contextlib.suppress(FileExistsError):
+                os.mkfifo(os.path.join(bundle, name), 0o600)
+        stdout, stderr = (_open(opened, os.path.join(bundle, name), os.O_RDWR) for name in supervision.PIPES)
+        if not open_stdin:
+            yield Stdio(stdin=_open(opened, os.devnull, os.O_RDONLY), stdout=stdout, stderr=stderr), None
+            return
+        path = os.path.join(bundle, STDIN_PIPE)
+        stdin = _open(opened, path, os.O_RDONLY | os.O_NONBLOCK)
+        kept = _open(opened, path, os.O_WRONLY)
+        os.set_blocking(stdin, True)
+        yield Stdio(stdin=stdin, stdout=stdout, stderr=stderr), kept
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def _open(opened: list[int], path: str, flags: int) -> int:
+    opened.append(os.open(path, flags | os.O_CLOEXEC))
+    return opened[-1]
+
+
+def _etc(options: RunOptions, container_id: str, attachment: Attachment | None, *, gateway: str) -> dict[str, str]:
+    """Return the content of a container's hosts, hostname and resolv.conf."""
+    host_name = options.hostname or container_id[:12]
+    addresses = () if attachment is None else (attachment.address,)
+    extra = [etc_files.extra_host(text, gateway=gateway) for text in options.add_hosts]
+    wanted = etc_files.ResolverConfig(nameservers=options.dns, search=options.dns_search, options=options.dns_options)
+    resolver = etc_files.resolver_for_network(etc_files.parse_resolver(_read_text(_RESOLV_CONF)), wanted)
+    return {
+        "hosts": etc_files.hosts(addresses, etc_files.own_names(host_name, options.domainname), extra),
+        "hostname": etc_files.hostname(host_name),
+        "resolv.conf": etc_files.resolv_conf(resolver),
+    }
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def _write_text(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,155 @@
+"""Ids and names of containers: who is meant by a name, an id, or the beginning of one.
+
+containers/.names/<name>   a symbolic link to the id: made at one stroke, so that no two have one name
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Iterable
+
+from lab.errors import NoSuchContainer, SpecError, StateConflict
+
+DIRECTORY = ".names"
+SHORT_DIGITS = 12
+_ID = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_WORD = re.compile(r"\w+")
+_ADJECTIVES = _WORD.findall("""
+agile amber brave bright calm candid clever crisp daring deft eager exact fair fleet frank gentle glad keen
+kind lively lucid mellow merry modest neat nimble noble patient plain proud quick quiet ready sharp silent
+sober solid spry steady stout sturdy subtle sunny swift tidy tranquil vivid warm wise witty
+""")
+_SURNAMES = _WORD.findall("""
+allen bartik blackwell boole church codd conway corbato dahl dijkstra engelbart floyd goldberg goldstine
+hamilton hoare hopper iverson johnson karp kay kernighan kilburn knuth lamarr lamport liskov lovelace mccarthy
+mcilroy milner minsky naur neumann nygaard perlis rabin ritchie scott shannon stroustrup tanenbaum tarjan
+thompson turing wilkes wirth zuse
+""")
+
+
+def new_id() -> str:
+    """Return an id that nobody has: 64 hexadecimal digits."""
+    while (found := secrets.token_hex(32))[:SHORT_DIGITS].isdigit():  # would be taken for a number where it is shown
+        continue
+    return found
+
+
+class Names:
+    """The names of one directory of containers."""
+
+    def __init__(self, containers: str) -> None:
+        """Nothing is made before the first name."""
+        self._containers = containers
+        self._directory = os.path.join(containers, DIRECTORY)
+
+    def claim(self, name: str, container_id: str) -> None:
+        """Give a name to a container that is about to be made.
+
+        Raises:
+            SpecError: it cannot be a name.
+            StateConflict: another container has it.
+        """
+        if not _NAME.fullmatch(name):
+            raise SpecError(
+                f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
+                hint="choose another name",
+            )
+        os.makedirs(self._directory, mode=0o711, exist_ok=True)
+        path = os.path.join(self._directory, name)
+        while True:
+            try:
+                os.symlink(container_id, path)
+            except FileExistsError:
+                self._refuse_if_taken(name, path)
+            else:
+                return
+
+    def claim_any(self, container_id: str) -> str:
+        """Give a container a name made of an adjective and a surname, and return it."""
+        while True:
+            name = f"{secrets.choice(_ADJECTIVES)}_{secrets.choice(_SURNAMES)}"
+            with contextlib.suppress(StateConflict):
+                self.claim(name, container_id)
+                return name
+            name = f"{name}{secrets.randbelow(10)}"
+            with contextlib.suppress(StateConflict):
+                self.claim(name, container_id)
+                return name
+
+    def _refuse_if_taken(self, name: str, path: str) -> None:
+        owner = self._owner(path)
+        if owner and self._exists(owner):
+            raise StateConflict(
+                f'Conflict. The container name "/{name}" is already in use by container "{owner}".'
+                " You have to remove (or rename) that container to be able to reuse that name."
+            )
+        with contextlib.suppress(FileNotFoundError):  # of a container that is gone: its maker was killed
+            os.unlink(path)
+
+    def _exists(self, container_id: str) -> bool:
+        names = os.listdir(self._containers)
+        return container_id in names or any(name.startswith(".new-") and name.endswith(container_id) for name in names)
+
+    def rename(self, container_id: str, new: str) -> None:
+        """Give a container another name.
+
+        Raises:
+            SpecError: it cannot be a name.
+            StateConflict: another container has it.
+        """
+        old = self.of(container_id)
+        self.claim(new, container_id)
+        if old:
+            os.unlink(os.path.join(self._directory, old))
+
+    def release(self, container_id: str) -> None:
+        """Take a container's name back; one without is no error."""
+        name = self.of(container_id)
+        if name:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self._directory, name))
+
+    def of(self, container_id: str) -> str:
+        """Return the name of a container, "" if it has none."""
+        return self.all().get(container_id, "")
+
+    def all(self) -> dict[str, str]:
+        """Return the names of all containers, by id."""
+        try:
+            names = os.listdir(self._directory)
+        except FileNotFoundError:
+            return {}
+        return {self._owner(os.path.join(self._directory, name)): name for name in names}
+
+    def resolve(self, reference: str, ids: Iterable[str]) -> str:
+        """Return the id that is meant by a whole id, a name, or the beginning of one id.
+
+        Raises:
+            NoSuchContainer: none is, or more than one.
+        """
+        known = tuple(ids)
+        if reference in known:
+            return reference
+        owner = self._owner(os.path.join(self._directory, reference.removeprefix("/"))) if _is_plain(reference) else ""
+        if owner in known:
+            return owner
+        found = [each for each in known if reference and _ID.fullmatch(each) and each.startswith(reference)]
+        if len(found) > 1:
+            raise NoSuchContainer(f"multiple IDs found with provided prefix: {reference}", hint="give more digits")
+        if not found:
+            raise NoSuchContainer(f"No such container: {reference}", hint="lab ps -a")
+        return found[0]
+
+    def _owner(self, path: str) -> str:
+        try:
+            return os.readlink(path)
+        except OSError:
+            return ""
+
+
+def _is_plain(reference: str) -> bool:
+    return bool(_NAME.fullmatch(reference.removeprefix("/")))

@@ -1,0 +1,214 @@
+"""What a user asks for, on what image, on what host -> what the engine takes; pure but for looking at named devices."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from lab.container.defaults import ContainerConfig, ContainerNetwork, NamespaceMode
+from lab.container.options import devices, limits, mounts, security
+from lab.container.options.run import RunOptions
+from lab.container.spec.image import ExecutionConfig
+from lab.container.spec.runtime import Cpu, Device, DeviceRule, Memory, Mount, Pids, Resources
+from lab.errors import SpecError
+
+_CPU_PERIOD_US = 100_000
+_NANO_CPUS = 1_000_000_000
+_MEMORY_MIN_BYTES = 6 << 20  # docker refuses less
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a configuration takes from the host, found beforehand.
+
+    ``read`` gives the text of a file that an option names; ``environ`` is the caller's environment, for variables that
+    are named without a value; ``init_program`` is the host's path of the program of --init.
+    """
+
+    bounding_set: int
+    read: Callable[[str], str]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    init_program: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """A container's configuration, and what to tell the user about it."""
+
+    config: ContainerConfig
+    warnings: tuple[str, ...] = ()
+
+
+def configure(
+    container_id: str, options: RunOptions, image: ExecutionConfig, layers: tuple[str, ...], around: Surroundings
+) -> Configured:
+    """Return the configuration of a container, with docker's rules for what the image says and the user may replace.
+
+    Raises:
+        SpecError: an option is wrong, or there is no command.
+    """
+    granted = security.capabilities(
+        options.cap_add, options.cap_drop, privileged=options.privileged, bounding_set=around.bounding_set
+    )
+    secured = security.security_options(options.security_options, read=around.read)
+    nodes, rules = _devices(options)
+    config = ContainerConfig(
+        id=container_id,
+        args=arguments(options, image),
+        layers=layers,
+        env=environment(image.env, options.env, around.environ),
+        cwd=options.workdir or image.working_dir or "/",
+        hostname=options.hostname,
+        domainname=options.domainname,
+        user=options.user or image.user or "0",
+        additional_groups=options.groups,
+        mounts=(*map(mounts.tmpfs, options.tmpfs), *_binds(options)),
+        anonymous_volumes=_anonymous(options, image),
+        shm_bytes=options.shm_bytes if options.shm_bytes is not None else 64 << 20,
+        resources=resources(options, rules),
+        rlimits=limits.ulimits(options.ulimits),
+        oom_score_adj=None if options.oom_score_adj is None else limits.oom_score_adj(options.oom_score_adj),
+        sysctls=limits.sysctls(
+            options.sysctls, own_ipc=options.ipc != NamespaceMode.HOST, own_network=options.network != "host"
+        ),
+        devices=nodes,
+        capabilities=granted.names,
+        privileged=options.privileged,
+        seccomp=secured.seccomp,
+        unmasked=secured.unmasked,
+        read_only=options.read_only,
+        no_new_privileges=secured.no_new_privileges,
+        network=_network(options.network),
+        pid=options.pid or NamespaceMode.PRIVATE,
+        ipc=options.ipc or NamespaceMode.PRIVATE,
+        uts=options.uts or NamespaceMode.PRIVATE,
+        cgroupns=options.cgroupns or NamespaceMode.PRIVATE,
+        init=around.init_program if options.init else "",
+        terminal=options.terminal,
+        cgroup_parent=options.cgroup_parent.strip("/") or "lab",
+        volatile=options.removes,
+        detached=True,
+    )
+    return Configured(config=config, warnings=granted.warnings)
+
+
+def arguments(options: RunOptions, image: ExecutionConfig) -> tuple[str, ...]:
+    """Return the program and its arguments: an entrypoint that is given takes the image's command away.
+
+    Raises:
+        SpecError: there is neither entrypoint nor command.
+    """
+    entrypoint = image.entrypoint if options.entrypoint is None else options.entrypoint
+    default = image.cmd if options.entrypoint is None else ()
+    found = (*entrypoint, *(options.command or default))
+    if not found:
+        raise SpecError("no command specified", hint="give one after the image")
+    return found
+
+
+def environment(image: tuple[str, ...], given: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the image's variables with those that are given; a name alone takes its value from ``environ``.
+
+    A name that has no value there removes the image's.
+    """
+    found: dict[str, str | None] = {line.partition("=")[0]: line for line in image}
+    for line in given:
+        name, separator, _ = line.partition("=")
+        found[name] = line if separator else f"{name}={environ[name]}" if name in environ else None
+    return tuple(line for line in found.values() if line is not None)
+
+
+def resources(options: RunOptions, rules: tuple[DeviceRule, ...] = ()) -> Resources:
+    """Return the limits, checked as docker checks them.
+
+    Raises:
+        SpecError: a limit that cannot be.
+    """
+    memory, swap = options.memory_bytes, options.memory_swap_bytes
+    if memory is not None and memory < _MEMORY_MIN_BYTES:
+        raise SpecError("Minimum memory limit allowed is 6MB")
+    if swap is not None and swap > 0 and memory is None:
+        raise SpecError("You should always set the Memory limit when using Memoryswap limit, see usage")
+    if swap is not None and memory is not None and 0 < swap < memory:
+        raise SpecError("Minimum memoryswap limit should be larger than memory limit, see usage")
+    if memory is not None and not swap:
+        swap = 2 * memory  # docker's: as much swap as memory
+    return Resources(
+        devices=rules,
+        memory=Memory(limit=memory, swap=swap),
+        cpu=_cpu(options),
+        pids=Pids(limit=options.pids_limit if options.pids_limit and options.pids_limit > 0 else None),
+    )
+
+
+def _cpu(options: RunOptions) -> Cpu:
+    if options.cpus is not None and (options.cpu_quota_us or options.cpu_period_us):
+        raise SpecError("Conflicting options: Nano CPUs and CPU Period cannot both be set")
+    available = os.cpu_count() or 1
+    if options.cpus is not None and not 0.01 <= options.cpus <= available:
+        raise SpecError(f"Range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available")
+    period = options.cpu_period_us or _CPU_PERIOD_US
+    quota = options.cpu_quota_us if options.cpus is None else round(options.cpus * period)
+    return Cpu(
+        shares=options.cpu_shares or None,
+        quota=quota or None,
+        period=period,
+        cpus=options.cpuset_cpus,
+        mems=options.cpuset_mems,
+    )
+
+
+def _devices(options: RunOptions) -> tuple[tuple[Device, ...], tuple[DeviceRule, ...]]:
+    nodes: list[Device] = list(devices.all_of_host()) if options.privileged else []
+    rules: list[DeviceRule] = [DeviceRule(allow=True)] if options.privileged else []
+    for text in options.devices:
+        found, allowed = devices.find(devices.device(text))
+        nodes += found
+        rules += allowed
+    return tuple(nodes), (*rules, *map(devices.device_rule, options.device_rules))
+
+
+def _binds(options: RunOptions) -> tuple[Mount, ...]:
+    found = (bind(text) for text in options.volumes if ":" in text)
+    return tuple(found)
+
+
+def bind(text: str) -> Mount:
+    """Return "SOURCE:DESTINATION[:OPTIONS]" as a mount of a directory or file of the host.
+
+    Raises:
+        SpecError: it is none.
+    """
+    source, destination, *rest = text.split(":")
+    if len(rest) > 1 or not source or not destination:
+        raise SpecError(f"invalid volume specification: '{text}'")
+    if not os.path.isabs(destination):
+        raise SpecError(f"invalid volume specification: '{text}': invalid mount path: '{destination}' must be absolute")
+    mounts.check_destination(destination)
+    wanted = set(rest[0].split(",")) - {"z", "Z", "rw", "cached", "delegated", "consistent"} if rest else set()
+    unknown = wanted - {"ro"}
+    if unknown:
+        raise SpecError(f"invalid mode: {rest[0]}")
+    return Mount(
+        destination=os.path.normpath(destination),
+        type="bind",
+        source=source,
+        options=("rbind", "ro" if "ro" in wanted else "rw"),
+    )
+
+
+def _anonymous(options: RunOptions, image: ExecutionConfig) -> tuple[str, ...]:
+    named = {text.split(":")[1] for text in options.volumes if ":" in text}
+    wanted = (*image.volumes, *(text for text in options.volumes if ":" not in text))
+    for path in wanted:
+        if not os.path.isabs(path):
+            raise SpecError(f"invalid volume specification: '{path}': invalid mount path: must be absolute")
+    return tuple(dict.fromkeys(os.path.normpath(path) for path in wanted if path not in named))
+
+
+def _network(name: str) -> ContainerNetwork:
+    known = {"bridge": ContainerNetwork.BRIDGE, "default": ContainerNetwork.BRIDGE, "none": ContainerNetwork.NONE}
+    if name not in known:
+        raise SpecError(f"network {name} not found", hint="bridge or none")
+    return known[name]
