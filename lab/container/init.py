@@ -23,7 +23,12 @@ FRAME = struct.Struct("=cq")
 EXECUTING = b"X"
 FAILED = b"!"
 
+STATUS_NUMBER = 195
+"""The child's end of the pipe to the spawner; those up to ``LAST_NUMBER`` are for what a plan is given."""
+LAST_NUMBER = 199
+
 _CLOSE_RANGE_CLOEXEC = 4
+_NO_LIMIT = 0xFFFFFFFF
 _EXIT_FAILED = 125
 
 
@@ -38,7 +43,7 @@ def run(plan: Plan, stdio: tuple[int, ...], status: int) -> None:
     try:
         for number, descriptor in enumerate(stdio):
             os.dup2(descriptor, number)
-        libc.syscall("close_range", 3, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
+        status = _keep_own_descriptors(status)
         for step, arguments in plan[:-1]:
             if step == MARK:
                 frames += FRAME.pack(str(arguments[0])[:1].encode(), time.monotonic_ns())
@@ -56,6 +61,19 @@ def run(plan: Plan, stdio: tuple[int, ...], status: int) -> None:
         )  # a plan that does not fit its operation: a bug, but not a silent one
     finally:
         os._exit(_EXIT_FAILED)
+
+
+def _keep_own_descriptors(status: int) -> int:
+    """Close all that the spawner has open but for what is the plan's; return the status pipe's new number.
+
+    They are closed at once, and not by the exec: through a directory of the host among them, a path of the image
+    such as /proc/self/fd/7 would lead out of the container until then.
+    """
+    os.dup2(status, STATUS_NUMBER, inheritable=False)
+    libc.syscall("close_range", 3, STATUS_NUMBER - 1, 0)
+    libc.syscall("close_range", LAST_NUMBER + 1, _NO_LIMIT, 0)
+    libc.syscall("close_range", STATUS_NUMBER, LAST_NUMBER, _CLOSE_RANGE_CLOEXEC)
+    return STATUS_NUMBER
 
 
 def failure(step: str, error: OSError) -> bytes:

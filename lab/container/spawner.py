@@ -401,6 +401,14 @@ class _Numbered:
     def __init__(self) -> None:
         self._open: list[int] = []
 
+    @staticmethod
+    def reserve() -> None:
+        """Take all of them, so that nothing else that is opened gets such a number, to be lost at the next clone."""
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for number in range(init.STATUS_NUMBER, init.LAST_NUMBER + 1):
+            os.dup2(null, number, inheritable=False)
+        os.close(null)
+
     def put(self, descriptor: int, number: int) -> None:
         os.dup2(descriptor, number, inheritable=False)
         self._open.append(number)
@@ -412,7 +420,8 @@ class _Numbered:
         return write_end
 
     def close(self) -> None:
-        _close(self._open)
+        for number in self._open:
+            os.dup2(init.STATUS_NUMBER, number, inheritable=False)  # which is still what ``reserve`` has put there
 
 
 def _give(supervised: Supervised, streams: str, descriptors: list[int]) -> None:
@@ -531,3 +540,5 @@ def _retire(listener: socket.socket, run_directory: str) -> bool:
 def _settle() -> None:
     gc.disable()  # a collection would copy every page that it touches in each child
     gc.freeze()
+    os.umask(0o022)  # not its user's: what a container's file system lacks is made for everybody to read
+    _Numbered.reserve()

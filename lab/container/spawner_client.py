@@ -22,6 +22,7 @@ import lab
 from lab.container import init_plan, spawner, wire
 from lab.container.network.model import AttachmentFields
 from lab.errors import ContainerError
+from lab.linux import mount
 from lab.linux import namespaces as ns
 from lab.paths import Paths
 
@@ -444,7 +445,33 @@ def _launch(call: str, descriptor: int, stderr: int) -> int:
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
         (os.POSIX_SPAWN_DUP2, stderr, 2),
     ]
-    return os.posix_spawn(sys.executable, _argv(call), {}, file_actions=actions, setsid=True)
+    with _read_only(sys.executable) as program:
+        return os.posix_spawn(program, _argv(call), {}, file_actions=actions, setsid=True)
+
+
+@contextlib.contextmanager
+def _read_only(program: str) -> Iterator[str]:
+    """Give a path that runs ``program`` from a mount of its own which nobody can write to.
+
+    Until its exec a child of the spawner has our interpreter as its /proc/PID/exe, and an image may ask for that very
+    file to be executed: by neither way can a container come to write to the host's file (CVE-2019-5736). Who may not
+    mount runs it as it is: as that user's container could not write to it either, unless it is the user's own.
+    """
+    flags = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC
+    try:
+        cloned = mount.open_tree(mount.AT_FDCWD, program, flags)
+    except OSError:
+        yield program
+        return
+    try:
+        mount.mount_setattr(cloned, "", mount.AT_EMPTY_PATH, mount.MOUNT_ATTR_RDONLY, 0, mount.MS_PRIVATE)
+        kept = fcntl.fcntl(cloned, fcntl.F_DUPFD_CLOEXEC, _CONTROL_NUMBER + 1)  # not where the streams will be
+    finally:
+        os.close(cloned)
+    try:
+        yield f"/proc/self/fd/{kept}"
+    finally:
+        os.close(kept)
 
 
 def _argv(call: str) -> tuple[str, ...]:
