@@ -241,7 +241,8 @@ class EngineTarget:
             return
         with contextlib.suppress(StateConflict):  # it has ended by itself
             self._engine.kill(self._spec.name, signal.SIGTERM)
-        with contextlib.suppress(SpawnerDied):  # the kernel has killed what it had started
+        # a dead spawner took with it what it had started; a full disk keeps an end from being recorded, not from coming
+        with contextlib.suppress(SpawnerDied, OSError):
             self._engine.wait(self._spec.name, time.monotonic_ns() + _TERM_GRACE_NS)
         self._terminate("stop")
         self._marks(MarkName.GONE, running.exited_at_ns)

@@ -303,7 +303,8 @@ class OciTarget:
         except TimeoutError:
             self._kill_execution(mark, pid_file)
             raise took_too_long(command, backend=self._program.name) from None
-        complaint = _complaint(log)
+        # a program that has run has a pid; without one the runtime failed, though a full disk kept it from saying so
+        complaint = _complaint(log) or ("" if _pid_in(pid_file) else done.error_text)
         if done.exit_code != 0 and complaint:
             code = exit_code_of(complaint)
             if code is not None:
@@ -329,9 +330,7 @@ class OciTarget:
         if not self._program.arm.own_kernel:
             execution_mark.kill_marked(mark, self._processes)
             return
-        with open(pid_file, encoding="ascii") as file:
-            pid = file.read().strip()
-        self._invoke("kill", "--pid", pid, self._spec.name, "KILL")
+        self._invoke("kill", "--pid", _pid_in(pid_file), self._spec.name, "KILL")
 
     def footprint(self) -> Footprint:
         """Return the container's cgroups and processes; `RUNTIME run` and a gofer are helpers."""
@@ -429,6 +428,15 @@ class OciTarget:
 
 def _payload_code(code: int) -> int:
     return 128 - code if code < 0 else code
+
+
+def _pid_in(path: str) -> str:
+    """Return the pid that a runtime wrote, "" when it started no program."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _complaint(log: str) -> str:
