@@ -7,6 +7,7 @@ or newer schema of the same major form can be read.
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Mapping
@@ -37,6 +38,22 @@ def decode(kind: type[T], value: Any, *, where: str = "") -> T:
         ValueError: it does not have that shape; the message names the place in it.
     """
     return typing.cast(T, _decode(kind, value, where or kind.__name__))  # cast: the shape has just been checked
+
+
+def decode_json(kind: type[T], text: bytes, *, where: str) -> T:
+    """Return JSON that another program wrote as an instance of ``kind``; of its fields, those that ``kind`` has.
+
+    Raises:
+        ValueError: it is not JSON, does not have that shape, or says NaN or infinite for a number.
+    """
+    try:
+        return decode(kind, json.loads(text, parse_constant=_refuse), where=where)
+    except RecursionError as error:
+        raise ValueError(f"{where}: nested too deeply") from error
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no measurement")
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:

@@ -6,11 +6,10 @@ Source: fio(1), "JSON OUTPUT".
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from lab.bench.document import decode
+from lab.bench.document import decode_json
 from lab.bench.model import Better, Metric, Sample, Unit
 from lab.bench.workloads.payload import execute
 from lab.bench.workloads.protocol import READY_COMMAND, Context, Needs, Parameter, Parameters, number, text
@@ -144,19 +143,14 @@ def parse(output: bytes, labels: Mapping[str, str]) -> Iterator[Sample]:
 def _job(output: bytes) -> Job:
     try:
         # fio writes warnings before the document
-        document = json.loads(output[max(output.find(b"{"), 0) :], parse_constant=_refuse)
-        job = decode(Output, document, where="fio").jobs[0]
-    except (ValueError, IndexError, RecursionError) as error:
+        job = decode_json(Output, output[max(output.find(b"{"), 0) :], where="fio").jobs[0]
+    except (ValueError, IndexError) as error:
         raise WorkloadFailed(f"fio printed no result but {output[:200]!r} ({error})", payload_exit_code=0) from error
     if job.error:
         raise WorkloadFailed(f"fio met error {job.error}", payload_exit_code=job.error)
     if job.read.total_ios + job.write.total_ios == 0:
         raise WorkloadFailed("fio did not do one operation in its time", payload_exit_code=0)
     return job
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no measurement")
 
 
 def _jobs(parameters: Parameters) -> Iterator[tuple[str, str]]:

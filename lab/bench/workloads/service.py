@@ -8,6 +8,9 @@ from lab.bench.model import Sample
 from lab.bench.workloads.protocol import Context, Needs, Parameter, Parameters
 from lab.target.spec import Command, NetworkMode
 
+ANSWER = b"ready"
+"""The body of every answer."""
+
 _CONFIGURATION = """\
 user root;
 pid /tmp/nginx.pid;
@@ -21,7 +24,7 @@ http {
     fastcgi_temp_path /tmp/nginx-fastcgi;
     uwsgi_temp_path /tmp/nginx-uwsgi;
     scgi_temp_path /tmp/nginx-scgi;
-    server { listen PORT; location / { return 200 "ready"; } }
+    server { listen PORT; location / { return 200 "ANSWER"; } }
 }
 """
 # -e: nginx opens its built-in log path before it reads the file, and the image may not have that directory
@@ -34,7 +37,7 @@ def web_server(port: int) -> Command:
         argv=("/bin/sh", "-c", _SHELL),
         env=(
             ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
-            ("CONFIGURATION", _CONFIGURATION.replace("PORT", str(port))),
+            ("CONFIGURATION", _CONFIGURATION.replace("PORT", str(port)).replace("ANSWER", ANSWER.decode())),
         ),
     )
 

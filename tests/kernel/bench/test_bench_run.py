@@ -116,6 +116,22 @@ def test_each_further_instance_has_a_slope_in_every_view(paths: Paths, tmp_path:
         assert [s.value for s in trial.samples if s.metric == "density_instances"] == [4]
 
 
+@pytest.mark.needs("iperf3")
+def test_requests_and_throughput_are_measured_from_host_to_instance(paths: Paths, tmp_path: Path) -> None:
+    path, directory = tmp_path / "network.toml", tmp_path / "run"
+    path.write_text(SUITE.replace('use = "noop"\nimage = "busybox"', 'use = "network"\nimage = "debian-workloads"'))
+
+    done = lab(paths, "bench", "run", str(path), "--blocks", "1", "--output", str(directory))
+
+    assert done.returncode == 0, done.stderr
+    trials = [trial for trial in records.read(str(directory)).trials if trial.cell.workload == "network"]
+    assert [trial.error for trial in trials] == [""] * 6
+    for trial in trials:
+        names = [sample.metric for sample in trial.samples]
+        assert names.count("request_latency") == 250
+        assert names.count("network_rate") == 2
+
+
 def test_an_interrupted_run_goes_on_in_the_same_order(paths: Paths, suite: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     lab(paths, "bench", "run", str(suite), "--seed", "42", "--output", str(whole))

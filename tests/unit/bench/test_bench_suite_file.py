@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lab.bench import suite_file
 from lab.bench.model import Suite
+from lab.bench.workloads.catalogue import WORKLOADS
 from lab.errors import SpecError
 
 ARMS = ("process", "container", "runc", "docker")
@@ -65,7 +66,7 @@ def test_each_shipped_suite_is_right(name: str) -> None:
 
     suite = suite_file.load(suite_file.find(name), NAMES)
     assert suite.question.endswith("?")
-    assert any(use.workload == "service" or use.parameters.get("state") == "service" for use in suite.workloads)
+    assert any(WORKLOADS[use.workload].needs(use.parameters, 20_000).serves for use in suite.workloads)
 
 
 @pytest.mark.parametrize(
