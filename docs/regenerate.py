@@ -37,7 +37,7 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
     yield parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            for inner in action.choices.values():
+            for inner in dict.fromkeys(action.choices.values()):  # aliases have the same parser
                 yield from parsers(inner)
 
 

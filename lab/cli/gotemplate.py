@@ -54,6 +54,11 @@ def parse(text: str) -> Template:
     return Template(source=text, nodes=parse_nodes(text, _NAMES))
 
 
+def table(columns: Iterable[str]) -> str:
+    """Return the format of a table with these columns."""
+    return f"{TABLE} " + "\t".join(columns)
+
+
 def render_rows(
     text: str, rows: Iterable[Mapping[str, Value]], headings: Mapping[str, str], *, default: str = ""
 ) -> str:

@@ -1,108 +1,56 @@
-"""`lab image`: make, list, check, export and remove images."""
+"""`lab image`: make, list, move and remove images; docker's own verbs are at the top level as well."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from lab.cli import output
-from lab.container.image.bootstrap import BaseImage, Bootstrapped, bootstrap
-from lab.container.image.store import ImageStore
-from lab.container.image.stored import StoredImage
+from lab.cli import image_lists, image_removal, image_transfer, output
+from lab.cli.verb import Verb, add_verbs, chosen
 from lab.errors import EXIT_FAILURE, EXIT_OK, SpecError
 from lab.paths import Paths
 from lab.units import format_bytes
 
-_COLUMNS = ("name", "digest", "image_id", "created", "layers", "size")
-_ID_DIGITS = 12
+if TYPE_CHECKING:
+    from lab.container.image.bootstrap import Bootstrapped
+    from lab.container.image.stored import StoredImage
 
 EPILOG = """examples:
   sudo lab image bootstrap all           every base image that the suites need
   lab image ls                           what there is
   lab image verify                       hash every blob anew"""
+_BASES = ("busybox", "debian", "debian-workloads")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verbs and their flags."""
     parser.epilog = EPILOG
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    _add_bootstrap(verbs)
-    _add_ls(verbs)
-    _add_inspect(verbs)
-    _add_rm(verbs)
-    _add_verify(verbs)
-    _add_export(verbs)
+    add_verbs(parser, VERBS)
 
 
 def run(arguments: argparse.Namespace, paths: Paths) -> int:
     """Carry the verb out and return the exit code."""
-    return _VERBS[arguments.verb](arguments, ImageStore.open(paths))
-
-
-def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, example: str
-) -> argparse.ArgumentParser:
-    return verbs.add_parser(
-        name,
-        help=text,
-        description=text[0].upper() + text[1:] + ".",
-        epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    return chosen(VERBS, arguments.verb).run(arguments, paths)
 
 
 def _add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("table", "json"), default="table", help="how to write the result")
 
 
-def _add_bootstrap(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _verb(verbs, "bootstrap", "make base images from Debian packages", "sudo lab image bootstrap busybox")
-    choices = [*BaseImage, "all"]
+def _add_bootstrap(parser: argparse.ArgumentParser) -> None:
+    choices = [*_BASES, "all"]
     parser.add_argument("base", nargs="?", choices=choices, default="all", metavar="BASE", help=", ".join(choices))
     parser.add_argument("--force", action="store_true", help="make it anew even if it is there")
     _add_format(parser)
 
 
-def _add_ls(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _verb(verbs, "ls", "list the images", "lab image ls --format json")
-    parser.add_argument("-q", "--quiet", action="store_true", help="manifest digests only")
-    _add_format(parser)
+def _bootstrap(arguments: argparse.Namespace, paths: Paths) -> int:
+    from lab.container.image.bootstrap import BaseImage, bootstrap
+    from lab.container.image.store import ImageStore
 
-
-def _add_inspect(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _verb(verbs, "inspect", "show everything about an image as JSON", "lab image inspect debian")
-    parser.add_argument("name", metavar="NAME", help="name, manifest digest, or the beginning of one")
-
-
-def _add_rm(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _verb(verbs, "rm", "remove images and what no other image needs", "sudo lab image rm busybox")
-    parser.add_argument("names", nargs="+", metavar="NAME", help="name, manifest digest, or the beginning of one")
-
-
-def _add_verify(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _verb(verbs, "verify", "hash every blob anew and compare", "lab image verify")
-    _add_format(parser)
-
-
-def _add_export(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _verb(
-        verbs,
-        "export",
-        "write an image for another tool",
-        "lab image export busybox busybox.tar && docker load -i busybox.tar",
-    )
-    parser.add_argument("name", metavar="NAME", help="name, manifest digest, or the beginning of one")
-    parser.add_argument("path", metavar="PATH", help="the archive (docker) or directory (oci) to be made")
-    parser.add_argument(
-        "--format-archive", choices=("docker", "oci"), default="docker", help="docker archive or OCI layout"
-    )
-
-
-def _bootstrap(arguments: argparse.Namespace, store: ImageStore) -> int:
     wanted = tuple(BaseImage) if arguments.base == "all" else (BaseImage(arguments.base),)
-    epoch_s = _source_date_epoch()
+    store, epoch_s = ImageStore.open(paths), _source_date_epoch()
     progress = output.Progress()
     done = []
     for base in wanted:
@@ -130,34 +78,6 @@ def _source_date_epoch() -> int | None:
     return int(text) if text else None
 
 
-def _ls(arguments: argparse.Namespace, store: ImageStore) -> int:
-    images = store.images()
-    if arguments.quiet:
-        for image in images:
-            output.line(image.manifest_digest)
-        return EXIT_OK
-    if arguments.format == "json":
-        output.document([_summary(image) for image in images])
-    else:
-        output.listing([_row(image) for image in images], columns=_COLUMNS)
-    return EXIT_OK
-
-
-def _row(image: StoredImage) -> dict[str, object]:
-    return {
-        "name": image.name or "<none>",
-        "digest": _short(image.manifest_digest),
-        "image_id": _short(image.config_digest),
-        "created": image.config.created,
-        "layers": len(image.layers),
-        "size": format_bytes(image.size_bytes),
-    }
-
-
-def _short(digest: str) -> str:
-    return digest.removeprefix("sha256:")[:_ID_DIGITS]
-
-
 def _summary(image: StoredImage) -> dict[str, object]:
     return {
         "name": image.name,
@@ -171,29 +91,10 @@ def _summary(image: StoredImage) -> dict[str, object]:
     }
 
 
-def _inspect(arguments: argparse.Namespace, store: ImageStore) -> int:
-    image = store.resolve(arguments.name)
-    unpacked = [os.path.isdir(store.layers.path(source.chain_id)) for source in store.layer_sources(image)]
-    output.document(
-        _summary(image)
-        | {
-            "config": json.loads(image.config.to_json()),
-            "chain_ids": [source.chain_id for source in store.layer_sources(image)],
-            "unpacked": unpacked,
-        }
-    )
-    return EXIT_OK
+def _verify(arguments: argparse.Namespace, paths: Paths) -> int:
+    from lab.container.image.store import ImageStore
 
-
-def _rm(arguments: argparse.Namespace, store: ImageStore) -> int:
-    for name in arguments.names:
-        gone = store.remove(name).deleted
-        output.line(f"{name} removed, with {len(gone)} blobs and unpacked layers that nothing else needs")
-    return EXIT_OK
-
-
-def _verify(arguments: argparse.Namespace, store: ImageStore) -> int:
-    found = list(store.verify())
+    found = list(ImageStore.open(paths).verify())
     if arguments.format == "json":
         output.document([{"digest": digest, "error": str(error or "")} for digest, error in found])
     damaged = [error for _, error in found if error is not None]
@@ -204,19 +105,89 @@ def _verify(arguments: argparse.Namespace, store: ImageStore) -> int:
     return EXIT_FAILURE if damaged else EXIT_OK
 
 
-def _export(arguments: argparse.Namespace, store: ImageStore) -> int:
-    image = store.resolve(arguments.name)
-    write = store.export_docker_archive if arguments.format_archive == "docker" else store.export_oci_layout
-    write(image.manifest_digest, image.name or _short(image.manifest_digest), arguments.path)
-    output.line(arguments.path)
-    return EXIT_OK
-
-
-_VERBS: dict[str, Callable[[argparse.Namespace, ImageStore], int]] = {
-    "bootstrap": _bootstrap,
-    "ls": _ls,
-    "inspect": _inspect,
-    "rm": _rm,
-    "verify": _verify,
-    "export": _export,
+VERBS: dict[str, Verb] = {
+    "bootstrap": Verb(
+        help="make base images from Debian packages",
+        example="sudo lab image bootstrap busybox",
+        add_arguments=_add_bootstrap,
+        run=_bootstrap,
+    ),
+    "export": Verb(
+        help="write one image for another tool",
+        example="lab image export busybox busybox.tar && docker load -i busybox.tar",
+        add_arguments=image_transfer.add_export,
+        run=image_transfer.export,
+    ),
+    "history": Verb(
+        help="show the steps that made an image",
+        example="lab history --no-trunc debian",
+        add_arguments=image_lists.add_history,
+        run=image_lists.history,
+    ),
+    "import": Verb(
+        help="make an image of one layer from a tar of files",
+        example="lab import -c 'CMD [\"sh\"]' files.tar mine:latest",
+        add_arguments=image_transfer.add_import,
+        run=image_transfer.import_,
+    ),
+    "inspect": Verb(
+        help="show everything about images",
+        example="lab image inspect --format '{{.Config.Cmd}}' debian",
+        add_arguments=image_lists.add_inspect,
+        run=image_lists.inspect,
+    ),
+    "load": Verb(
+        help="store the images of an archive that docker, podman, skopeo or the lab saved",
+        example="docker save debian | lab load",
+        add_arguments=image_transfer.add_load,
+        run=image_transfer.load,
+    ),
+    "ls": Verb(
+        help="list images",
+        example="lab images --format '{{.Repository}}:{{.Tag}} {{.Size}}'",
+        add_arguments=image_lists.add_ls,
+        run=image_lists.ls,
+        aliases=("list",),
+    ),
+    "prune": Verb(
+        help="remove images that no container uses: those without name, or all",
+        example="lab image prune --all --filter until=24h",
+        add_arguments=image_removal.add_prune,
+        run=image_removal.prune,
+    ),
+    "rm": Verb(
+        help="remove names, and images with their last name",
+        example="lab rmi busybox",
+        add_arguments=image_removal.add_rm,
+        run=image_removal.rm,
+        aliases=("remove",),
+    ),
+    "save": Verb(
+        help="write images to one archive, for docker and as an OCI layout at once",
+        example="lab save -o both.tar busybox debian",
+        add_arguments=image_transfer.add_save,
+        run=image_transfer.save,
+    ),
+    "tag": Verb(
+        help="give an image another name",
+        example="lab tag debian registry.example:5000/debian:1",
+        add_arguments=image_removal.add_tag,
+        run=image_removal.tag,
+    ),
+    "verify": Verb(
+        help="hash every blob anew and compare",
+        example="lab image verify",
+        add_arguments=_add_format,
+        run=_verify,
+    ),
 }
+TOP_LEVEL = {
+    "history": "history",
+    "images": "ls",
+    "import": "import",
+    "load": "load",
+    "rmi": "rm",
+    "save": "save",
+    "tag": "tag",
+}
+"""What docker has at the top level as well: the name there, and the verb here."""

@@ -14,6 +14,11 @@ def line(text: str = "") -> None:
     print(text)
 
 
+def text(text: str) -> None:
+    """Write a result that has its newlines already to standard output."""
+    print(text, end="")
+
+
 def note(text: str) -> None:
     """Write one line about what is going on to standard error, so that results can be piped."""
     print(text, file=sys.stderr, flush=True)

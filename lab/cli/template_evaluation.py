@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from lab.cli.template_functions import INT, LAZY, STRING, STRINGS, Function, fits
 from lab.cli.template_syntax import Action, Block, Call, Command, Jump, Literal, Node, Operand, Path, Pipeline, Text
-from lab.cli.template_values import Value, is_struct, is_true, printed, shown, type_name
+from lab.cli.template_values import Row, Value, is_struct, is_true, printed, shown, type_name
 from lab.errors import TemplateError
 
 _NOTHING = object()  # what the first command of a pipeline is given
@@ -145,7 +145,9 @@ class Evaluation:
         found = value.get(name)
         if name not in value and is_struct(value):
             there = ", ".join(str(key) for key in value)
-            self._fail(path.position, path.source, f"can't evaluate field {name}", hint=f"one of: {there}")
+            # docker's lists are of Go's types, what it inspects is a map by then
+            reason = f"can't evaluate field {name}" if isinstance(value, Row) else f'map has no entry for key "{name}"'
+            self._fail(path.position, path.source, reason, hint=f"one of: {there}")
         if callable(found):
             if len(given) != 1:
                 self._fail(path.position, path.source, f"wrong number of args for {name}: want 1 got {len(given)}")

@@ -21,7 +21,7 @@ def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParse
     yield parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            for inner in action.choices.values():
+            for inner in dict.fromkeys(action.choices.values()):  # aliases have the same parser
                 yield from _parsers(inner)
 
 

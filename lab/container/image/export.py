@@ -76,7 +76,7 @@ class _ArchiveWriter:
         manifest = Manifest.from_json(self._blobs.read(image.manifest_digest))
         for part in (*manifest.layers, manifest.config):
             self._add_blob(part)
-        self._add_blob(_manifest_descriptor(self._blobs, image))
+        self._add_blob(manifest_descriptor(self._blobs, image))
         layers = [self._for_docker(part, id_) for part, id_ in zip(image.layers, _diff_ids(image), strict=True)]
         tags = [name.familiar for name in exported.names if not name.digest]
         return {"Config": _BLOBS + _hex(image.config_digest), "RepoTags": tags or None, "Layers": layers}
@@ -138,14 +138,15 @@ def _diff_ids(image: StoredImage) -> Sequence[str]:
 
 
 def _index_entries(blobs: BlobStore, exported: Exported) -> Iterator[Descriptor]:
-    manifest = _manifest_descriptor(blobs, exported.image)
+    manifest = manifest_descriptor(blobs, exported.image)
     if not exported.names:
         yield manifest
     for name in exported.names:
         yield replace(manifest, annotations={CONTAINERD_NAME: str(name), REF_NAME: name.familiar})
 
 
-def _manifest_descriptor(blobs: BlobStore, image: StoredImage) -> Descriptor:
+def manifest_descriptor(blobs: BlobStore, image: StoredImage) -> Descriptor:
+    """Return the reference to an image's manifest."""
     data = blobs.read(image.manifest_digest)
     return Descriptor(media_type=Manifest.from_json(data).media_type, digest=image.manifest_digest, size=len(data))
 
@@ -165,9 +166,9 @@ def write_oci_layout(blobs: BlobStore, image: StoredImage, name: str, directory:
     manifest = Manifest.from_json(blobs.read(image.manifest_digest))
     try:
         os.makedirs(directory, exist_ok=True)
-        for part in (*manifest.layers, manifest.config, _manifest_descriptor(blobs, image)):
+        for part in (*manifest.layers, manifest.config, manifest_descriptor(blobs, image)):
             _copy_blob(blobs, target, part.digest)
-        named = replace(_manifest_descriptor(blobs, image), annotations={REF_NAME: name})
+        named = replace(manifest_descriptor(blobs, image), annotations={REF_NAME: name})
         durable.write_atomically(os.path.join(directory, "oci-layout"), layout_json())
         durable.write_atomically(os.path.join(directory, "index.json"), Index(manifests=(named,)).to_json())
     except OSError as error:

@@ -152,10 +152,12 @@ def test_an_image_that_is_mounted_somewhere_is_not_removed(fresh_paths: Paths) -
 def test_the_command_line_makes_lists_checks_and_removes(fresh_paths: Paths) -> None:
     assert lab(fresh_paths, "bootstrap", "busybox").text.startswith("busybox:latest made sha256:")
     assert lab(fresh_paths, "bootstrap", "busybox").text.startswith("busybox:latest is there already: sha256:")
-    (listed,) = json.loads(lab(fresh_paths, "ls", "--format", "json").stdout)
-    assert lab(fresh_paths, "ls", "--quiet").text == listed["digest"]
+    listed = json.loads(lab(fresh_paths, "ls", "--format", "json", "--no-trunc").stdout)
+    assert (listed["Repository"], listed["Tag"]) == ("busybox", "latest")
+    assert lab(fresh_paths, "ls", "--quiet").text == listed["ID"].removeprefix("sha256:")[:12]
     assert "IMAGE ID" in lab(fresh_paths, "ls").text
-    assert json.loads(lab(fresh_paths, "inspect", listed["digest"][:20]).stdout)["name"] == "busybox:latest"
+    (inspected,) = json.loads(lab(fresh_paths, "inspect", listed["ID"][:20]).stdout)
+    assert inspected["RepoTags"] == ["busybox:latest"]
     assert lab(fresh_paths, "verify").text == "3 blobs verified, 0 damaged"
     assert lab(fresh_paths, "rm", "busybox").exit_code == 0
     missing = lab(fresh_paths, "rm", "busybox")

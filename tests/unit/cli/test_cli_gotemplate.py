@@ -50,8 +50,8 @@ REFUSED = {
     '{{"abc}}': "template: :1: unterminated quoted string",
     "{{(.Id}}": "template: :1: unclosed left paren",
     '{{template "x"}}': "template: :1: template is not part of the lab's templates",
-    "{{.Nope}}": 'template: :1:2: executing "" at <.Nope>: can\'t evaluate field Nope',
-    "{{.State.Nope}}": 'template: :1:8: executing "" at <.State.Nope>: can\'t evaluate field Nope',
+    "{{.Nope}}": 'template: :1:2: executing "" at <.Nope>: map has no entry for key "Nope"',
+    "{{.State.Nope}}": 'template: :1:8: executing "" at <.State.Nope>: map has no entry for key "Nope"',
     "{{lower 1}}": 'template: :1:8: executing "" at <1>: expected string; found 1',
     "{{json}}": 'template: :1:2: executing "" at <json>: wrong number of args for json: want 1 got 0',
     "{{index .Mounts 7}}": (
@@ -163,3 +163,9 @@ def test_inspects_exit_code_for_wrong_syntax_is_dockers() -> None:
     with pytest.raises(TemplateError) as refusal:
         render_documents("{{", [])
     assert refusal.value.exit_code == EXIT_TEMPLATE
+
+
+def test_a_field_that_rows_do_not_have_is_told_with_those_that_they_have() -> None:
+    with pytest.raises(TemplateError, match="can't evaluate field Nope") as refusal:
+        render_rows("{{.Nope}}", ROWS, HEADINGS)
+    assert refusal.value.hint == "one of: ID, Names, Label"

@@ -1,0 +1,207 @@
+"""`lab image save`, `load`, `import` and `export`: images in and out of the store."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from lab.cli import output
+from lab.cli.image_lists import short
+from lab.errors import EXIT_OK, KernelError, LabError
+from lab.paths import Paths
+
+if TYPE_CHECKING:
+    from lab.container.image.archive import Loaded
+    from lab.container.image.export import Exported
+    from lab.container.image.reference import Reference
+    from lab.container.image.store import ImageStore
+    from lab.container.image.stored import StoredImage
+
+STDIN = "-"
+_DOWNLOAD_TIMEOUT_S = 60
+
+
+def add_save(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``save``."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="name or id; a name without tag means all its tags")
+    parser.add_argument("-o", "--output", default="", metavar="FILE", help="write to FILE instead of standard output")
+
+
+def save(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Write images to one archive, in docker's form and as an OCI layout at once."""
+    from lab.container.image.export import replacing, write_archive
+    from lab.container.image.store import ImageStore
+
+    store = ImageStore.open(paths)
+    images = _exported(store, arguments.images)
+    if not arguments.output:
+        if sys.stdout.isatty():
+            raise LabError("cowardly refusing to save to a terminal", hint="use the -o flag, or redirect")
+        with _writing("standard output"):
+            write_archive(store.blobs, images, sys.stdout.buffer)
+        return EXIT_OK
+    parent = os.path.dirname(os.path.abspath(arguments.output))
+    if not os.path.isdir(parent):
+        raise LabError(f"failed to save image: invalid output path: stat {parent}: no such file or directory")
+    with replacing(arguments.output) as temporary, _writing(arguments.output), open(temporary, "wb") as target:
+        write_archive(store.blobs, images, target)
+    return EXIT_OK
+
+
+@contextmanager
+def _writing(subject: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise KernelError("write", subject, error.strerror or str(error)) from error
+
+
+def _exported(store: ImageStore, asked: list[str]) -> list[Exported]:
+    """Return the images, each once, with the names that are asked for."""
+    from lab.container.image.export import Exported
+
+    found: dict[str, Exported] = {}
+    for text in asked:
+        for image, ours in _asked_for(store, text):
+            before = found[image.config_digest].names if image.config_digest in found else ()
+            found[image.config_digest] = Exported(image=image, names=tuple(dict.fromkeys((*before, *ours))))
+    return list(found.values())
+
+
+def _asked_for(store: ImageStore, text: str) -> Iterator[tuple[StoredImage, list[Reference]]]:
+    """Give the images that a name or id means, with the names that are meant; a bare repository means all its tags."""
+    from lab.container.image import names
+
+    reference = names.parsed(text)
+    is_bare = reference is not None and not reference.digest and ":" not in text.rpartition("/")[2]
+    tagged = list(_all_tags(store, reference.repository)) if reference is not None and is_bare else []
+    if tagged:
+        yield from tagged
+        return
+    image = store.resolve(text)
+    yield image, [name for name in store.names_of(image) if name == reference]
+
+
+def _all_tags(store: ImageStore, repository: str) -> Iterator[tuple[StoredImage, list[Reference]]]:
+    found = {image.config_digest: image for image in store.readable()}
+    for image in found.values():
+        names = [name for name in store.names_of(image) if name.repository == repository and name.tag]
+        if names:
+            yield image, names
+
+
+def add_load(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``load``."""
+    parser.add_argument("-i", "--input", default="", metavar="FILE", help="read FILE instead of standard input")
+    parser.add_argument("-q", "--quiet", action="store_true", help="accepted; there is no other output than the result")
+
+
+def load(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Store the images of an archive."""
+    from lab.container.image.archive import load as load_archive
+    from lab.container.image.store import ImageStore
+
+    if not arguments.input and sys.stdin.isatty():
+        raise LabError("requested load from stdin, but stdin is empty", hint="lab load -i FILE")
+    with _opened(arguments.input or STDIN) as source:
+        for loaded in load_archive(ImageStore.open(paths), source, arguments.input or "standard input"):
+            _tell_loaded(loaded)
+    return EXIT_OK
+
+
+def _tell_loaded(loaded: Loaded) -> None:
+    if loaded.renamed_id:
+        output.line(
+            f"The image {loaded.name} already exists, renaming the old one with ID {loaded.renamed_id} to empty string"
+        )
+    output.line(f"Loaded image: {loaded.name}" if loaded.name else f"Loaded image ID: {loaded.image.config_digest}")
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``import``."""
+    parser.add_argument("source", metavar="FILE|URL|-", help="a tar of files, compressed or not")
+    parser.add_argument("name", nargs="?", default="", metavar="REPOSITORY[:TAG]", help="the image's name")
+    parser.add_argument(
+        "-c",
+        "--change",
+        action="append",
+        default=[],
+        metavar="INSTRUCTION",
+        help="a Dockerfile instruction: CMD, ENV, …",
+    )
+    parser.add_argument("-m", "--message", default="", metavar="TEXT", help="the image's comment")
+
+
+def import_(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Make an image of one layer from a tar."""
+    from lab.container.image.importing import ImportWishes, import_image
+    from lab.container.image.reference import parse_reference
+    from lab.container.image.store import ImageStore
+
+    wishes = ImportWishes(
+        name=parse_reference(arguments.name).familiar if arguments.name else "",
+        message=arguments.message or f"Imported from {arguments.source}",
+        changes=arguments.change,
+        created_s=int(time.time()),
+    )
+    with _opened(arguments.source) as source:
+        image = import_image(ImageStore.open(paths), source, arguments.source, wishes)
+    output.line(image.config_digest)
+    return EXIT_OK
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[BinaryIO]:
+    if source == STDIN:
+        yield sys.stdin.buffer
+        return
+    if source.startswith(("http://", "https://")):
+        with _downloading(source) as answer:
+            yield answer
+        return
+    try:
+        file = open(source, "rb")  # noqa: SIM115 - closed by the with block below
+    except OSError as error:
+        raise LabError(f"open {source}: {(error.strerror or str(error)).lower()}") from error
+    with file:
+        yield file
+
+
+@contextmanager
+def _downloading(url: str) -> Iterator[BinaryIO]:
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT_S) as answer:
+            yield answer
+    except urllib.error.URLError as error:
+        raise LabError(f"cannot read {url}: {error.reason}", hint="check the address and the network") from error
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``export``."""
+    parser.add_argument("name", metavar="IMAGE", help="name or id")
+    parser.add_argument("path", metavar="PATH", help="the archive (docker) or directory (oci) to be made")
+    parser.add_argument(
+        "--format-archive", choices=("docker", "oci"), default="docker", help="docker archive or OCI layout"
+    )
+
+
+def export(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Write one image for another tool."""
+    from lab.container.image.store import ImageStore
+
+    store = ImageStore.open(paths)
+    image = store.resolve(arguments.name)
+    write = store.export_docker_archive if arguments.format_archive == "docker" else store.export_oci_layout
+    write(image.manifest_digest, image.name or short(image.manifest_digest), arguments.path)
+    output.line(arguments.path)
+    return EXIT_OK
