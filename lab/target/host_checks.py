@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import time
@@ -81,11 +82,18 @@ def _limit_something(name: str) -> Availability:
         cgroups.create(layout, group, [name])
         cgroups.write(layout, group, [cgroups.CgroupWrite(controller=name, file=file, value=value)])
     except OSError as error:
-        hint = "run the same command with sudo" if os.geteuid() else "mount the cgroup file system writable"
-        return Availability(available=False, reason=str(error), hint=hint)
+        return Availability(available=False, reason=str(error), hint=_cgroup_hint(error, hierarchy.mount_point))
     finally:
         cgroups.remove(layout, group, deadline_ns=time.monotonic_ns() + _REMOVE_WITHIN_NS)
     return Availability(available=True, facts=(("cgroup", f"v{hierarchy.version}"),))
+
+
+def _cgroup_hint(error: OSError, root: str) -> str:
+    if os.geteuid():
+        return "run the same command with sudo"
+    if error.errno == errno.EBUSY:  # the root that a container sees is no root: v2 divides it only when it is empty
+        return f"mkdir {root}/init; for p in $(cat {root}/cgroup.procs); do echo $p > {root}/init/cgroup.procs; done"
+    return "mount the cgroup file system writable"
 
 
 def nftables(_paths: Paths) -> Availability:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -48,22 +49,21 @@ class UnifiedHost:
     def __init__(self, paths: Paths, directory: Path) -> None:
         self.paths = paths
         self.directory = directory
-        self.exchange = directory / "exchange"
-        self.exchange.mkdir()
 
     def run(self, script: str) -> Outcome:
         """Run a script for sh as root of the guest; the guest's /run/exchange is ``Outcome.exchange`` here."""
-        (self.exchange / "command").write_text(script)
+        exchange = Path(tempfile.mkdtemp(dir=self.directory))
+        (exchange / "command").write_text(script)
         with ExitStack() as stack:
-            root = stack.enter_context(self._shared("root", "/", cache="always"))
-            exchange = stack.enter_context(self._shared("exchange", str(self.exchange), cache="none"))
-            said = self._boot((*root, *exchange))
-        if not (self.exchange / "exit-code").exists():
+            files = stack.enter_context(self._shared("root", "/", cache="always"))
+            words = stack.enter_context(self._shared("exchange", str(exchange), cache="none"))
+            said = self._boot((*files, *words))
+        if not (exchange / "exit-code").exists():
             pytest.fail(f"the guest did not come to its end: {said}\n{self._end_of_console()}", pytrace=False)
         return Outcome(
-            exit_code=int((self.exchange / "exit-code").read_text()),
-            output=(self.exchange / "output").read_text(errors="replace"),
-            exchange=self.exchange,
+            exit_code=int((exchange / "exit-code").read_text()),
+            output=(exchange / "output").read_text(errors="replace"),
+            exchange=exchange,
         )
 
     def _boot(self, devices: tuple[str, ...]) -> str:

@@ -32,7 +32,7 @@ mount -t devpts -o newinstance,ptmxmode=666 devpts /root/dev/pts
 mount -t tmpfs -o mode=1777 shm /root/dev/shm
 mount -t tmpfs -o mode=755 run /root/run
 mount -t tmpfs lab /root/var/lib/lab # the layers of a container cannot lie on an overlay
-mkdir /root/run/exchange /root/run/tmp
+mkdir /root/run/exchange
 mount -t virtiofs exchange /root/run/exchange || fail "cannot mount the exchange directory"
 ip link set lo up
 hostname unified

@@ -26,11 +26,14 @@ INSIDE = (
 AT_LEAST = 70
 EXPECTED_SKIPS: dict[str, str] = {}  # the name of a test, and why it cannot run inside
 
+# Nothing of the host's temporary directories is shown, since others change it meanwhile; the checkout may lie in one.
 COMMAND = """
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1
 cat /sys/fs/cgroup/cgroup.controllers; grep -c cgroup /proc/mounts
-cd {root} && exec env HOME=/root TMPDIR=/run/tmp CI=true PYTHONDONTWRITEBYTECODE=1 \\
-    {python} -m pytest -p no:cacheprovider -o junit_family=xunit1 --junitxml=/run/exchange/results.xml {inside}
+mkdir /run/checkout && mount --bind {root} /run/checkout
+mount -t tmpfs -o mode=1777 tmpfs /tmp && mount -t tmpfs -o mode=1777 tmpfs /var/tmp
+mkdir -p {root} && mount --bind /run/checkout {root} && cd {root} || exit
+exec {python} -m pytest -p no:cacheprovider -o junit_family=xunit1 --junitxml=/run/exchange/results.xml {inside}
 """
 
 

@@ -106,11 +106,11 @@ def test_time_on_the_processor_and_throttling_are_counted(layout: CgroupLayout, 
     cgroup.write(layout, name, [CgroupWrite(controller="cpu", file=file, value=value) for file, value in quota])
     start("echo ready; while :; do :; done")
     deadline_ns = _deadline_ns()
-    while (used := _cpu(layout, name)).throttled_periods < 3:
+    while not (used := _cpu(layout, name)).throttled_ns:  # counted when it is let go on
         assert time.monotonic_ns() < deadline_ns, f"never throttled: {used}"
         select.select((), (), (), 0.01)
-    assert used.usage_ns > 1_000_000  # (on a busy host a period that comes late counts as several)
-    assert used.throttled_ns > 0
+    assert used.usage_ns > 1_000_000
+    assert used.throttled_periods > 0
     assert used.periods >= used.throttled_periods
 
 
