@@ -5,6 +5,7 @@ For every arm whose main command writes into pipes of ours; what a guest writes 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -30,25 +31,24 @@ class MainOutput:
         self._marks = marks
         self._drain = drain
         self._output, self._errors = Tail(), Tail()
-        self._stdout = -1
+        self._stdout = self._stderr = -1
 
     @contextmanager
     def opened(self) -> Iterator[tuple[int, int]]:
         """Give the ends that the main command writes to, for the block in which it is started.
 
-        Errors are read away from then on; the output waits for ``await_ready``, which has to follow.
+        What it writes waits for ``await_ready``, which has to follow.
         """
         self._output, self._errors = Tail(), Tail()
         self._stdout, output = os.pipe()
-        stderr, errors = os.pipe()
+        self._stderr, errors = os.pipe()
         try:
             yield output, errors
         except BaseException:
-            close(self._stdout, stderr)
+            close(self._stdout, self._stderr)
             raise
         finally:
             close(output, errors)
-        self._drain.add(stderr, self._errors)
 
     def await_ready(self, deadline_ns: int, wait: Callable[[int], int | None]) -> None:
         """Return when the first byte has come (mark READY), or at once when the command is a service.
@@ -71,22 +71,36 @@ class MainOutput:
             raise self._end(wait, deadline_ns) from None
         finally:
             self._drain.add(self._stdout, self._output)
+            self._drain.add(self._stderr, self._errors)
 
     def _first_bytes(self, deadline_ns: int) -> bytes:
         poll = select.poll()
         poll.register(self._stdout, select.POLLIN)
-        if not poll.poll(max(0, deadline_ns - time.monotonic_ns()) / 1e6):
-            raise TimeoutError
-        data = os.read(self._stdout, _CHUNK_BYTES)
-        if not data:
-            raise EOFError
-        return data
+        poll.register(self._stderr, select.POLLIN)
+        while ready := dict(poll.poll(max(0, deadline_ns - time.monotonic_ns()) / 1e6)):
+            if self._stderr in ready and not self._read_errors():
+                poll.unregister(self._stderr)
+            if self._stdout in ready:
+                if data := os.read(self._stdout, _CHUNK_BYTES):
+                    return data
+                raise EOFError
+        raise TimeoutError
+
+    def _read_errors(self) -> bool:
+        """Keep what there is of the errors; False at their end."""
+        data = os.read(self._stderr, _CHUNK_BYTES)
+        self._errors.append(data)
+        return bool(data)
 
     def _end(self, wait: Callable[[int], int | None], deadline_ns: int) -> TargetError:
         try:
             code = wait(deadline_ns)
         except LabError as error:
             return self.failure(str(error), "start")
+        os.set_blocking(self._stderr, False)  # what it left running may hold the other end
+        with contextlib.suppress(BlockingIOError):
+            while self._read_errors():
+                pass
         ended = "closed its output" if code is None else f"ended with code {code}"
         return self.failure(f"{self._spec.command.argv[0]} {ended} before it was ready", "start")
 
