@@ -46,7 +46,8 @@ class Target(Protocol):
         """Run ``command`` inside, beside the main command, under the same limits, and wait for its end.
 
         Raises:
-            TargetError: it could not be run at all (a missing program is exit code 127, not an error).
+            TargetError: it could not be run at all: the target does not run, or has no such working directory. (A
+                program that is missing is exit code 127, one that cannot be executed 126: no errors.)
             TargetTimeout: it did not end within ``command.timeout_ns``; it has been killed.
         """
         ...
