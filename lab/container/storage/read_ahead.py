@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from lab.container.storage.compression import Readable
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _PIECES = 8  # with pieces of 1 MiB: what is kept in memory, and how far ahead
 
@@ -15,47 +18,32 @@ class ReadAhead:
     """Pieces of ``source``, in order; to be used in a ``with`` block, after which nobody reads the source any more."""
 
     def __init__(self, source: Readable, *, piece_bytes: int) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # imports logging, which a container's start must not
+
         self._source = source
         self._piece_bytes = piece_bytes
-        self._pieces: queue.Queue[bytes | BaseException] = queue.Queue(_PIECES)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
+        self._thread = ThreadPoolExecutor(1, "read-ahead")
+        self._pending: deque[Future[bytes]] = deque()
         self._ended = False
 
     def __enter__(self) -> ReadAhead:
         """Begin to read."""
-        self._thread.start()
+        for _ in range(_PIECES):
+            self._pending.append(self._thread.submit(self._source.read, self._piece_bytes))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop reading, wherever the thread is."""
-        self._stopped.set()
-        while self._thread.is_alive():
-            try:
-                self._pieces.get(timeout=0.01)  # the thread may be waiting for a free place
-            except queue.Empty:
-                continue
-        self._thread.join()
+        """Stop reading; what is being read at the moment is waited for."""
+        self._thread.shutdown(cancel_futures=True)
 
     def read(self, _: int, /) -> bytes:
         """Return the next piece, b"" at the end; what reading the source raised is raised here."""
         if self._ended:
             return b""
-        piece = self._pieces.get()
-        if isinstance(piece, BaseException):
-            self._ended = True
-            raise piece
+        piece = self._pending.popleft().result()
         self._ended = not piece
+        if piece:
+            self._pending.append(self._thread.submit(self._source.read, self._piece_bytes))
         return piece
-
-    def _run(self) -> None:
-        try:
-            while not self._stopped.is_set():
-                piece = self._source.read(self._piece_bytes)
-                self._pieces.put(piece)
-                if not piece:
-                    return
-        except BaseException as error:
-            self._pieces.put(error)
