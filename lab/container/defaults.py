@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from lab.container.options.mounts import check_destination
 from lab.container.spec.runtime import (
+    JOINS,
     Capabilities,
     ConsoleSize,
     Device,
@@ -112,9 +113,6 @@ class NamespaceMode(StrEnum):
     HOST = "host"
 
 
-JOINS = "container:"
-"""What a mode starts with that names another container, whose namespace is joined."""
-
 SECCOMP_ANNOTATION = "lab.seccomp"
 """Under this name a container keeps a profile's text that is not the default one; "" is no filter."""
 
@@ -126,18 +124,19 @@ INIT_PATH = "/sbin/docker-init"
 class ContainerConfig:
     """A container as its creator sees it; what is not said is as docker does it.
 
-    ``image`` is a manifest digest of the store, or ``layers`` are given: directories, topmost first.
-    ``user`` is "USER[:GROUP]" by the image's own files, whose root also decides then about groups and HOME; "" is a
-    root that is not looked up. ``capabilities`` are names from ``options.security``; ``privileged`` adds the host's
-    ``devices`` by ``options.devices``, and takes away filter, masks and read-only mounts of the kernel's file systems.
-    ``seccomp`` is a profile's text, None for the default one, "" for no filter. ``mounts`` are binds and tmpfs (from
+    ``image`` is a manifest digest of the store, or ``layers`` are given: directories, topmost first. ``user`` is
+    "USER[:GROUP]" by the image's own files, whose root also decides then about groups and HOME; "" is a root that is
+    not looked up. ``capabilities`` are names from ``options.security``; ``privileged`` adds the host's ``devices`` by
+    ``options.devices``, and takes away filter, masks and read-only mounts of the kernel's file systems. ``seccomp`` is
+    a profile's text, None for the default one, "" for no filter. ``mounts`` are binds and tmpfs (from
     ``options.mounts``) in any order: the outer one of nested ones is mounted first, and one at the place of a default
-    mount replaces it. ``shm_bytes`` is the size of /dev/shm. ``pid``, ``ipc``, ``uts``, ``cgroupns`` and ``userns``
-    are a ``NamespaceMode`` or "container:ID"; ``ipc`` also "none". ``init`` is the host's path of a program that runs
-    as process 1 and starts ``args``, from ``init_program``. A ``terminal`` is handed over as ``init_ops.open_console``
-    says. ``cgroup_parent`` is relative to every hierarchy's root. ``volatile`` leaves out every sync of the container's
-    layer: it cannot outlive a crash. ``anonymous_volumes`` are paths that get a fresh directory of the host, which goes
-    with the container. A ``detached`` container outlives the engine that started it.
+    mount replaces it. ``shm_bytes`` is the size of /dev/shm. ``pid``, ``ipc``, ``uts``, ``cgroupns`` and
+    ``network_namespace`` are a ``NamespaceMode`` or "container:ID" with a whole id; ``ipc`` also "none". ``init`` is
+    the host's path of a program that runs as process 1 and starts ``args``, from ``init_program``. A ``terminal`` is
+    handed over as ``init_ops.open_console`` says. ``cgroup_parent`` is relative to every hierarchy's root. ``volatile``
+    leaves out every sync of the container's layer: it cannot outlive a crash. ``anonymous_volumes`` are paths that get
+    a fresh directory of the host, which goes with the container. A ``detached`` container outlives the engine that
+    started it.
     """
 
     id: str
@@ -167,6 +166,7 @@ class ContainerConfig:
     network: ContainerNetwork = ContainerNetwork.NONE
     pid: str = NamespaceMode.PRIVATE
     ipc: str = NamespaceMode.PRIVATE
+    network_namespace: str = NamespaceMode.PRIVATE
     uts: str = NamespaceMode.PRIVATE
     cgroupns: str = NamespaceMode.PRIVATE
     init: str = ""
@@ -249,6 +249,7 @@ def namespaces(config: ContainerConfig) -> tuple[Namespace, ...]:
     modes = {
         NamespaceType.PID: config.pid,
         NamespaceType.IPC: config.ipc,
+        NamespaceType.NETWORK: config.network_namespace,
         NamespaceType.UTS: config.uts,
         NamespaceType.CGROUP: config.cgroupns,
     }
@@ -284,11 +285,12 @@ def _as_configured(mount: Mount, config: ContainerConfig) -> Mount | None:
 
 
 def _shared_memory(mount: Mount, config: ContainerConfig) -> Mount | None:
-    match config.ipc:
-        case "none":
-            return None
-        case NamespaceMode.HOST:
-            return Mount(destination=mount.destination, type="bind", source="/dev/shm", options=("rbind", *_SAFE))
+    if config.ipc == "none":
+        return None
+    if config.ipc.startswith(JOINS):
+        return Mount(destination=mount.destination, type="bind", source=config.ipc)
+    if config.ipc == NamespaceMode.HOST:
+        return Mount(destination=mount.destination, type="bind", source=mount.destination, options=("rbind", *_SAFE))
     return replace(mount, options=(*_SAFE, "mode=1777", f"size={config.shm_bytes // 1024}k"))
 
 

@@ -17,7 +17,7 @@ import stat
 from lab.container import user_database
 from lab.container.storage import overlay
 from lab.linux import capabilities as caps
-from lab.linux import libc, mount, namespaces, prctl, pty, seccomp
+from lab.linux import libc, mount, namespaces, pidfd, prctl, pty, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,9 +56,20 @@ def unshare_cgroup() -> None:
     namespaces.unshare(namespaces.CLONE_NEWCGROUP)
 
 
-def enter_namespaces(pidfd: int, flags: int) -> None:
+def enter_namespaces(descriptor: int, flags: int) -> None:
     """Enter the namespaces of a running container, given a pidfd of its first process."""
-    namespaces.setns(pidfd, flags, path="the container's first process")
+    namespaces.setns(descriptor, flags, path="the container's first process")
+
+
+def join_namespace(pid: int, started_ticks: int, name: str, flag: int) -> None:
+    """Enter a namespace of a running process of the host, by the name that it has in /proc/PID/ns.
+
+    Raises:
+        ProcessLookupError: the process that has this identity has ended.
+    """
+    descriptor = pidfd.open_namespace(pid, started_ticks, name)
+    namespaces.setns(descriptor, flag, path=f"/proc/{pid}/ns/{name}")
+    os.close(descriptor)
 
 
 def new_session() -> None:
@@ -90,6 +101,21 @@ def open_bind(number: int, source: str, recursive: bool, attributes: int, propag
         mount.mount_setattr(descriptor, "", mount.AT_EMPTY_PATH | below, attributes, 0, propagation)
     os.dup2(descriptor, number, inheritable=False)
     os.close(descriptor)
+
+
+def open_bind_of(number: int, pid: int, started_ticks: int, source: str) -> None:
+    """Clone the mount at a path that a running process of the host sees into descriptor ``number``.
+
+    Raises:
+        ProcessLookupError: the process that has this identity has ended.
+    """
+    own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    join_namespace(pid, started_ticks, "mnt", namespaces.CLONE_NEWNS)
+    try:
+        open_bind(number, source, False, 0, mount.MS_PRIVATE)
+    finally:
+        namespaces.setns(own, namespaces.CLONE_NEWNS, path="/proc/self/ns/mnt")
+        os.close(own)
 
 
 def pivot(new_root: str) -> None:
@@ -481,10 +507,12 @@ _ALL: tuple[Callable[..., None], ...] = (
     join_cgroups,
     unshare_cgroup,
     enter_namespaces,
+    join_namespace,
     new_session,
     make_mounts_private,
     mount_overlay,
     open_bind,
+    open_bind_of,
     pivot,
     change_root,
     require_directories,

@@ -7,13 +7,13 @@ to the spawner, one line when it is printed.
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import ParamSpec
 
 from lab.container import init_ops as ops
 from lab.container.init import MARK
-from lab.container.spec.runtime import Capabilities, Linux, Mount, NamespaceType, Process, Spec
+from lab.container.spec.runtime import JOINS, Capabilities, Linux, Mount, NamespaceType, Process, Spec
 from lab.linux import capabilities as caps
 from lab.linux import mount as m
 from lab.linux import namespaces as ns
@@ -30,6 +30,12 @@ CLONE_FLAGS = {
     NamespaceType.UTS: ns.CLONE_NEWUTS,
     NamespaceType.CGROUP: ns.CLONE_NEWCGROUP,
     NamespaceType.USER: ns.CLONE_NEWUSER,
+}
+_LINKS = {
+    NamespaceType.NETWORK: "net",
+    NamespaceType.IPC: "ipc",
+    NamespaceType.UTS: "uts",
+    NamespaceType.CGROUP: "cgroup",
 }
 _MOUNT_FLAGS = {
     "ro": m.MS_RDONLY,
@@ -62,6 +68,10 @@ _DEVICE_LINKS = (
     ("/proc/kcore", "/dev/core"),
     ("pts/ptmx", "/dev/ptmx"),
 )
+
+
+Identity = tuple[int, int]
+"""A process of the host: its pid, and when it was started in clock ticks since boot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +114,7 @@ class InitConfig:
 
     ``task_files`` are the tasks files of v1 cgroups, which it joins by itself; ``cgroup_mounts`` are the hierarchies
     that the container sees; ``bounding_set`` is the host's own mask; ``seccomp`` is BPF, empty for no filter;
+    ``joined`` are the first processes of the containers that ``joins`` names.
     ``limits_descriptor`` is where the engine says that the limits are set, ``go_descriptor`` where the spawner gives a
     ``bridged`` container its address, once the host's side is there.
     """
@@ -118,6 +129,19 @@ class InitConfig:
     go_descriptor: int = -1
     limits_descriptor: int = -1
     detached: bool = False
+    joined: Mapping[str, Identity] = field(default_factory=dict)
+
+
+def joins(linux: Linux) -> frozenset[str]:
+    """Return the ids of the containers whose namespaces this one joins."""
+    paths = (namespace.path for namespace in linux.namespaces)
+    return frozenset(path.removeprefix(JOINS) for path in paths if path.startswith(JOINS))
+
+
+def joined_pid_namespace(linux: Linux, joined: Mapping[str, Identity]) -> Identity | None:
+    """Return whose pid namespace the container is to be born in; None for one of its own, or the host's."""
+    paths = (namespace.path for namespace in linux.namespaces if namespace.type == NamespaceType.PID)
+    return next((joined[path.removeprefix(JOINS)] for path in paths if path.startswith(JOINS)), None)
 
 
 def clone_flags(linux: Linux) -> int:
@@ -172,6 +196,10 @@ def _plan_cgroups(config: InitConfig) -> Iterator[InitOp]:
         yield InitOp.of(ops.join_cgroups, config.task_files)
     if NamespaceType.CGROUP in _new_namespaces(config.spec.linux):
         yield InitOp.of(ops.unshare_cgroup)
+    for namespace in config.spec.linux.namespaces:
+        if namespace.path.startswith(JOINS) and namespace.type != NamespaceType.PID:  # the spawner has entered that one
+            name, flag = _LINKS[namespace.type], CLONE_FLAGS[namespace.type]
+            yield InitOp.of(ops.join_namespace, *config.joined[namespace.path.removeprefix(JOINS)], name, flag)
     yield InitOp.of(ops.new_session)
 
 
@@ -179,9 +207,14 @@ def _plan_root(config: InitConfig) -> Iterator[InitOp]:
     root, binds = config.root, _binds(config.spec)
     shared = {number for number, bind in binds if _propagation(bind) != m.MS_PRIVATE}
     yield from (_open_bind(number, bind) for number, bind in binds if number in shared)  # while they are the host's
+    for number, bind in binds:
+        if bind.source.startswith(JOINS):
+            identity = config.joined[bind.source.removeprefix(JOINS)]
+            yield InitOp.of(ops.open_bind_of, number, *identity, bind.destination)
     yield InitOp.of(ops.make_mounts_private)
     yield InitOp.of(ops.mount_overlay, root.lower, root.upper, root.work, root.target, root.volatile)
-    yield from (_open_bind(number, bind) for number, bind in binds if number not in shared)
+    of_host = ((number, bind) for number, bind in binds if not bind.source.startswith(JOINS))
+    yield from (_open_bind(number, bind) for number, bind in of_host if number not in shared)
     yield InitOp.of(ops.pivot, root.target)
 
 

@@ -59,6 +59,7 @@ class StartPlan:
     flags: int
     ops: tuple[init_plan.InitOp, ...]
     encoded: EncodedPlan
+    pid_namespace: init_plan.Identity | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,8 @@ class Runtime:
                 hint="drop the limit, or boot with that controller enabled",
             )
         self.directory.add(state, spec, files)
-        self._plans[state.id] = self.plan_start(state, spec)
+        if not init_plan.joins(spec.linux):  # whose processes are known when it is started
+            self._plans[state.id] = self.plan_start(state, spec)
 
     def plan_start(self, state: ContainerState, spec: Spec) -> StartPlan:
         """Return all that a start of a container does; it changes nothing."""
@@ -119,6 +121,7 @@ class Runtime:
             flags=init_plan.clone_flags(spec.linux),
             ops=ops,
             encoded=encode(ops),
+            pid_namespace=init_plan.joined_pid_namespace(spec.linux, config.joined),
         )
 
     def start(
@@ -147,7 +150,7 @@ class Runtime:
             plan = self._plans.get(container_id)
             if plan is None:
                 plan = self.plan_start(state, self.directory.load_spec(container_id))
-            if state.volatile and state.process is not None:
+            if state.volatile:
                 # the kernel refuses a second mount while its mark of the first is there
                 shutil.rmtree(os.path.join(state.work, "work", "incompat"), ignore_errors=True)
             if state.status == Status.STOPPED:
@@ -188,6 +191,7 @@ class Runtime:
                     limits=limits,
                     detached=state.detached,
                     supervision=supervision,
+                    pid_namespace=plan.pid_namespace,
                 )
                 stack.push(_reaping(running))
                 cgroup.create(self.layout, plan.cgroup_path, plan.controllers, versions=(1,))
@@ -232,7 +236,16 @@ class Runtime:
             go_descriptor=spawner.GO_NUMBER,
             limits_descriptor=spawner.LIMITS_NUMBER,
             detached=state.detached,
+            joined={each: self._identity(each) for each in init_plan.joins(spec.linux)},
         )
+
+    def _identity(self, container_id: str) -> init_plan.Identity:
+        state = self.directory.load(container_id)
+        if state.process is None or state.status != Status.RUNNING:
+            raise StateConflict(
+                f"cannot join namespaces of a non running container: {container_id}", hint="start that one first"
+            )
+        return state.process.pid, state.process.started_ticks
 
     def _confinement(self, container_id: str) -> _Confinement:
         if container_id not in self._confinements:

@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     SupervisionFields = tuple[str, bool, str, supervision.Policy]
 
 SPAWN = "spawn"
-"""A request: (SPAWN, flags, marshalled plan, detached, attachment's fields or None, supervision or None); with reply
-pipe, stdin, stdout, stderr, the v2 cgroup to be born in if flags have CLONE_INTO_CGROUP, the pipe of ``LIMITS_NUMBER``
-if the plan has one, and one descriptor for each letter of the supervision's streams.
+"""A request: (SPAWN, flags, marshalled plan, detached, attachment's fields or None, supervision or None, identity of a
+process whose pid namespace is to be the child's or None); with reply pipe, stdin, stdout, stderr, the v2 cgroup to be
+born in if flags have CLONE_INTO_CGROUP, the pipe of ``LIMITS_NUMBER`` if the plan has one, and one descriptor for each
+letter of the supervision's streams.
 
 A supervision is (bundle, has a terminal, streams, policy as in ``supervision``). The letters are "o" and "e" for pipes
 that get the output, "i" for one to be typed on the terminal, "k" for what is only kept open."""
@@ -180,6 +181,7 @@ class Spawner:
         detached: bool,
         network: AttachmentFields | None,
         fields: SupervisionFields | None,
+        pid_namespace: tuple[int, int] | None,
     ) -> None:
         reply, *rest = descriptors
         streams = fields[2] if fields else ""
@@ -193,6 +195,8 @@ class Spawner:
             go = numbers.pipe(GO_NUMBER) if network is not None else -1
             if fields is not None:
                 supervised = self._supervise(fields, given)
+            if pid_namespace is not None:
+                self._enter_pid_namespace(*pid_namespace)
             child = self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, engine=engine, detached=detached)
         except OSError:
             if supervised is not None:
@@ -200,6 +204,8 @@ class Spawner:
             raise
         finally:
             numbers.close()  # only the child's copies are left: it will see other ends close
+            if pid_namespace is not None:
+                self._leave_pid_namespace()
         if supervised is not None and fields is not None:
             child.supervised = supervised
             supervised.began(child.pid)
@@ -230,9 +236,20 @@ class Spawner:
         try:
             self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, engine=engine, detached=detached)
         finally:
-            ns.setns(self._own_pid_namespace, ns.CLONE_NEWPID, path="/proc/self/ns/pid")
+            self._leave_pid_namespace()
             numbers.close()
         _close(tuple(rest))
+
+    def _enter_pid_namespace(self, pid: int, started_ticks: int) -> None:
+        """Have children born in the pid namespace of a process; the spawner itself stays where it is."""
+        descriptor = pidfd.open_namespace(pid, started_ticks, "pid")
+        try:
+            ns.setns(descriptor, ns.CLONE_NEWPID, path=f"/proc/{pid}/ns/pid")
+        finally:
+            os.close(descriptor)
+
+    def _leave_pid_namespace(self) -> None:
+        ns.setns(self._own_pid_namespace, ns.CLONE_NEWPID, path="/proc/self/ns/pid")
 
     def _attach(self, _: int, descriptors: tuple[int, ...], container_id: str, streams: str) -> None:
         reply, *given = descriptors

@@ -259,11 +259,13 @@ class SpawnerClient:
         limits: int | None = None,
         detached: bool = False,
         supervision: Supervision | None = None,
+        pid_namespace: tuple[int, int] | None = None,
     ) -> Running:
         """Ask for what ``spawn`` does, and return at once: ``await_started`` of what is returned comes next.
 
         ``network`` makes the host's side of an attachment meanwhile; ``limits`` is the reading end of a pipe that the
-        child finds as ``spawner.LIMITS_NUMBER``.
+        child finds as ``spawner.LIMITS_NUMBER``; ``pid_namespace`` is a process (pid, start in ticks) in whose pid
+        namespace it is born, where ``flags`` ask for none of its own.
 
         Raises:
             StartFailed: the plan is too long.
@@ -273,7 +275,7 @@ class SpawnerClient:
         fields, streams = (
             (None, ()) if supervision is None else (supervision.fields(), supervision.streams.descriptors())
         )
-        message = (spawner.SPAWN, born, plan, detached, network, fields)
+        message = (spawner.SPAWN, born, plan, detached, network, fields, pid_namespace)
         given = tuple(number for number in (cgroup, limits) if number is not None)
         return self._request(message, (*_numbers(stdio), *given, *streams))
 

@@ -6,6 +6,7 @@ Opening and waiting are in the standard library (``os.pidfd_open``, ``os.waitid`
 
 from __future__ import annotations
 
+import os
 from lab.linux.libc import syscall
 
 
@@ -29,10 +30,35 @@ def start_time_ticks(pid: int) -> int:
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            content = file.read()
+            return _started_ticks(file.read())
     except FileNotFoundError:
         raise ProcessLookupError(3, "no such process", f"/proc/{pid}") from None
-    return int(content.rpartition(b")")[2].split()[19])
+
+
+def _started_ticks(stat: bytes) -> int:
+    return int(stat.rpartition(b")")[2].split()[19])
+
+
+def open_namespace(pid: int, started_ticks: int, name: str) -> int:
+    """Return a descriptor of a namespace ("net", "mnt", ...) of the process that has this identity, and of no other.
+
+    Raises:
+        ProcessLookupError: it has ended.
+        OSError: with errno and path.
+    Source: man namespaces(7), "The /proc/pid/ns/ directory".
+    """
+    try:
+        directory = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise ProcessLookupError(3, "no such process", f"/proc/{pid}") from None
+    try:
+        stat = os.open("stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+        with os.fdopen(stat, "rb") as file:
+            if _started_ticks(file.read()) != started_ticks:
+                raise ProcessLookupError(3, "no such process", f"/proc/{pid}")
+        return os.open(f"ns/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 _PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, 64 bytes)

@@ -12,6 +12,9 @@ from enum import StrEnum
 
 OCI_VERSION = "1.0.2"
 
+JOINS = "container:"
+"""What the path of a namespace, or the source of a bind, starts with that is another container's, then its id."""
+
 
 class NamespaceType(StrEnum):
     """A kind of namespace, in the words of the specification."""
@@ -117,7 +120,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Namespace:
-    """A namespace that the container gets: a new one, or that of ``path``, "/proc/PID/ns/TYPE" or "container:ID"."""
+    """A namespace that the container gets: a new one, or with ``path`` "container:ID" that of a running container."""
 
     type: NamespaceType
     path: str = ""
