@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 from lab.cli import main
@@ -30,15 +29,6 @@ def rooms() -> str:
         if path.name != "__init__.py":
             lines.append(f"| `{path.relative_to(HOUSE)}` | {' '.join(summary.split()).replace('|', chr(92) + '|')} |")
     return "\n".join(lines)
-
-
-def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Yield a parser and those of its verbs."""
-    yield parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for inner in dict.fromkeys(action.choices.values()):  # aliases have the same parser
-                yield from parsers(inner)
 
 
 def section(parser: argparse.ArgumentParser) -> str:
@@ -70,8 +60,7 @@ def regenerate() -> None:
     before, _, rest = architecture.read_text(encoding="utf-8").partition(ROOMS_BEGIN)
     after = rest.partition(ROOMS_END)[2]
     architecture.write_text(f"{before}{ROOMS_BEGIN}\n{rooms()}\n{ROOMS_END}{after}", encoding="utf-8")
-    commands = [main.build_parser(), *(each for noun in main.NOUNS for each in parsers(main.noun_parser(noun)))]
-    text = "\n".join([CLI_INTRODUCTION, *(section(parser) for parser in commands)])
+    text = "\n".join([CLI_INTRODUCTION, *(section(parser) for parser in main.all_parsers())])
     (DOCS / "reference/cli.md").write_text(text.rstrip() + "\n", encoding="utf-8")
 
 

@@ -12,12 +12,13 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn, Protocol, cast
 
 import lab
 from lab.cli import output
-from lab.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_UNAVAILABLE, EXIT_USAGE, LabError
+from lab.cli.verbs import Run, Verbs, build, find, listing, with_plain_switches
+from lab.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_UNAVAILABLE, EXIT_USAGE, LabError, SpecError
 from lab.paths import Paths
 
 
@@ -35,13 +36,29 @@ class Noun(Protocol):
 
 NOUNS = {
     "bench": "run suites, resume, show and export runs",
+    "container": "run containers, and all that is done with them",
     "build": "build an image from a Dockerfile",
     "doctor": "show what this host can do, found by trying",
     "image": "make, list and remove images",
     "report": "build the report of a run",
     "setup": "make the base images and the guest kernel, if they are not there",
 }
+_CONTAINER_VERBS = (
+    "attach", "create", "exec", "inspect", "kill", "logs", "pause", "rename", "restart", "rm", "run", "start", "stop",
+    "unpause", "wait",
+)  # fmt: skip
+_IMAGE_VERBS = ("history", "import", "load", "save", "tag")
+STANDALONE: dict[str, tuple[str, str]] = {
+    **{verb: ("container", verb) for verb in _CONTAINER_VERBS},
+    **{verb: ("image", verb) for verb in _IMAGE_VERBS},
+    "ps": ("container", "ls"),
+    "images": ("image", "ls"),
+    "rmi": ("image", "rm"),
+}
+"""Verbs that stand alone, as docker's do: the noun that they belong to, and what they are called there."""
 WITHOUT_VERBS = frozenset(("build", "doctor", "setup"))
+EXIT_DOCKER_USAGE = 125
+_LINE_WIDTH = 100
 _INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 
 EPILOG = """examples:
@@ -63,6 +80,15 @@ class Parser(argparse.ArgumentParser):
         sys.exit(EXIT_USAGE)
 
 
+class DockerParser(Parser):
+    """A parser of docker's verbs, whose wrong flags end with docker's exit code."""
+
+    def error(self, message: str) -> NoReturn:
+        """Write one sentence and a hint, and exit with 125."""
+        output.error(message, hint=_meant(message) or f"{self.prog} --help")
+        sys.exit(EXIT_DOCKER_USAGE)
+
+
 def _meant(message: str) -> str:
     """Return the choice that a wrong one was probably meant to be, "" if none is near."""
     wrong = _INVALID_CHOICE.search(message)
@@ -75,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="lab",
         description="One workload as a process, a container and a virtual machine, measured honestly.",
-        epilog="nouns:\n" + "".join(f"  {noun:<12}{text}\n" for noun, text in NOUNS.items()) + "\n" + EPILOG,
+        epilog=_overview() + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -87,6 +113,54 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _overview() -> str:
+    nouns = "".join(f"  {noun:<12}{text}\n" for noun, text in NOUNS.items())
+    return f"nouns:\n{nouns}\nverbs of containers and images:\n{_wrapped(sorted(STANDALONE))}\n"
+
+
+def _wrapped(words: Sequence[str]) -> str:
+    lines = [""]
+    for word in words:
+        if len(lines[-1]) + len(word) > _LINE_WIDTH:
+            lines.append("")
+        lines[-1] += f" {word}"
+    return "".join(f" {line}\n" for line in lines)
+
+
+def all_parsers() -> Iterator[argparse.ArgumentParser]:
+    """Give the parser of every command there is: for the reference, and for whoever checks them all."""
+    yield build_parser()
+    alone = {belongs: word for word, belongs in STANDALONE.items()}
+    for noun in NOUNS:
+        verbs = _verbs(noun)
+        yield from (noun_parser(noun),) if verbs is not None else _with_inner(noun_parser(noun))
+        for name in verbs or ():
+            yield verb_parser(noun, name, prog=f"lab {alone.get((noun, name), f'{noun} {name}')}")[0]
+
+
+def _with_inner(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in dict.fromkeys(action.choices.values()):  # aliases have the same parser
+                yield from _with_inner(inner)
+
+
+def verb_parser(noun: str, name: str, *, prog: str) -> tuple[argparse.ArgumentParser, Run]:
+    """Return the parser of one verb of a noun that has a table of them, and what carries it out."""
+    verb = find(_verbs(noun) or {}, name)
+    assert verb is not None
+    parser = DockerParser(prog=prog, allow_abbrev=False, add_help=False)  # -h is a flag of its own in docker's words
+    parser.add_argument("--help", action="help", help="show this help message and exit")
+    build(parser, verb)
+    return parser, verb.run
+
+
+def _verbs(noun: str) -> Verbs | None:
+    found: Verbs | None = getattr(_noun(noun), "VERBS", None)
+    return found
+
+
 def noun_parser(noun: str) -> argparse.ArgumentParser:
     """Return the parser of one noun, its verbs included; this imports the noun's file."""
     parser = Parser(
@@ -95,7 +169,12 @@ def noun_parser(noun: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _noun(noun).add_arguments(parser)
+    verbs = _verbs(noun)
+    if verbs is None:
+        _noun(noun).add_arguments(parser)
+    else:
+        parser.add_argument("verb", metavar="VERB", help=f"one of the verbs below; `lab {noun} VERB --help` shows more")
+        parser.epilog = f"{listing(verbs)}\nexample:\n  {next(iter(verbs.values())).example}"
     return parser
 
 
@@ -106,8 +185,8 @@ def main(argv: Sequence[str]) -> int:
         parser.print_help()
         return EXIT_USAGE
     top = parser.parse_args(list(argv))
-    if top.noun not in NOUNS:
-        near = difflib.get_close_matches(top.noun, NOUNS, n=1)
+    if top.noun not in NOUNS and top.noun not in STANDALONE:
+        near = difflib.get_close_matches(top.noun, (*NOUNS, *STANDALONE), n=1)
         output.error(f"unknown noun '{top.noun}'", hint=f"lab {near[0]}" if near else "lab --help")
         return EXIT_USAGE
     return _dispatch(top.noun, top.rest, root=top.root, log_level=top.log_level)
@@ -117,18 +196,37 @@ def _dispatch(noun: str, rest: Sequence[str], *, root: str | None, log_level: st
     from lab import log  # not on the way of --help
 
     log.set_up(level=log_level)
+    paths = Paths.under(root) if root else Paths.default()
     try:
-        parser = noun_parser(noun)
-        if not rest and noun not in WITHOUT_VERBS:
-            parser.print_help()
-            return EXIT_USAGE
-        arguments = parser.parse_args(rest)
-        return _noun(noun).run(arguments, Paths.under(root) if root else Paths.default())
+        if noun in STANDALONE:
+            return _run_verb(*STANDALONE[noun], rest, paths, prog=f"lab {noun}")
+        if rest and find(_verbs(noun) or {}, rest[0]) is not None:
+            return _run_verb(noun, rest[0], rest[1:], paths, prog=f"lab {noun} {rest[0]}")
+        return _run_noun(noun, rest, paths)
     except KeyboardInterrupt:
         output.error("interrupted")
         return EXIT_INTERRUPTED
     except Exception as error:  # one of the three places: here an exception becomes a sentence and an exit code
         return _explain(error)
+
+
+def _run_verb(noun: str, name: str, rest: Sequence[str], paths: Paths, *, prog: str) -> int:
+    parser, run = verb_parser(noun, name, prog=prog)
+    return run(parser.parse_args(with_plain_switches(parser, rest)), paths)
+
+
+def _run_noun(noun: str, rest: Sequence[str], paths: Paths) -> int:
+    parser = noun_parser(noun)
+    if not rest and noun not in WITHOUT_VERBS:
+        parser.print_help()
+        return EXIT_USAGE
+    arguments = parser.parse_args(rest)
+    verbs = _verbs(noun)
+    if verbs is not None:
+        near = difflib.get_close_matches(arguments.verb, verbs, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"lab {noun} --help"
+        raise SpecError(f"lab {noun} has no verb '{arguments.verb}'", hint=hint)
+    return _noun(noun).run(arguments, paths)
 
 
 def _noun(name: str) -> Noun:

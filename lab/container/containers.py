@@ -148,7 +148,7 @@ class Containers:
             is_paused=state.status == Status.RUNNING and self.engine.is_paused(container_id),
         )
 
-    # -- its life --------------------------------------------------------------------------------------------------------
+    # -- its life ------------------------------------------------------------------------------------------------------
 
     def create(self, options: RunOptions, *, name: str = "", environ: Mapping[str, str] | None = None) -> Created:
         """Make a container; nothing runs. ``environ`` is the caller's environment, for variables without value.
@@ -253,6 +253,17 @@ class Containers:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(bundle, supervision.STOPPING_FILE))
 
+    def open_stdin(self, container_id: str) -> int:
+        """Return a descriptor of a container's standard input, to write to; its closing is the end of that input.
+
+        Raises:
+            NoSuchContainer: there is none.
+        """
+        path = os.path.join(self.engine.state(container_id).bundle, STDIN_PIPE)
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(path, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)  # for writing alone it would need a reader already
+
     def stop(self, container_id: str, *, timeout_s: int | None = None, signal_number: int | None = None) -> None:
         """Ask a container to end, by its stop signal, and kill it if it has not after ``timeout_s`` (negative: wait).
 
@@ -293,6 +304,32 @@ class Containers:
         self.engine.kill(container.id, signal_number)
         if signal_number == signal.SIGKILL and container.is_paused:
             self.engine.resume(container.id)
+
+    def pause(self, container_id: str) -> None:
+        """Freeze all processes of a running container.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StateConflict: it does not run, or is frozen already.
+        """
+        container = self.get(container_id)
+        if not container.is_running:
+            raise StateConflict(f"Container {container.id} is not running")
+        if container.is_paused:
+            raise StateConflict(f"Container {container.id} is already paused")
+        self.engine.pause(container.id)
+
+    def unpause(self, container_id: str) -> None:
+        """Let a frozen container go on.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StateConflict: it is not frozen.
+        """
+        container = self.get(container_id)
+        if not container.is_paused:
+            raise StateConflict(f"Container {container.id} is not paused")
+        self.engine.resume(container.id)
 
     def wait(self, container_id: str, deadline_ns: int | None = None) -> int | None:
         """Return the exit code when a container has ended, or None at ``deadline_ns`` (CLOCK_MONOTONIC).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,15 +16,7 @@ REFERENCE = REPOSITORY / "docs/reference/cli.md"
 HEAVY = ("pandas", "matplotlib", "numpy", "pyroute2", "libvirt", "jinja2", "asyncio", "subprocess", "logging")
 
 
-def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    yield parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for inner in dict.fromkeys(action.choices.values()):  # aliases have the same parser
-                yield from _parsers(inner)
-
-
-ALL_PARSERS = [main.build_parser(), *(inner for noun in main.NOUNS for inner in _parsers(main.noun_parser(noun)))]
+ALL_PARSERS = list(main.all_parsers())
 _every_parser = pytest.mark.parametrize("parser", ALL_PARSERS, ids=lambda parser: parser.prog)
 
 

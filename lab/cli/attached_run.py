@@ -1,0 +1,107 @@
+"""Staying with a container: streams, signals, terminal, and its exit code as our own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from lab.cli.attachment import (
+    DETACH_KEYS,
+    Detached,
+    DetachFilter,
+    Relay,
+    detach_sequence,
+    following_size,
+    forwarding_signals,
+    raw_terminal,
+)
+from lab.container.containers import Containers
+from lab.container.options.run import RunOptions
+from lab.container.spawner_client import Running, Streams
+from lab.errors import EXIT_OK, LabError
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """How a command wants to be connected: names of streams, detach keys, and whether it hands signals on."""
+
+    streams: Collection[str] = ("stdin", "stdout", "stderr")
+    keys: str = DETACH_KEYS
+    forwards: bool = True
+
+
+def stay_with(
+    containers: Containers,
+    container_id: str,
+    options: RunOptions,
+    wanted: Attachment,
+    connect: Callable[[Streams], Running],
+) -> int:
+    """Connect by ``connect`` (a start, or an attach), relay until the container ends, and return its exit code.
+
+    One with ``--rm`` is removed then. Detaching leaves it running and returns 0.
+
+    Raises:
+        StartFailed: it could not be started, or does not run.
+        SpecError: the detach keys are none.
+    """
+    with ExitStack() as stack:
+        relay = Relay(keys=DetachFilter(detach_sequence(wanted.keys)))
+        with _connected(relay, containers, container_id, options, wanted.streams) as streams:
+            running = connect(streams)
+        stack.callback(running.close)
+        _enter_terminal(stack, containers, container_id, options, wanted)
+        try:
+            relay.run()
+            code = running.wait()
+        except Detached:
+            return EXIT_OK
+        if options.removes:
+            with contextlib.suppress(LabError):  # the spawner may be faster, where it thinks that we are gone
+                containers.remove(container_id, force=True)
+        return EXIT_OK if code is None else code
+
+
+def _enter_terminal(
+    stack: ExitStack, containers: Containers, container_id: str, options: RunOptions, wanted: Attachment
+) -> None:
+    if options.terminal:
+        if "stdin" in wanted.streams and options.open_stdin:
+            stack.enter_context(raw_terminal(STDIN))
+        resize = containers.engine.spawner.resize
+        stack.enter_context(following_size(lambda rows, columns: resize(container_id, rows=rows, columns=columns)))
+    elif wanted.forwards:
+        stack.enter_context(forwarding_signals(lambda number: _send(containers, container_id, number)))
+
+
+def _send(containers: Containers, container_id: str, number: int) -> None:
+    with contextlib.suppress(LabError):
+        containers.engine.kill(container_id, number)
+
+
+@contextmanager
+def _connected(
+    relay: Relay, containers: Containers, container_id: str, options: RunOptions, wanted: Collection[str]
+) -> Iterator[Streams]:
+    """Give the container's ends of the pipes that are wanted; they are closed when the block ends."""
+    theirs: dict[str, int] = {}
+    try:
+        for name, target in (("stdout", STDOUT), ("stderr", STDERR)):
+            if name in wanted and not (options.terminal and name == "stderr"):
+                source, theirs[name] = os.pipe()
+                relay.output(source, target)
+        if "stdin" in wanted and options.open_stdin:
+            if options.terminal:
+                theirs["typed"], ours = os.pipe()
+                relay.input(STDIN, ours)
+            else:
+                relay.input(STDIN, containers.open_stdin(container_id))
+        yield Streams(**theirs)
+    finally:
+        for descriptor in theirs.values():
+            os.close(descriptor)

@@ -1,0 +1,227 @@
+"""Being attached to a container or a program in one: bytes both ways, signals, terminal size, detach keys.
+
+Source: docs.docker.com/reference/cli/docker/container/attach.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import selectors
+import signal
+import struct
+import sys
+import termios
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fcntl import ioctl
+from types import FrameType
+
+from lab.errors import SpecError
+
+DETACH_KEYS = "ctrl-p,ctrl-q"
+_CHUNK_BYTES = 65536
+_NOT_FORWARDED = ("SIGCHLD", "SIGPIPE", "SIGURG", "SIGWINCH", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGCONT")
+
+
+class Detached(Exception):  # noqa: N818 - what happened, not a fault
+    """The user has typed the detach keys; the container goes on."""
+
+
+def detach_sequence(text: str) -> bytes:
+    """Return the bytes of detach keys as docker writes them: "ctrl-p,ctrl-q", "a,b".
+
+    Raises:
+        SpecError: a key is none.
+    """
+    found = bytearray()
+    for key in text.split(",") if text else ():
+        if len(key) == 1:
+            found += key.encode()
+        elif len(key) == 6 and key.startswith("ctrl-") and (key[5].isalpha() or key[5] in "@[\\]^_"):
+            found.append(ord(key[5].upper()) & 0x1F)
+        else:
+            raise SpecError(f"invalid detach keys: unknown character: '{key}'", hint="such as ctrl-p,ctrl-q")
+    return bytes(found)
+
+
+class DetachFilter:
+    """Looks for the detach keys in what is typed; what only began like them is typed after all."""
+
+    def __init__(self, sequence: bytes) -> None:
+        """An empty sequence is never found."""
+        self._sequence = sequence
+        self._seen = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what is to be typed of ``data``.
+
+        Raises:
+            Detached: the keys are complete.
+        """
+        typed = bytearray()
+        for byte in data:
+            if self._sequence and byte == self._sequence[self._seen]:
+                self._seen += 1
+                if self._seen == len(self._sequence):
+                    raise Detached
+                continue
+            typed += self._sequence[: self._seen]
+            self._seen = 0
+            if self._sequence and byte == self._sequence[0]:
+                self._seen = 1
+                if len(self._sequence) == 1:
+                    raise Detached
+            else:
+                typed.append(byte)
+        return bytes(typed)
+
+
+class _Input:
+    """What is typed or piped in, on its way to a pipe that may be full for a while."""
+
+    def __init__(self, selector: selectors.BaseSelector, source: int, target: int, keys: DetachFilter | None) -> None:
+        os.set_blocking(target, False)
+        self._selector, self._source, self._target, self._keys = selector, source, target, keys
+        self._pending = bytearray()
+        selector.register(source, selectors.EVENT_READ, self._read)
+
+    def _read(self) -> None:
+        data = os.read(self._source, _CHUNK_BYTES)
+        if not data:
+            self._selector.unregister(self._source)
+            os.close(self._target)
+            return
+        self._pending += data if self._keys is None else self._keys.feed(data)
+        self._write()
+        if self._pending:
+            self._selector.unregister(self._source)
+            self._selector.register(self._target, selectors.EVENT_WRITE, self._go_on)
+
+    def _write(self) -> None:
+        try:
+            while self._pending:
+                del self._pending[: os.write(self._target, self._pending)]
+        except BlockingIOError:
+            return
+        except OSError:  # EPIPE: nobody wants it any more
+            self._pending.clear()
+
+    def _go_on(self) -> None:
+        self._write()
+        if not self._pending:
+            self._selector.unregister(self._target)
+            self._selector.register(self._source, selectors.EVENT_READ, self._read)
+
+
+class Relay:
+    """Copies between this command's own streams and pipes, until all output has come."""
+
+    def __init__(self, *, keys: DetachFilter | None = None) -> None:
+        """Without ``keys`` nothing typed detaches."""
+        self._selector = selectors.PollSelector()  # which takes plain files as well
+        self._keys = keys
+        self._outputs = 0
+
+    def output(self, source: int, target: int) -> None:
+        """Copy from the pipe or terminal ``source``, which is closed at its end, to this command's ``target``."""
+        self._outputs += 1
+
+        def copy() -> None:
+            try:
+                data = os.read(source, _CHUNK_BYTES)
+            except OSError:  # EIO: a terminal whose last user has gone
+                data = b""
+            if data:
+                _write_all(target, data)
+            else:
+                self._selector.unregister(source)
+                os.close(source)
+                self._outputs -= 1
+
+        self._selector.register(source, selectors.EVENT_READ, copy)
+
+    def input(self, source: int, target: int) -> None:
+        """Copy from this command's ``source`` to the pipe ``target``, which is closed at the end."""
+        _Input(self._selector, source, target, self._keys)
+
+    def run(self) -> None:
+        """Copy until all outputs have ended.
+
+        Raises:
+            Detached: the user has typed the detach keys.
+        """
+        while self._outputs:
+            for key, _ in self._selector.select():
+                key.data()
+
+
+def _write_all(target: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(target, view) :]
+        except BlockingIOError:  # somebody has made our terminal non-blocking
+            select.select([], [target], [])
+
+
+@contextmanager
+def raw_terminal(descriptor: int) -> Iterator[None]:
+    """Hand every key to the container while the block lasts; a descriptor that is no terminal is left alone."""
+    if not os.isatty(descriptor):
+        yield
+        return
+    before = termios.tcgetattr(descriptor)
+    try:
+        tty.setraw(descriptor)
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def terminal_size(descriptor: int) -> tuple[int, int] | None:
+    """Return rows and columns of a terminal, None if it is none."""
+    try:
+        rows, columns, _, _ = struct.unpack("=HHHH", ioctl(descriptor, termios.TIOCGWINSZ, bytes(8)))
+    except OSError:
+        return None
+    return (rows, columns) if rows and columns else None
+
+
+@contextmanager
+def following_size(resize: Callable[[int, int], None]) -> Iterator[None]:
+    """Tell ``resize`` the size of this command's terminal (rows, columns), now and at each change during the block."""
+
+    def tell(_: int = 0, __: FrameType | None = None) -> None:
+        size = terminal_size(sys.stdout.fileno()) or terminal_size(sys.stdin.fileno())
+        if size is not None:
+            resize(*size)
+
+    before = signal.signal(signal.SIGWINCH, tell)
+    try:
+        tell()
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+
+
+@contextmanager
+def forwarding_signals(send: Callable[[int], None]) -> Iterator[None]:
+    """Hand all signals that this command gets to ``send`` while the block lasts."""
+
+    def forward(number: int, _: FrameType | None) -> None:
+        send(number)
+
+    kept = {}
+    for each in signal.Signals:
+        if each.name in _NOT_FORWARDED or each in (signal.SIGKILL, signal.SIGSTOP):
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            kept[each] = signal.signal(each, forward)
+    try:
+        yield
+    finally:
+        for each, before in kept.items():
+            signal.signal(each, before if before is not None else signal.SIG_DFL)

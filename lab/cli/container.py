@@ -1,0 +1,32 @@
+"""`lab container`: all that is done with containers, in docker's words; each verb also stands alone (`lab run`)."""
+
+from __future__ import annotations
+
+from lab.cli.verbs import lazy
+
+_CREATE = "lab.cli.container_create"
+_LIFE = "lab.cli.container_life"
+_SHOW = "lab.cli.container_show"
+_INSIDE = "lab.cli.container_inside"
+
+VERBS = {
+    "run": lazy(_CREATE, "run", text="create a container and run it", example="lab run --rm -it busybox sh"),
+    "create": lazy(
+        _CREATE, "create", text="create a container, to start it later", example="lab create --name web web"
+    ),
+    "start": lazy(_LIFE, "start", text="start containers that do not run", example="lab start -a web"),
+    "stop": lazy(_LIFE, "stop", text="ask containers to end, and kill those that do not", example="lab stop -t 5 web"),
+    "restart": lazy(_LIFE, "restart", text="stop containers and start them again", example="lab restart web"),
+    "kill": lazy(_LIFE, "kill", text="send a signal to containers", example="lab kill -s HUP web"),
+    "pause": lazy(_LIFE, "pause", text="freeze all processes of containers", example="lab pause web"),
+    "unpause": lazy(_LIFE, "unpause", text="let frozen containers go on", example="lab unpause web"),
+    "wait": lazy(_LIFE, "wait", text="wait until containers end, and print their exit codes", example="lab wait web"),
+    "rm": lazy(_LIFE, "rm", text="remove containers", example="lab rm -f web"),
+    "rename": lazy(_LIFE, "rename", text="give a container another name", example="lab rename web old-web"),
+    "prune": lazy(_LIFE, "prune", text="remove all containers that do not run", example="lab container prune -f"),
+    "ls": lazy(_SHOW, "ps", text="list containers", example="lab ps -a --format '{{.Names}}: {{.Status}}'"),
+    "logs": lazy(_SHOW, "logs", text="show what a container has written", example="lab logs -f --tail 10 web"),
+    "inspect": lazy(_SHOW, "inspect", text="show what is known of containers", example="lab inspect -f '{{.Id}}' web"),
+    "exec": lazy(_INSIDE, "exec", text="run a program in a running container", example="lab exec -it web sh"),
+    "attach": lazy(_INSIDE, "attach", text="connect with a running container", example="lab attach web"),
+}

@@ -1,0 +1,194 @@
+"""`lab start stop restart kill pause unpause wait rm rename`, `lab container prune`: what happens to containers."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+
+from lab.cli import output
+from lab.cli.attached_run import Attachment, stay_with
+from lab.cli.attachment import DETACH_KEYS
+from lab.container.containers import Containers, signal_number
+from lab.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, LabError, NoSuchContainer, SpecError
+from lab.paths import Paths
+
+
+def _names(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("containers", metavar="CONTAINER", nargs="+", help="name, id, or the beginning of an id")
+
+
+def _each(references: Iterable[str], act: Callable[[str], object]) -> int:
+    """Do it to each, print what it was called, and go on after one that fails."""
+    code = EXIT_OK
+    for reference in references:
+        try:
+            act(reference)
+        except LabError as error:
+            output.error(str(error), hint=error.hint)
+            code = EXIT_FAILURE
+        else:
+            output.line(reference)
+    return code
+
+
+def add_start(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `start`."""
+    parser.add_argument("-a", "--attach", action="store_true", help="stay with it: its output, signals and exit code")
+    parser.add_argument("-i", "--interactive", action="store_true", help="stay with it, its standard input included")
+    parser.add_argument("--detach-keys", metavar="KEYS", default=DETACH_KEYS, help="keys that leave (%(default)s)")
+    parser.add_argument("--sig-proxy", action=argparse.BooleanOptionalAction, default=True, help="hand signals on")
+    _names(parser)
+
+
+def start(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Start containers; stay with one if asked to."""
+    stays = arguments.attach or arguments.interactive
+    if stays and len(arguments.containers) > 1:
+        raise SpecError("you cannot start and attach multiple containers at once")
+    with Containers(paths) as containers:
+        if not stays:
+            return _each(arguments.containers, lambda reference: _start(containers, reference))
+        container = containers.get(arguments.containers[0])
+        names = ("stdin", "stdout", "stderr") if arguments.interactive else ("stdout", "stderr")
+        wanted = Attachment(streams=names, keys=arguments.detach_keys, forwards=arguments.sig_proxy)
+        begin = containers.start
+        options = container.record.options
+        return stay_with(containers, container.id, options, wanted, lambda streams: begin(container.id, streams))
+
+
+def _start(containers: Containers, reference: str) -> None:
+    container = containers.get(reference)
+    if not container.is_running:  # else done already, as docker sees it
+        containers.start(container.id).close()
+
+
+def add_stop(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `stop`."""
+    parser.add_argument("-t", "--time", "--timeout", metavar="SECONDS", type=int, help="how long to wait; -1 for ever")
+    parser.add_argument("-s", "--signal", metavar="SIGNAL", default="", help="in place of the container's own")
+    _names(parser)
+
+
+def stop(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Stop containers."""
+    number = signal_number(arguments.signal) if arguments.signal else None
+    with Containers(paths) as containers:
+        return _each(
+            arguments.containers,
+            lambda reference: containers.stop(reference, timeout_s=arguments.time, signal_number=number),
+        )
+
+
+add_restart = add_stop
+
+
+def restart(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Stop containers and start them again."""
+    number = signal_number(arguments.signal) if arguments.signal else None
+    with Containers(paths) as containers:
+
+        def again(reference: str) -> None:
+            containers.stop(reference, timeout_s=arguments.time, signal_number=number)
+            containers.start(containers.find(reference)).close()
+
+        return _each(arguments.containers, again)
+
+
+def add_kill(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `kill`."""
+    parser.add_argument("-s", "--signal", metavar="SIGNAL", default="KILL", help="name or number (default: KILL)")
+    _names(parser)
+
+
+def kill(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Send a signal."""
+    number = signal_number(arguments.signal)
+    with Containers(paths) as containers:
+        return _each(arguments.containers, lambda reference: containers.kill(reference, number))
+
+
+add_pause = add_unpause = add_wait = _names
+
+
+def pause(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Freeze containers."""
+    with Containers(paths) as containers:
+        return _each(arguments.containers, containers.pause)
+
+
+def unpause(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Let containers go on."""
+    with Containers(paths) as containers:
+        return _each(arguments.containers, containers.unpause)
+
+
+def wait(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Wait until containers end, and print the exit code of each."""
+    with Containers(paths) as containers:
+        for reference in arguments.containers:
+            output.line(str(containers.wait(containers.find(reference))))
+    return EXIT_OK
+
+
+def add_rm(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `rm`."""
+    parser.add_argument("-f", "--force", action="store_true", help="kill it first if it runs")
+    parser.add_argument("-v", "--volumes", action="store_true", help="its anonymous volumes as well")
+    parser.add_argument("-l", "--link", action="store_true", help=argparse.SUPPRESS)
+    _names(parser)
+
+
+def rm(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Remove containers."""
+    with Containers(paths) as containers:
+
+        def remove(reference: str) -> None:
+            try:
+                containers.remove(reference, force=arguments.force)
+            except NoSuchContainer:
+                if not arguments.force:
+                    raise
+
+        return _each(arguments.containers, remove)
+
+
+def add_rename(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `rename`."""
+    parser.add_argument("container", metavar="CONTAINER", help="name, id, or the beginning of an id")
+    parser.add_argument("new_name", metavar="NEW_NAME", help="what nobody is called")
+
+
+def rename(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Give a container another name."""
+    with Containers(paths) as containers:
+        containers.rename(arguments.container, arguments.new_name)
+    return EXIT_OK
+
+
+def add_prune(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `container prune`."""
+    parser.add_argument("-f", "--force", action="store_true", help="do not ask")
+
+
+def prune(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Remove all containers that do not run."""
+    if not arguments.force and not _confirmed():
+        return EXIT_USAGE
+    with Containers(paths) as containers:
+        removed = []
+        for container in containers.all():
+            if container.status in ("created", "exited"):
+                containers.remove(container.id)
+                removed.append(container.id)
+    if removed:
+        output.line("Deleted Containers:")
+        for container_id in removed:
+            output.line(container_id)
+        output.line()
+    return EXIT_OK
+
+
+def _confirmed() -> bool:
+    output.note("WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] ")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
