@@ -31,6 +31,8 @@ CLOCK: Clock = time.monotonic_ns
 
 Tell = Callable[[str], None]
 
+_CGROUP_GRACE_NS = 10 * NS_PER_S
+
 
 class Harness:
     """Runs what is left of a prepared run."""
@@ -67,14 +69,20 @@ class Harness:
         """
         cpu_ns = time.process_time_ns()
         try:
-            reason = self._blocks()
-        except KeyboardInterrupt:
-            reason = StopReason.INTERRUPTED
+            reason = self._until_stopped()
+            with self._interrupts.held():
+                return self._end(reason, time.process_time_ns() - cpu_ns)
         finally:
             with self._interrupts.held():
                 _remove_parent_cgroup(self._prepared.run.id)
-        with self._interrupts.held():
-            return self._end(reason, time.process_time_ns() - cpu_ns)
+
+    def _until_stopped(self) -> StopReason:
+        try:
+            with self._interrupts.held():
+                _end_orphans(self._prepared.run.id)
+            return self._blocks()
+        except KeyboardInterrupt:
+            return StopReason.INTERRUPTED
 
     def _end(self, reason: StopReason, cpu_ns: int) -> RunEnd:
         end = RunEnd(
@@ -181,6 +189,11 @@ class Harness:
         return f"{kind} {number + 1}/{of}, trial {position + 1}/{len(block.cells)}: {cell.key}{remaining}"
 
 
+def _end_orphans(run_id: str) -> None:
+    """Kill what a session of this run that was killed has left running: it would disturb every trial to come."""
+    cgroup.kill(cgroup.detect(), f"lab/{run_id}", deadline_ns=CLOCK() + _CGROUP_GRACE_NS)
+    _remove_parent_cgroup(run_id)
+
+
 def _remove_parent_cgroup(run_id: str) -> None:
-    layout = cgroup.detect()
-    cgroup.remove(layout, f"lab/{run_id}", deadline_ns=CLOCK() + 10 * NS_PER_S)
+    cgroup.remove(cgroup.detect(), f"lab/{run_id}", deadline_ns=CLOCK() + _CGROUP_GRACE_NS)

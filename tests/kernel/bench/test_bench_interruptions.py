@@ -212,6 +212,23 @@ def _lab(paths: Paths, *arguments: str) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, "-m", "lab", *arguments], environment
 
 
+def test_what_a_killed_session_left_running_is_ended_before_the_next_measures(
+    prepare: Callable[[], Prepared],
+) -> None:
+    prepared = prepare()
+    measure(interrupted(prepared, Interruption(step="exec", trial=2, times=1)))
+    layout, orphans = cgroups.detect(), f"lab/{prepared.run.id}/lab-of-a-killed-session-1"
+    cgroups.create(layout, orphans)
+    with subprocess.Popen(["/bin/sleep", "1000"]) as orphan:
+        cgroups.attach(layout, orphans, orphan.pid)
+
+        end = measure(prepared, records.read(prepared.directory))
+
+        assert orphan.wait() == -signal.SIGKILL
+    assert end.reason == "blocks"
+    assert cgroups.directories(layout, orphans) == ()
+
+
 @pytest.mark.parametrize("trial", [2, 5])
 @pytest.mark.parametrize(
     "peer",
