@@ -6,6 +6,7 @@ Source: kernel Documentation/admin-guide/cgroup-v2.rst.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import time
@@ -43,8 +44,21 @@ def _delegate(directory: str, names: tuple[str, ...]) -> None:
     path = os.path.join(directory, "cgroup.subtree_control")
     # Even a line that changes nothing waits until all controllers of cgroups just removed have gone: read first.
     missing = set(names).difference(v1.read(path).split())
-    if missing:
-        v1.write(path, " ".join(f"+{name}" for name in sorted(missing)))
+    if not missing:
+        return
+    if _holds_processes(directory):
+        raise OSError(errno.EBUSY, f"it has processes of its own, writing '+{' +'.join(sorted(missing))}'", path)
+    v1.write(path, " ".join(f"+{name}" for name in sorted(missing)))
+
+
+def _holds_processes(directory: str) -> bool:
+    """Return whether a cgroup that is not the root of all has processes itself.
+
+    The kernel would take controllers of threads (cpu, pids) for those below all the same, but turn them into something
+    that no process can be moved to.
+    """
+    is_root = not os.path.exists(os.path.join(directory, "cgroup.type"))
+    return not is_root and bool(v1.read(os.path.join(directory, "cgroup.procs")))
 
 
 def kill(directory: str) -> bool:

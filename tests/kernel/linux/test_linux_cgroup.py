@@ -166,10 +166,14 @@ def test_on_v2_a_cgroup_with_processes_gives_no_controller_to_those_below(
     layout: CgroupLayout, name: str, start: Start
 ) -> None:
     unified = layout.hierarchy("")
-    domain = set() if unified is None else {"memory", "io", "hugetlb"}.intersection(unified.controllers)
-    if unified is None or not domain:
-        pytest.skip("no cgroup v2 hierarchy with a domain controller is mounted")
+    if unified is None or not unified.controllers:
+        pytest.skip("no cgroup v2 hierarchy with a controller is mounted")
+    v2.create(unified.mount_point, name, unified.controllers)
     start("echo ready; sleep 1000")
-    with pytest.raises(OSError, match=r"cgroup\.subtree_control") as caught:
-        v2.create(unified.mount_point, f"{name}/below", domain)
-    assert caught.value.errno == errno.EBUSY
+    for controller in unified.controllers:
+        with pytest.raises(OSError, match=r"processes of its own.*cgroup\.subtree_control") as caught:
+            v2.create(unified.mount_point, f"{name}/below", [controller])
+        assert caught.value.errno == errno.EBUSY
+    cgroup.kill(layout, name, deadline_ns=_deadline_ns())
+    v2.create(unified.mount_point, f"{name}/below", unified.controllers)
+    assert set(v2.controllers(unified.directory(f"{name}/below"))) == set(unified.controllers)
