@@ -117,12 +117,12 @@ class InterruptedBackend:
 
 
 @pytest.fixture
-def prepare(paths: Paths, tmp_path: Path) -> Iterator[Callable[[], Prepared]]:
+def prepare(paths: Paths, tmp_path: Path) -> Iterator[Callable[..., Prepared]]:
     suite = tmp_path / "small.toml"
-    suite.write_text(SUITE)
     opened: list[Prepared] = []
 
-    def begin() -> Prepared:
+    def begin(text: str = SUITE) -> Prepared:
+        suite.write_text(text)
         parsed = suite_file.load(str(suite), NAMES)
         directory = str(tmp_path / f"cut-{os.getpid()}")
         opened.append(preparation.begin(parsed, paths, seed=11, directory=directory, clock=CLOCK, tell=lambda _: None))
@@ -163,7 +163,7 @@ def remains(paths: Paths, run_id: str, targets: list[str]) -> list[str]:
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("step", STEPS)
 def test_an_interruption_at_any_step_leaves_nothing_and_the_run_can_be_made_whole(
-    paths: Paths, prepare: Callable[[], Prepared], step: str, times: int
+    paths: Paths, prepare: Callable[..., Prepared], step: str, times: int
 ) -> None:
     prepared = prepare()
     interruption = Interruption(step=step, trial=2, times=times)
@@ -186,8 +186,23 @@ def test_an_interruption_at_any_step_leaves_nothing_and_the_run_can_be_made_whol
     assert [(t.block, t.cell) for t in done] == [(b.number, cell) for b in prepared.plan.blocks for cell in b.cells]
 
 
+@pytest.mark.parametrize("step", ["provision", "start", "footprint", "stop", "destroy"])
+def test_an_interruption_while_instances_come_and_go_leaves_none_of_them(
+    paths: Paths, prepare: Callable[..., Prepared], step: str
+) -> None:
+    prepared = prepare(SUITE.replace('use = "noop"', 'use = "density"').replace("repeat = 1", "instances = 3"))
+    third = Interruption(step=step, trial=3, times=2)
+
+    end = measure(interrupted(prepared, third))
+
+    assert end.reason == "interrupted"
+    assert len(third.targets) == 3
+    assert remains(paths, prepared.run.id, third.targets) == []
+    assert [trial.status for trial in records.read(prepared.directory).trials] == [TrialStatus.INTERRUPTED]
+
+
 def test_a_trial_that_fails_because_of_the_interruption_is_not_taken_for_a_failure(
-    paths: Paths, prepare: Callable[[], Prepared]
+    paths: Paths, prepare: Callable[..., Prepared]
 ) -> None:
     prepared = prepare()
 
@@ -213,7 +228,7 @@ def _lab(paths: Paths, *arguments: str) -> tuple[list[str], dict[str, str]]:
 
 
 def test_what_a_killed_session_left_running_is_ended_before_the_next_measures(
-    prepare: Callable[[], Prepared],
+    prepare: Callable[..., Prepared],
 ) -> None:
     prepared = prepare()
     measure(interrupted(prepared, Interruption(step="exec", trial=2, times=1)))
