@@ -361,6 +361,19 @@ def _lines(paths: list[str]) -> list[str]:
     return found
 
 
+def environment_lines(files: list[str], given: list[str]) -> tuple[str, ...]:
+    """Return the variables of --env-file and --env as "NAME=VALUE"; a name alone takes its value from our own.
+
+    Raises:
+        SpecError: a file cannot be read, or has a line that is none.
+    """
+    lines = (*_lines(files), *given)
+    found = (
+        line if "=" in line else f"{line}={os.environ[line]}" for line in lines if "=" in line or line in os.environ
+    )
+    return tuple(found)
+
+
 def _pairs(texts: list[str] | tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, _, value in (text.partition("=") for text in texts)}
 

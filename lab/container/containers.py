@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 
 from lab.container import console, etc_files, supervision
+from lab.container.defaults import capability_sets
 from lab.container.engine import Engine
 from lab.container.image.store import ImageStore
 from lab.container.names import Names, new_id
@@ -27,7 +28,7 @@ from lab.container.record import FILE as RECORD_FILE
 from lab.container.record import ContainerRecord
 from lab.container.spawner_client import Running, StartFailed, Stdio, Streams, Supervision
 from lab.container.spec import codec
-from lab.container.spec.runtime import Process, Status
+from lab.container.spec.runtime import Process, Status, User
 from lab.container.state import ContainerState
 from lab.errors import NoSuchContainer, SpecError, StateConflict
 from lab.linux import capabilities
@@ -378,12 +379,27 @@ class Containers:
         self.names.rename(self.find(container_id), new.removeprefix("/"))
 
     def process(
-        self, container: Container, args: tuple[str, ...], *, env: tuple[str, ...] = (), cwd: str = "", user: str = ""
+        self,
+        container: Container,
+        args: tuple[str, ...],
+        *,
+        env: tuple[str, ...] = (),
+        cwd: str = "",
+        user: str = "",
+        privileged: bool = False,
+        terminal: bool = False,
     ) -> Process:
-        """Return a further program for ``engine.exec``: as the main one, but for what is said."""
+        """Return a further program for ``engine.exec``: as the main one, but for what is said.
+
+        One that is ``privileged`` gets all that the host can give.
+        """
         main = self.engine.directory.load_spec(container.id).process
         found = self.engine.process(container.id, args, env=env, cwd=cwd or main.cwd)
-        return replace(found, user=replace(main.user, username=user)) if user else found
+        if user:
+            found = replace(found, user=User(username=user))
+        if privileged:
+            found = replace(found, capabilities=capability_sets(capabilities.names(capabilities.bounding_set())))
+        return replace(found, terminal=terminal)
 
 
 def _is_attached(streams: Streams) -> bool:
