@@ -399,6 +399,8 @@ class Containers:
             found = replace(found, user=User(username=user))
         if privileged:
             found = replace(found, capabilities=capability_sets(capabilities.names(capabilities.bounding_set())))
+        if terminal and not any(line.startswith("TERM=") for line in found.env):
+            found = replace(found, env=(*found.env, "TERM=xterm"))
         return replace(found, terminal=terminal)
 
 
