@@ -14,6 +14,7 @@
      │   ├─ NoSuchContainer
      │   ├─ StateConflict
      │   └─ BuildFailed        that of the command that failed
+     │       └─ BuildCancelled
      ├─ DomainError             1    libvirt or QEMU
      ├─ TargetError             1    a target failed in a phase
      │   └─ TargetTimeout
@@ -127,6 +128,10 @@ class BuildFailed(ContainerError):  # noqa: N818 - the command failed, not the l
     def __init__(self, message: str, *, exit_code: int = EXIT_FAILURE, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.exit_code = exit_code
+
+
+class BuildCancelled(BuildFailed):
+    """A step of a build was ended, or not begun, since another one had failed."""
 
 
 class DomainError(LabError):

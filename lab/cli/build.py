@@ -5,21 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 
 from lab.cli.build_output import BuildOutput, ProgressMode
-from lab.container.defaults import ContainerNetwork
 from lab.container.engine import Engine
+from lab.container.host_trust import find_bundle, host_trust
 from lab.container.image.build import BuildRequest, build
-from lab.container.image.build_context import ContextSource
-from lab.container.image.build_run import Surroundings
+from lab.container.image.build_context import STDIN, ContextSource
+from lab.container.image.build_run import Surroundings, network_of
 from lab.container.image.reference import parse_reference
-from lab.errors import EXIT_OK
+from lab.errors import EXIT_OK, BuildFailed, SpecError
 from lab.paths import Paths
 
 EPILOG = """examples:
   sudo lab build -t app .                      an image called app:latest from ./Dockerfile
   sudo lab build -t app --target tests .       only the stage "tests", and what it needs
   sudo lab build -q -f other.Dockerfile .      print the image's id and nothing else
+  sudo lab build - < Dockerfile                without a context
+  tar -c . | sudo lab build -t app -           an archive as the context
+  sudo lab build --on-failure shell .          look around in the step that fails
 
 The exit code is that of a RUN command that failed, 1 for any other fault."""
 
@@ -27,25 +31,50 @@ The exit code is that of a RUN command that failed, 1 for any other fault."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.epilog = EPILOG
-    parser.add_argument("context", metavar="PATH", help="the directory that COPY takes files from")
-    parser.add_argument("-f", "--file", metavar="FILE", default="", help="the Dockerfile (default: PATH/Dockerfile)")
-    parser.add_argument("-t", "--tag", metavar="NAME", action="append", default=[], help="the image's name; repeatable")
-    parser.add_argument("--build-arg", metavar="NAME[=VALUE]", action="append", default=[], help="value of an ARG")
-    parser.add_argument("--target", metavar="STAGE", default="", help="build this stage, by name or number")
-    parser.add_argument("--label", metavar="NAME=VALUE", action="append", default=[], help="set a label")
     parser.add_argument(
-        "--network", choices=("default", "bridge", "none", "host"), default="default", help="network of RUN"
+        "context", metavar="PATH|URL|-", help="where COPY takes files from: a directory, a git or http(s) URL, or stdin"
     )
-    parser.add_argument("--no-cache", action="store_true", help="make every step anew")
-    parser.add_argument("--iidfile", metavar="FILE", default="", help="write the image's id to FILE")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print the image's id only")
-    parser.add_argument("--progress", choices=tuple(ProgressMode), default="auto", help="how progress is shown")
+    _add_what(parser)
+    _add_how(parser)
+    _add_output(parser)
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-f", "--file", metavar="FILE", default="", help="the Dockerfile, - for stdin (default: PATH/Dockerfile)")
+    add("-t", "--tag", metavar="NAME", action="append", default=[], help="a name for the image; repeatable")
+    add("--target", metavar="STAGE", default="", help="build this stage, by name or number")
+    add("--build-arg", metavar="NAME[=VALUE]", action="append", default=[], help="value of an ARG; repeatable")
+    add("--label", metavar="NAME=VALUE", action="append", default=[], help="a label for the image; repeatable")
+    add("--platform", metavar="PLATFORM", default="", help="accepted if it is this host's")
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--network", metavar="MODE", default="default", help="network of RUN: default or none")
+    add("--no-cache", action="store_true", help="make every step anew")
+    add("--pull", action="store_true", help="accepted: base images are taken from the store as they are")
+    add("--secret", metavar="id=ID[,src=FILE|,env=NAME]", action="append", default=[], help="for --mount=type=secret")
+    add("--trust-host-ca", action="store_true", help="let RUN trust whom this host trusts, behind a TLS proxy")
+    add("--on-failure", choices=("stop", "shell"), default="stop", help="open a shell in the step that fails")
+    for flag in ("--rm", "--force-rm", "--compress"):
+        add(flag, action="store_true", help="accepted, without effect: no container is ever left")
+    add("--cache-from", metavar="IMAGE", action="append", default=[], help="accepted, without effect")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--iidfile", metavar="FILE", default="", help="write the image's id to FILE")
+    add("-q", "--quiet", action="store_true", help="print the image's id only, and the output of a step that fails")
+    add("--progress", choices=tuple(ProgressMode), default=ProgressMode.AUTO, help="how progress is shown")
 
 
 def run(arguments: argparse.Namespace, paths: Paths) -> int:
     """Build, and return the exit code."""
-    request = _request(arguments)
+    request = _request(arguments, paths)
     told = BuildOutput(ProgressMode.QUIET if arguments.quiet else ProgressMode(arguments.progress))
+    if arguments.pull:
+        told.noted("--pull: base images are taken from the store as they are")
     with Engine(paths) as engine:
         image = build(paths, engine, request, told)
     if arguments.iidfile:
@@ -55,23 +84,66 @@ def run(arguments: argparse.Namespace, paths: Paths) -> int:
     return EXIT_OK
 
 
-def _request(arguments: argparse.Namespace) -> BuildRequest:
-    network = {"none": ContainerNetwork.NONE}.get(arguments.network, ContainerNetwork.BRIDGE)
-    build_args = dict(item for text in arguments.build_arg if (item := _build_arg(text)))
+def _request(arguments: argparse.Namespace, paths: Paths) -> BuildRequest:
+    build_args = _build_args(arguments.build_arg)
     return BuildRequest(
         context=ContextSource(location=arguments.context, dockerfile=arguments.file, stdin=sys.stdin.buffer),
         names=tuple(parse_reference(name).familiar for name in arguments.tag),
         target=arguments.target,
+        platform=arguments.platform,
         build_args=build_args,
         labels=dict(text.partition("=")[::2] for text in arguments.label),
         use_cache=not arguments.no_cache,
-        surroundings=Surroundings(network=network),
+        epoch_s=_epoch_s(build_args),
+        secrets=dict(_secret(text) for text in arguments.secret),
+        surroundings=_surroundings(arguments, paths),
     )
 
 
-def _build_arg(text: str) -> tuple[str, str] | None:
-    """Return a name and its value, which is that of the environment if none is given; None if it has none either."""
-    name, equals, value = text.partition("=")
-    if equals:
-        return name, value
-    return (name, os.environ[name]) if name in os.environ else None
+def _surroundings(arguments: argparse.Namespace, paths: Paths) -> Surroundings:
+    shell = arguments.on_failure == "shell"
+    if shell and STDIN in (arguments.context, arguments.file):
+        raise BuildFailed("--on-failure shell needs standard input, which the context is read from")
+    network = network_of(arguments.network)
+    if not arguments.trust_host_ca:
+        return Surroundings(network=network, shell_on_failure=shell)
+    trust = host_trust(find_bundle(), os.path.join(paths.cache, "host-trust"))
+    return Surroundings(network=network, shell_on_failure=shell, mounts=trust.mounts, env=trust.env)
+
+
+def _build_args(texts: list[str]) -> Mapping[str, str]:
+    """Return the arguments; one without value has that of the environment, or is none if that has none either."""
+    found: dict[str, str] = {}
+    if "SOURCE_DATE_EPOCH" in os.environ:
+        found["SOURCE_DATE_EPOCH"] = os.environ["SOURCE_DATE_EPOCH"]
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if equals or name in os.environ:
+            found[name] = value if equals else os.environ[name]
+    return found
+
+
+def _epoch_s(build_args: Mapping[str, str]) -> int | None:
+    text = build_args.get("SOURCE_DATE_EPOCH", "")
+    if text and not text.isdecimal():
+        raise SpecError(f"SOURCE_DATE_EPOCH is not a number of seconds: {text!r}")
+    return int(text) if text else None
+
+
+def _secret(text: str) -> tuple[str, bytes]:
+    """Return id and content of a secret: of a file, or of a variable of the environment."""
+    fields = dict(item.partition("=")[::2] for item in text.split(","))
+    name = fields.get("id", "")
+    if not name or not set(fields) <= {"id", "src", "source", "env", "type"}:
+        raise SpecError(f"not a secret: {text!r}", hint="--secret id=ID,src=FILE or --secret id=ID,env=NAME")
+    path = fields.get("src") or fields.get("source")
+    variable = fields.get("env") or (name if path is None and name in os.environ else "")
+    if variable:
+        if variable not in os.environ:
+            raise SpecError(f"secret {name}: there is no variable {variable}")
+        return name, os.environb[os.fsencode(variable)]
+    try:
+        with open(path or name, "rb") as file:
+            return name, file.read()
+    except OSError as error:
+        raise SpecError(f"secret {name}: {error}") from error

@@ -25,6 +25,7 @@ from lab.container.image.instructions import Statement
 from lab.container.image.packages import debian_architecture
 from lab.container.image.run_mounts import RunMount
 from lab.container.image.store import ImageStore, StoredImage
+from lab.errors import BuildCancelled, BuildFailed
 from lab.paths import Paths
 
 
@@ -39,6 +40,7 @@ class BuildRequest:
     context: ContextSource
     names: tuple[str, ...] = ()
     target: str = ""
+    platform: str = ""
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     use_cache: bool = True
@@ -70,8 +72,11 @@ def build(paths: Paths, engine: Engine, request: BuildRequest, observer: Observe
 
 
 def _wishes(request: BuildRequest) -> Wishes:
+    here = f"linux/{debian_architecture()}"
+    if request.platform not in ("", here, "linux"):
+        raise BuildFailed(f"this host builds for {here} only, not for {request.platform}")
     return Wishes(
-        platform=f"linux/{debian_architecture()}",
+        platform=here,
         target=request.target,
         build_args=request.build_args,
         labels=request.labels,
@@ -123,7 +128,9 @@ class _Builder:
     def _await_all(self) -> None:
         """Return when all stages are done, or raise what the first one to fail raised."""
         done, _ = wait(self._results.values(), return_when=FIRST_EXCEPTION)
-        for result in done:
+        if any(isinstance(result.exception(), BuildCancelled) for result in done):
+            done, _ = wait(self._results.values())  # the one that cancelled them is still at it
+        for result in sorted(done, key=lambda result: isinstance(result.exception(), BuildCancelled)):
             result.result()
 
     def _site(

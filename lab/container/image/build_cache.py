@@ -38,12 +38,14 @@ _WORK = re.compile(r"(\d+)-(\d+)-.*")
 class Cached:
     """What a step left: the name of its directory, "" if it changed no files; ``created_s`` since the epoch.
 
-    ``boot`` is the boot of the host under which the files were written, "" once they are safe on the disk.
-    ``digest``, ``size``, ``media_type`` and ``diff_id`` are those of the packed layer, once it has been packed.
+    ``result`` tells these very files apart from those of another run of the same step. ``boot`` is the boot of the host
+    under which the files were written, "" once they are safe on the disk. ``digest``, ``size``, ``media_type`` and
+    ``diff_id`` are those of the packed layer, once it has been packed.
     """
 
     created_s: int
     name: str = ""
+    result: str = ""
     boot: str = ""
     digest: str = ""
     size: int = 0
@@ -113,7 +115,8 @@ class BuildCache:
             kept = Cached(created_s=created_s)
             self._write(key, kept)
         else:
-            kept = Cached(created_s=created_s, name=uuid.uuid4().hex, boot=self._boot)
+            name = uuid.uuid4().hex
+            kept = Cached(created_s=created_s, name=name, result=name, boot=self._boot)
             self._forget(key)
             self._write(key, kept)  # first: a crash before the rename leaves a document that nothing is found by
             os.rename(upper, self.directory(kept))

@@ -99,8 +99,20 @@ class Tree:
             self._copy_all(source, destination)
             return
         into = destination.endswith("/") or self._is_directory(destination)
-        directory, name = (destination, source.name) if into else posixpath.split(destination)
+        directory, name = (destination, source.name) if into else posixpath.split(self._followed(destination))
         self._put(source.items[0], directory, name)
+
+    def _followed(self, path: str) -> str:
+        """Return where ``path`` leads to if it is a link to something that is there, else ``path``."""
+        try:
+            descriptor = openat2(self.root_fd, path, os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT)
+        except OSError:
+            return path
+        try:
+            root = os.readlink(f"/proc/self/fd/{self.root_fd}")
+            return os.readlink(f"/proc/self/fd/{descriptor}").removeprefix(root)
+        finally:
+            os.close(descriptor)
 
     def _copy_all(self, source: Source, destination: str) -> None:
         for item in source.items:
@@ -111,10 +123,9 @@ class Tree:
                 self._put(item, *posixpath.split(path))
 
     def _merge(self, item: Item, path: str) -> None:
-        """Make a directory like ``item``; one that is there already keeps its content, and the topmost one all else."""
-        is_new = not self._is_directory(path)
+        """Make a directory like ``item``; one that is there keeps its content, the topmost one all else as well."""
         descriptor = self.directory(path)
-        if item.name or is_new:
+        if item.name:
             _set_attributes(descriptor, item, self.manner)
             self._directories.append((path, item))
 

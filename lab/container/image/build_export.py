@@ -86,7 +86,7 @@ def export(
         _adopt(store.layers, chain, cache.directory(step.cached))
     image = store.add(names[0] if names else "", config, layers)
     for name in names[1:]:
-        image = store.add(name, config, layers)
+        store.tag(image.manifest_digest, name)
     return image
 
 

@@ -18,10 +18,15 @@ from lab.container.image.build_copy import Manner, Tree, writing
 from lab.container.image.build_steps import Execute
 from lab.container.spawner_client import StartFailed, Stdio
 from lab.container.spec.runtime import Mount
-from lab.errors import BuildFailed, NoSuchContainer
+from lab.errors import BuildCancelled, BuildFailed, NoSuchContainer
 
 _READ_BYTES = 65536
 _FILLED = ("/dev", "/proc", "/sys")  # what is below them comes with the file systems that are mounted there
+# bound over whatever an image has, for every container
+_FILES = tuple(
+    Mount(destination=f"/etc/{name}", type="bind", source=os.devnull) for name in ("hostname", "hosts", "resolv.conf")
+)
+_SHELL = ("/bin/sh",)
 
 Output = Callable[[bytes], None]
 
@@ -30,10 +35,11 @@ Output = Callable[[bytes], None]
 class Surroundings:
     """What every command of a build gets: ``network`` unless RUN says otherwise, variables and mounts beside its own.
 
-    None of it counts for the cache.
+    None of it counts for the cache. ``shell_on_failure`` opens a shell in the step that fails.
     """
 
     network: ContainerNetwork = ContainerNetwork.BRIDGE
+    shell_on_failure: bool = False
     env: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
 
@@ -66,29 +72,25 @@ class Commands:
             BuildFailed: it could not be started, or did not end well; then with its exit code, and its files in
                 ``work`` as "failed".
         """
-        config = self._config(command)
-        layers = (*command.layers, *mount_points(config, command.layers, work))
-        config = replace(config, layers=tuple(reversed(layers)))
-        with self._created(config) as upper:
-            code = self._execute(config.id, output)
-            kept = os.path.join(work, "failed" if code else f"changed-{config.id}")
+        with self._created(self._config(command, command.layers, work)) as (container_id, upper):
+            code = self._execute(container_id, output)
+            kept = os.path.join(work, container_id)
             os.rename(upper, kept)
         if code:
+            if self._cancelled:
+                raise BuildCancelled("cancelled, since another step failed")
+            if self._surroundings.shell_on_failure:
+                self._shell(command, kept, work)
             words = " ".join(command.action.args)
             raise BuildFailed(f"the command '{words}' returned a non-zero code: {code}", exit_code=code)
         return kept
 
-    def shell(self, command: Command, work: str) -> None:
-        """Open the image's shell on this process's terminal, where the failed command would have found itself."""
-        failed = os.path.join(work, "failed")
-        layers = (*command.layers, *((failed,) if os.path.isdir(failed) else ()))
-        config = self._config(command)
-        layers = (*layers, *mount_points(config, layers, work))
-        config = replace(config, layers=tuple(reversed(layers)), args=("/bin/sh",))
-        self._cancelled = False
-        with self._created(config):
-            running = self._engine.start(config.id, stdio=Stdio(stdin=0, stdout=1, stderr=2))
-            running.wait()
+    def _shell(self, command: Command, failed: str, work: str) -> None:
+        """Open a shell on this process's streams, where the failed command was and as it has left everything."""
+        self.cancel()
+        config = replace(self._config(command, (*command.layers, failed), work), args=_SHELL)
+        with self._created(config, last=True) as (container_id, _):
+            self._engine.start(container_id, stdio=Stdio(stdin=0, stdout=1, stderr=2)).wait()
 
     def cancel(self) -> None:
         """End what runs; safe to call twice."""
@@ -99,30 +101,32 @@ class Commands:
             with suppress(NoSuchContainer):
                 self._engine.terminate(container_id)
 
-    def _config(self, command: Command) -> ContainerConfig:
+    def _config(self, command: Command, layers: Sequence[str], work: str) -> ContainerConfig:
         action, around = command.action, self._surroundings
-        return ContainerConfig(
+        config = ContainerConfig(
             id=f"build-{secrets.token_hex(8)}",
             args=action.args,
-            layers=("",),
             env=(*around.env, *action.hidden_env, *action.env, *command.env),
             cwd=action.cwd,
             hostname="buildkitsandbox",  # what commands see that were written for docker's builder
             user=action.user or "0",
             mounts=(*around.mounts, *command.mounts),
-            network=around.network if action.network == "default" else ContainerNetwork(action.network),
+            network=around.network if action.network == "default" else network_of(action.network),
             volatile=True,
         )
+        places = mount_points(config, layers, work)
+        return replace(config, layers=tuple(reversed((*layers, *places))))
 
     @contextmanager
-    def _created(self, config: ContainerConfig) -> Iterator[str]:
+    def _created(self, config: ContainerConfig, *, last: bool = False) -> Iterator[tuple[str, str]]:
+        """Give a container's id and its own layer; ``last`` is created though the build has been cancelled."""
         state = self._engine.create(config)
         try:
             with self._lock:
                 self._running.add(config.id)
-                if self._cancelled:
-                    raise BuildFailed("cancelled, since another step failed")
-            yield state.upper
+                if self._cancelled and not last:
+                    raise BuildCancelled("cancelled, since another step failed")
+            yield config.id, state.upper
         finally:
             with self._lock:
                 self._running.discard(config.id)
@@ -147,13 +151,27 @@ class Commands:
         return 0 if code is None else code
 
 
+def network_of(name: str) -> ContainerNetwork:
+    """Return the network that ``--network`` names.
+
+    Raises:
+        BuildFailed: commands of a build cannot have it.
+    """
+    if name == "default":
+        return ContainerNetwork.BRIDGE
+    if name not in list(ContainerNetwork):
+        raise BuildFailed(f"--network={name} is not supported in a build", hint="default or none")
+    return ContainerNetwork(name)
+
+
 def mount_points(config: ContainerConfig, layers: Sequence[str], work: str) -> tuple[str, ...]:
     """Return a layer with the places that a container's mounts need and ``layers`` lack, if there are any.
 
     Without it the container would make them in its own layer, and they would be part of the image.
     """
     inside = tuple(f"{place}/" for place in _FILLED)
-    wanted = [mount for mount in defaults.mounts(config, ()) if not mount.destination.startswith(inside)]
+    mounts = (*defaults.mounts(config, ()), *_FILES)
+    wanted = [mount for mount in mounts if not mount.destination.startswith(inside)]
     with build_root.mounted(layers, work) as (root, upper), writing(root, Manner()) as tree:
         missing = [mount for mount in wanted if not build_root.exists(root, mount.destination)]
         for mount in missing:

@@ -27,7 +27,7 @@ from lab.container.storage.compression import decompressed
 from lab.container.storage.layers import chain_ids
 from lab.container.storage.pack import Layer
 from lab.container.storage.unpack import UnpackLimits, unpack
-from lab.errors import BuildFailed, LabError
+from lab.errors import BuildCancelled, LabError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ def build_stage(site: Site, stage: PlannedStage) -> BuiltStage:
     built = _begin(site, stage)
     for position, step in enumerate(stage.steps, start=2):
         if site.cancelled.is_set():
-            raise BuildFailed("cancelled, since another step failed")
+            raise BuildCancelled("cancelled, since another step failed")
         _StageStep(site, stage, built, step).build(site.titles(stage, position, step.statement))
     return built
 
@@ -134,6 +134,8 @@ class _StageStep:
         self._site.observer.started(title)
         try:
             cached = self._configured() if self._step.action is None else self._made(self._step.action, title)
+        except BuildCancelled:
+            raise
         except (LabError, OSError) as error:
             failure = explain(error, f"{title.place.path}:{title.place.line}: {title.text}")
             self._site.observer.failed(title, str(failure))
@@ -162,7 +164,7 @@ class _StageStep:
             key = cache_key(self._built.key, action, ready.content)
             found = self._find(key)
             cached = found or self._make(key, ready, title)
-        self._add(key, _history_key(self._built, self._step, key), cached)
+        self._add(key, _history_key(self._built, self._step, cached.result), cached)
         shutil.rmtree(work)
         return found is not None
 
@@ -188,10 +190,9 @@ class _StageStep:
     def _add(self, key: str, history_key: str, cached: Cached) -> None:
         self._built.steps.append(BuiltStep(planned=self._step, key=key, cached=cached))
         self._built.history_key = history_key
-        if not key:
-            return
-        self._built.key = key
         if cached.name:
+            # not the step's own key: what stands on this run of it must not be found by who stands on another one
+            self._built.key = cached.result
             self._built.layers.append(self._site.cache.directory(cached))
             self._site.packs(self._stage.index, key, cached)
 
@@ -221,7 +222,7 @@ class _StepOrigins:
         return self._site.images(base.image).manifest_digest
 
 
-def _history_key(built: BuiltStage, step: PlannedStep, key: str = "") -> str:
+def _history_key(built: BuiltStage, step: PlannedStep, result: str = "") -> str:
     return hashlib.sha256(
-        f"{built.history_key}\n{step.created_by}\n{key}".encode("utf-8", "surrogateescape")
+        f"{built.history_key}\n{step.created_by}\n{result}".encode("utf-8", "surrogateescape")
     ).hexdigest()

@@ -110,6 +110,11 @@ class Yard:
         with self.root(image) as root, open(root + path) as file:
             return file.read()
 
+    @staticmethod
+    def read_in(root: str, path: str) -> str:
+        with open(os.path.join(root, path)) as file:
+            return file.read()
+
     @contextmanager
     def root(self, image: StoredImage) -> Iterator[str]:
         directory = os.path.join(self.paths.root, "looked-at")
