@@ -369,7 +369,7 @@ class ImageStore:
         entries = [each for each in self._index().manifests if self._id_of(each) == image_id]
         layers = self._directories(entry)
         uses = usage.container_uses(self._containers_root) if uses is None else uses
-        users = [use for use in uses if layers and use.layers == layers]
+        users = [use for use in uses if (use.image_id == image_id if use.image_id else layers and use.layers == layers)]
         ours = self._chains_of_nobody_else(entries)
         mounted = usage.mounted_by(ours) if mounted is None else mounted
         return removal.Standing(

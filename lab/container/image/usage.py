@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from lab.container.record import ContainerRecord
 from lab.container.spec.runtime import Status
 from lab.container.state import ContainerDirectory
 from lab.errors import NoSuchContainer, StateConflict
@@ -13,9 +14,13 @@ from lab.errors import NoSuchContainer, StateConflict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerUse:
-    """A container and the layers that it stands on, as directories, topmost first."""
+    """A container and the layers that it stands on, as directories, topmost first.
+
+    ``image_id`` is "" for a container that was made by a library's user, from layers.
+    """
 
     container_id: str
+    image_id: str
     layers: tuple[str, ...]
     running: bool
 
@@ -38,8 +43,16 @@ def container_uses(containers_root: str) -> tuple[ContainerUse, ...]:
                 f"the state of container {container_id} is damaged: {error}", hint=f"lab rm --force {container_id}"
             ) from error
         running = state.status not in (Status.STOPPED, Status.CREATED)
-        found.append(ContainerUse(container_id=container_id, layers=state.layers, running=running))
+        image_id = _image_id(directory.bundle(container_id))
+        found.append(ContainerUse(container_id=container_id, image_id=image_id, layers=state.layers, running=running))
     return tuple(found)
+
+
+def _image_id(bundle: str) -> str:
+    try:
+        return ContainerRecord.load(bundle).image_id
+    except NoSuchContainer:
+        return ""
 
 
 def mounted_by(directories: Collection[str]) -> dict[str, str]:

@@ -39,7 +39,10 @@ _EXTENDED = (
 )
 _ENTRY_OVERHEAD_BYTES = 8 * 1024  # headers, long names, attributes and padding of an ordinary entry
 _END_BYTES = 1024 * 1024  # zeros after the last entry
-_ARCHIVE_FAULTS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
+_HOST_FAULTS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+    *(errno.EACCES, errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +117,9 @@ def _explained(subject: str) -> Iterator[None]:
     except (ValueError, OverflowError, RecursionError) as error:  # a NUL in a name, a number beyond the kernel's, …
         raise LayerCorrupt(f"{subject} has an impossible entry: {error}") from error
     except OSError as error:
-        if error.errno in _ARCHIVE_FAULTS:
-            raise LayerCorrupt(f"{subject}: {error}") from error
-        raise KernelError("unpack", subject, str(error), hint=_hint(error.errno)) from error
+        if error.errno in _HOST_FAULTS:
+            raise KernelError("unpack", subject, str(error), hint=_hint(error.errno)) from error
+        raise LayerCorrupt(f"{subject}: {error}") from error  # what it asks for is impossible
 
 
 def _hint(number: int | None) -> str:
