@@ -124,10 +124,13 @@ class Tree:
 
     def _merge(self, item: Item, path: str) -> None:
         """Make a directory like ``item``; one that is there keeps its content, the topmost one all else as well."""
+        is_new = not self._is_directory(path)
         descriptor = self.directory(path)
         if item.name:
             _set_attributes(descriptor, item, self.manner)
             self._directories.append((path, item))
+        elif is_new and self.manner.chmod:
+            os.fchmod(descriptor, changed_mode(0o755, self.manner.chmod, is_directory=True))
 
     def finish(self) -> None:
         """Set the directories' times, which making their content has changed."""
