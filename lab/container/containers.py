@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from lab.container import console, etc_files, supervision
+from lab.container import console, etc_files, events, supervision
 from lab.container.defaults import capability_sets
 from lab.container.engine import Engine
 from lab.container.image.store import ImageStore
@@ -32,6 +32,7 @@ from lab.container.spec.runtime import Process, Status, User
 from lab.container.state import ContainerState
 from lab.errors import NoSuchContainer, SpecError, StateConflict
 from lab.linux import capabilities
+from lab.linux.cgroup import usage
 from lab.paths import Paths
 from lab.units import NS_PER_S
 
@@ -177,10 +178,15 @@ class Containers:
         config = replace(
             config, mounts=(*config.mounts, *etc_files.mounts(bundle, (m.destination for m in config.mounts)))
         )
-        files = {RECORD_FILE: json.dumps(codec.encode(record)), **_etc(options, container_id, None, gateway="")}
         name = self._claim(name, container_id)
+        files = {
+            RECORD_FILE: json.dumps(codec.encode(record)),
+            events.ACTOR_FILE: self._actor(record, name, os.path.join(config.cgroup_parent, container_id)),
+            **_etc(options, container_id, None, gateway=""),
+        }
         try:
             self.engine.create(config, files)
+            events.note(bundle, "create")
         except BaseException:
             self.names.release(container_id)
             raise
@@ -194,6 +200,12 @@ class Containers:
             program = init_program.ensure(self.paths.cache)
         return Surroundings(
             bounding_set=capabilities.bounding_set(), read=_read_text, environ=environ or {}, init_program=program
+        )
+
+    def _actor(self, record: ContainerRecord, name: str, cgroup: str) -> str:
+        attributes = {**record.image.labels, **record.options.labels, "image": record.options.image, "name": name}
+        return events.actor(
+            self.paths.run, attributes, oom_counter=usage.oom_counter(self.engine.runtime.layout, cgroup)
         )
 
     def _claim(self, name: str, container_id: str) -> str:
@@ -283,12 +295,17 @@ class Containers:
         with contextlib.suppress(StateConflict):
             if container.is_paused:
                 self.engine.resume(container.id)
-            self.engine.kill(container.id, signal_number or stop_signal(container.record))
+            number = signal_number or stop_signal(container.record)
+            _note_signal(container, number)
+            self.engine.kill(container.id, number)
             if wait_s < 0 or self.wait(container.id, time.monotonic_ns() + wait_s * NS_PER_S) is not None:
                 self.wait(container.id)
+                events.note(container.state.bundle, "stop")
                 return
+        _note_signal(container, signal.SIGKILL)
         self.engine.terminate(container.id)
         self.wait(container.id)
+        events.note(container.state.bundle, "stop")
 
     def kill(self, container_id: str, signal_number: int) -> None:
         """Send a signal to a container's first process.
@@ -302,6 +319,7 @@ class Containers:
             raise StateConflict(f"Cannot kill container: {container_id}: container {container.id} is not running")
         if signal_number in (signal.SIGKILL, stop_signal(container.record)):
             _write_text(os.path.join(container.state.bundle, supervision.STOPPING_FILE), "")
+        _note_signal(container, signal_number)
         self.engine.kill(container.id, signal_number)
         if signal_number == signal.SIGKILL and container.is_paused:
             self.engine.resume(container.id)
@@ -319,6 +337,7 @@ class Containers:
         if container.is_paused:
             raise StateConflict(f"Container {container.id} is already paused")
         self.engine.pause(container.id)
+        events.note(container.state.bundle, "pause")
 
     def unpause(self, container_id: str) -> None:
         """Let a frozen container go on.
@@ -331,6 +350,7 @@ class Containers:
         if not container.is_paused:
             raise StateConflict(f"Container {container.id} is not paused")
         self.engine.resume(container.id)
+        events.note(container.state.bundle, "unpause")
 
     def wait(self, container_id: str, deadline_ns: int | None = None) -> int | None:
         """Return the exit code when a container has ended, or None at ``deadline_ns`` (CLOCK_MONOTONIC).
@@ -365,8 +385,13 @@ class Containers:
                     " before removing or force remove"
                 )
             _write_text(os.path.join(container.state.bundle, supervision.STOPPING_FILE), "")
+        if container.is_running:
+            _note_signal(container, signal.SIGKILL)
+        actor = events.Actor(container.state.bundle)
+        actor.read()
         self.engine.delete(container.id, force=True)
         self.names.release(container.id)
+        actor.note("destroy")
 
     def rename(self, container_id: str, new: str) -> None:
         """Give a container another name.
@@ -376,7 +401,11 @@ class Containers:
             SpecError: it cannot be a name.
             StateConflict: another container has it.
         """
-        self.names.rename(self.find(container_id), new.removeprefix("/"))
+        container, name = self.get(container_id), new.removeprefix("/")
+        self.names.rename(container.id, name)
+        text = self._actor(container.record, name, container.state.cgroup)
+        _replace_text(os.path.join(container.state.bundle, events.ACTOR_FILE), text)
+        events.note(container.state.bundle, "rename", events.members({"oldName": f"/{container.name}"}))
 
     def process(
         self,
@@ -402,6 +431,10 @@ class Containers:
         if terminal and not any(line.startswith("TERM=") for line in found.env):
             found = replace(found, env=(*found.env, "TERM=xterm"))
         return replace(found, terminal=terminal)
+
+
+def _note_signal(container: Container, signal_number: int) -> None:
+    events.note(container.state.bundle, "kill", f'"signal": "{int(signal_number)}"')
 
 
 def _is_attached(streams: Streams) -> bool:
@@ -484,3 +517,8 @@ def _read_text(path: str) -> str:
 def _write_text(path: str, text: str) -> None:
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def _replace_text(path: str, text: str) -> None:
+    _write_text(path + ".new", text)
+    os.replace(path + ".new", path)

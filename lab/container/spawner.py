@@ -320,6 +320,8 @@ class Spawner:
         marks, failure = _parse_frames(child.frames)
         if failure is None and marks and marks[-1][0] == init.EXECUTING:
             wire.answer(child.reply, (STARTED, child.pid, child.spawned_ns, now_ns, tuple(marks[:-1])))
+            if child.supervised is not None:
+                child.supervised.actor.note("start")
         else:
             self._on_failure(child, failure)
 

@@ -22,6 +22,7 @@ import struct
 import termios
 import time
 
+from lab.container import events
 from lab.container.loop import WRITABLE, Loop
 from lab.linux.pidfd import start_time_ticks
 
@@ -258,6 +259,7 @@ class Supervised:
         self._has_terminal = has_terminal
         self._loop = loop
         self._bundle = bundle
+        self.actor = events.Actor(bundle)
         self._log = Log(self._path(LOG_FILE))
         self._outputs = {} if has_terminal else {name: self._open(name) for name in PIPES}
         self._waiting: list[tuple[str, Listener]] = []
@@ -342,6 +344,7 @@ class Supervised:
         self._let_go()
         restarts = self._is_to_restart(code)
         done = self._policy[2]
+        self.actor.died(code)
         self._note_end(f"{code} {time.time_ns()} {done + 1 if restarts else 0}")
         if not restarts:
             return None
