@@ -7,6 +7,7 @@ from lab.cli.verbs import lazy
 _CREATE = "lab.cli.container_create"
 _LIFE = "lab.cli.container_life"
 _SHOW = "lab.cli.container_show"
+_FILES = "lab.cli.container_files"
 _INSIDE = "lab.cli.container_inside"
 
 VERBS = {
@@ -27,6 +28,10 @@ VERBS = {
     "ls": lazy(_SHOW, "ps", text="list containers", example="lab ps -a --format '{{.Names}}: {{.Status}}'"),
     "logs": lazy(_SHOW, "logs", text="show what a container has written", example="lab logs -f --tail 10 web"),
     "inspect": lazy(_SHOW, "inspect", text="show what is known of containers", example="lab inspect -f '{{.Id}}' web"),
+    "cp": lazy(_FILES, "cp", text="copy files to and from containers", example="lab cp web:/etc/hosts ."),
+    "diff": lazy(_FILES, "diff", text="show what a container has changed in its files", example="lab diff web"),
+    "export": lazy(_FILES, "export", text="write a container's files as a tar", example="lab export -o web.tar web"),
+    "commit": lazy(_FILES, "commit", text="make an image of a container's files", example="lab commit web web:v2"),
     "exec": lazy(_INSIDE, "exec", text="run a program in a running container", example="lab exec -it web sh"),
     "attach": lazy(_INSIDE, "attach", text="connect with a running container", example="lab attach web"),
 }

@@ -44,8 +44,8 @@ NOUNS = {
     "setup": "make the base images and the guest kernel, if they are not there",
 }
 _CONTAINER_VERBS = (
-    "attach", "create", "exec", "inspect", "kill", "logs", "pause", "rename", "restart", "rm", "run", "start", "stop",
-    "unpause", "wait",
+    "attach", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "pause", "rename",
+    "restart", "rm", "run", "start", "stop", "unpause", "wait",
 )  # fmt: skip
 _IMAGE_VERBS = ("history", "import", "load", "save", "tag")
 STANDALONE: dict[str, tuple[str, str]] = {
@@ -212,7 +212,12 @@ def _dispatch(noun: str, rest: Sequence[str], *, root: str | None, log_level: st
 
 def _run_verb(noun: str, name: str, rest: Sequence[str], paths: Paths, *, prog: str) -> int:
     parser, run = verb_parser(noun, name, prog=prog)
-    return run(parser.parse_args(with_plain_switches(parser, rest)), paths)
+    try:
+        return run(parser.parse_args(with_plain_switches(parser, rest)), paths)
+    except SpecError as error:
+        if error.exit_code == EXIT_USAGE:
+            error.exit_code = EXIT_FAILURE  # docker's, once its flags have been understood
+        raise
 
 
 def _run_noun(noun: str, rest: Sequence[str], paths: Paths) -> int:

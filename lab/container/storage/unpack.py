@@ -69,8 +69,10 @@ class UnpackLimits:
         return self.size_bytes + self.entries * _ENTRY_OVERHEAD_BYTES + _END_BYTES
 
 
-def unpack(stream: Readable, directory: str, limits: UnpackLimits, *, subject: str) -> int:
+def unpack(stream: Readable, directory: str, limits: UnpackLimits, *, subject: str, whiteouts: bool = True) -> int:
     """Unpack the tar ``stream`` below ``directory``, an empty directory of ours; ``subject`` names it in errors.
+
+    Without ``whiteouts`` it is no layer: names that begin with .wh. are names like any other.
 
     Returns the bytes of files and of the targets of links, hard links counted once: what docker calls a layer's size.
 
@@ -79,7 +81,7 @@ def unpack(stream: Readable, directory: str, limits: UnpackLimits, *, subject: s
         KernelError: the host refused: no space, no right.
     """
     size_bytes = 0
-    with _explained(subject), _Tree(directory, limits) as tree:
+    with _explained(subject), _Tree(directory, limits, whiteouts=whiteouts) as tree:
         source = _Source(stream, limits.stream_bytes)
         for entry in _entries(_open(source), limits):
             size_bytes += _content_bytes(entry)
@@ -225,8 +227,9 @@ def parts_of(name: str) -> tuple[str, ...]:
 class _Tree:
     """The directory being filled; keeps the last parent directory open, since entries come in order."""
 
-    def __init__(self, root: str, limits: UnpackLimits) -> None:
+    def __init__(self, root: str, limits: UnpackLimits, *, whiteouts: bool) -> None:
         self._root_fd = os.open(root, _DIRECTORY)
+        self._whiteouts = whiteouts
         self._limits = limits
         self._parent: tuple[tuple[str, ...], int] | None = None
         self._directory_times: dict[tuple[str, ...], int] = {}
@@ -256,7 +259,7 @@ class _Tree:
             self._directory(entry, parts)
             return
         parent, name = self._parent_fd(parts[:-1]), parts[-1]
-        if name.startswith(WHITEOUT):
+        if self._whiteouts and name.startswith(WHITEOUT):
             self._whiteout(name, parent)
             return
         if entry.type not in self._makers:

@@ -1,0 +1,237 @@
+"""A container's files, from outside: everything that touches them runs in a process confined to its root.
+
+A path of a container is never resolved by a process that has the host's root: a link, or a directory that becomes one
+at the wrong moment, would lead out of it. So a child enters the container's mount namespace, or mounts what a stopped
+one would have, makes it its root, and talks through a pipe. It imports nothing there, since a module or a library of
+the container would run with our rights (CVE-2019-14271), and it looks up no names of users.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, BinaryIO
+
+from lab.container.spec.runtime import Mount, Spec, Status
+from lab.container.state import ContainerState
+from lab.container.storage import overlay
+from lab.container.storage.pack import TreeWriter, tree, writing_tree
+from lab.container.storage.unpack import UnpackLimits, unpack
+from lab.errors import ContainerError
+from lab.linux import mount
+from lab.linux import namespaces as ns
+
+_REPORT_BYTES = 65536
+
+
+class FileError(ContainerError):
+    """A file of a container could not be found, read or written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathStat:
+    """What a path of a container is: name, size in bytes, mode with the type's bits, mtime in ns, target of a link."""
+
+    name: str
+    size: int
+    mode: int
+    mtime_ns: int
+    link_target: str = ""
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a directory."""
+        return stat.S_ISDIR(self.mode)
+
+
+class OwnedWriter(TreeWriter):
+    """A tree whose entries belong to root, as docker's cp makes them unless asked to keep the owner."""
+
+    def add(self, entry: tarfile.TarInfo, content: IO[bytes] | None = None) -> None:
+        """Append one entry, as root's."""
+        entry.uid = entry.gid = 0
+        TreeWriter.add(self, entry, content)
+
+
+def look(state: ContainerState, spec: Spec, path: str, *, follow: bool = False) -> PathStat | None:
+    """Return what is at a path of a container, None if nothing is; ``follow`` goes through a link at its end.
+
+    Raises:
+        FileError: the container's root cannot be entered.
+    """
+
+    def tell(target: BinaryIO) -> None:
+        try:
+            found = os.stat(path) if follow else os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        link = os.readlink(path) if stat.S_ISLNK(found.st_mode) else ""
+        fields = (os.path.basename(path.rstrip("/")) or "/", found.st_size, found.st_mode, found.st_mtime_ns, link)
+        target.write(json.dumps(fields).encode())
+
+    with reading(state, spec, tell) as source:
+        text = source.read()
+    if not text:
+        return None
+    name, size, mode, mtime_ns, link_target = json.loads(text)
+    return PathStat(name=name, size=size, mode=mode, mtime_ns=mtime_ns, link_target=link_target)
+
+
+def pack_path(path: str, name: str, *, follow: bool, keeps_owner: bool) -> Callable[[BinaryIO], None]:
+    """Return what writes the tree at a path as a tar in which it is called ``name`` ("." for its content alone)."""
+
+    def pack(target: BinaryIO) -> None:
+        top = os.path.realpath(path) if follow else path
+        with writing_tree(target) as writer:
+            if not keeps_owner:
+                writer = OwnedWriter(writer._tar, writer._links)
+            is_tree = os.path.isdir(top) and not os.path.islink(top)
+            for each in tree(top) if is_tree else (top,):
+                rest = os.path.relpath(each, top)
+                writer.add_path(each, name if rest == "." else os.path.join(name, rest))
+
+    return pack
+
+
+def export_root(state: ContainerState, target: BinaryIO) -> None:
+    """Write a container's whole root file system as a tar, without what is mounted in it.
+
+    Raises:
+        FileError: a file could not be read.
+    """
+
+    def pack(out: BinaryIO) -> None:
+        with writing_tree(out) as writer:
+            for each in tree("/"):
+                if each != "/":
+                    writer.add_path(each, each[1:])
+
+    with _child(lambda: _enter_frozen(state), pack) as source:
+        while data := source.read(_REPORT_BYTES):
+            target.write(data)
+
+
+@contextmanager
+def reading(state: ContainerState, spec: Spec, write: Callable[[BinaryIO], None]) -> Iterator[BinaryIO]:
+    """Give what ``write`` writes while it is confined to the container's root.
+
+    Raises:
+        FileError: it failed, when the block ends.
+    """
+    with _child(lambda: _enter(state, spec), write) as source:
+        yield source
+
+
+@contextmanager
+def packing_here(write: Callable[[BinaryIO], None]) -> Iterator[BinaryIO]:
+    """Give what ``write`` writes in a process of its own, with the host's root: for files of the caller.
+
+    Raises:
+        FileError: it failed, when the block ends.
+    """
+    with _child(lambda: None, write) as source:
+        yield source
+
+
+def extract(state: ContainerState, spec: Spec, directory: str, source: BinaryIO) -> None:
+    """Unpack a tar below an existing directory of a container; what is in the way is replaced.
+
+    Raises:
+        FileError: a file could not be made, or the archive is none.
+    """
+
+    def make(_: BinaryIO) -> None:
+        unpack(source, directory, UnpackLimits(), subject="the archive", whiteouts=False)
+
+    with _child(lambda: _enter(state, spec), make) as nothing:
+        nothing.read()
+
+
+@contextmanager
+def _child(enter: Callable[[], None], act: Callable[[BinaryIO], None]) -> Iterator[BinaryIO]:
+    (source, target), (report, failed) = os.pipe(), os.pipe()
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        os.close(source)
+        _run_child(enter, act, target, failed)
+    os.close(target)
+    os.close(failed)
+    try:
+        with os.fdopen(source, "rb") as stream:
+            yield stream
+    finally:
+        message = _drain(report)
+        os.waitpid(pid, 0)
+    if message:
+        raise FileError(message)
+
+
+def _run_child(enter: Callable[[], None], act: Callable[[BinaryIO], None], target: int, failed: int) -> None:
+    code = 1
+    try:
+        enter()
+        with os.fdopen(target, "wb") as stream:
+            act(stream)
+        code = 0
+    except BrokenPipeError:
+        code = 0  # who reads has had enough
+    except OSError as error:
+        path = os.fsdecode(error.filename) if error.filename else ""
+        os.write(failed, f"{path + ': ' if path else ''}{error.strerror or error}".encode()[:_REPORT_BYTES])
+    except (ContainerError, tarfile.TarError, ValueError) as error:
+        os.write(failed, str(error).encode()[:_REPORT_BYTES])
+    finally:
+        os._exit(code)
+
+
+def _drain(report: int) -> str:
+    with os.fdopen(report, "rb") as stream:
+        return stream.read().decode(errors="replace")
+
+
+def _enter(state: ContainerState, spec: Spec) -> None:
+    """Make a container's root, with what is mounted in it, the root of this process."""
+    if state.status == Status.RUNNING:
+        pidfd = os.pidfd_open(state.pid)
+        ns.setns(pidfd, ns.CLONE_NEWNS, path=f"mount namespace of {state.id}")  # its root becomes ours
+        os.chdir("/")
+        return
+    _own_mounts()
+    overlay.mount_overlay(state.layers, state.upper, state.work, state.rootfs, False)
+    binds = [each for each in spec.mounts if each.type == "bind"]
+    sources = [
+        mount.open_tree(mount.AT_FDCWD, bind.source, mount.OPEN_TREE_CLONE | mount.AT_RECURSIVE) for bind in binds
+    ]
+    os.chroot(state.rootfs)
+    os.chdir("/")
+    for bind, source in zip(binds, sources, strict=True):
+        _attach(bind, source)
+
+
+def _attach(bind: Mount, source: int) -> None:
+    with contextlib.suppress(FileNotFoundError):  # it is made when the container starts
+        mount.move_mount(source, "", mount.AT_FDCWD, bind.destination, mount.MOVE_MOUNT_F_EMPTY_PATH)
+    os.close(source)
+
+
+def _enter_frozen(state: ContainerState) -> None:
+    """Make a read-only view of a container's layers, running or not, the root of this process."""
+    _own_mounts()
+    directories = (state.upper, *state.layers)
+    joined = ":".join(each.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,") for each in directories)
+    mount.mount("overlay", state.rootfs, "overlay", mount.MS_RDONLY, f"lowerdir={joined}")
+    os.chroot(state.rootfs)
+    os.chdir("/")
+
+
+def _own_mounts() -> None:
+    ns.unshare(ns.CLONE_NEWNS)
+    mount.mount("", "/", "", mount.MS_REC | mount.MS_PRIVATE, "")
