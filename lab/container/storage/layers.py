@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from lab.container.spec.image import Descriptor
@@ -106,9 +105,9 @@ class LayerStore:
             if os.path.isdir(path + _UNFINISHED):
                 freed = disk.used_bytes(path + _UNFINISHED)
                 _remove_tree(path + _UNFINISHED)
-            for victim in (self._size_path(chain_id), f"{path}.lock"):
-                with suppress(FileNotFoundError):
-                    os.unlink(victim)
+            for name in self._names():  # its size, what was to become its size, and last of all the lock
+                if name.startswith(f"{os.path.basename(path)}."):
+                    os.unlink(os.path.join(self._root, name))
         return freed
 
     def leftovers(self) -> tuple[str, ...]:
