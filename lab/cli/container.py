@@ -23,6 +23,9 @@ VERBS = {
     "unpause": lazy(_LIFE, "unpause", text="let frozen containers go on", example="lab unpause web"),
     "wait": lazy(_LIFE, "wait", text="wait until containers end, and print their exit codes", example="lab wait web"),
     "rm": lazy(_LIFE, "rm", text="remove containers", example="lab rm -f web"),
+    "update": lazy(
+        "lab.cli.container_update", "update", text="change containers", example="lab update --restart always web"
+    ),
     "rename": lazy(_LIFE, "rename", text="give a container another name", example="lab rename web old-web"),
     "prune": lazy(_LIFE, "prune", text="remove all containers that do not run", example="lab container prune -f"),
     "ls": lazy(_SHOW, "ps", text="list containers", example="lab ps -a --format '{{.Names}}: {{.Status}}'"),

@@ -237,7 +237,7 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
     Raises:
         SpecError: one of them is wrong.
     """
-    policy, most = _restart(arguments.restart, removes=arguments.rm)
+    policy, most = restart_policy(arguments.restart, removes=arguments.rm)
     return RunOptions(
         image=arguments.image,
         command=tuple(arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command),
@@ -302,7 +302,12 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
     )
 
 
-def _restart(text: str, *, removes: bool) -> tuple[str, int]:
+def restart_policy(text: str, *, removes: bool = False) -> tuple[str, int]:
+    """Return a policy's name and the most restarts (0: any number); ``removes`` is --rm, which allows none.
+
+    Raises:
+        SpecError: there is no such policy.
+    """
     name, separator, count = text.partition(":")
     if (name or "no") not in _RESTARTS:
         raise SpecError(f"invalid restart policy: unknown policy '{name}'; use one of {', '.join(_RESTARTS)}")

@@ -14,12 +14,13 @@ from lab.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, LabError, NoSuchContai
 from lab.paths import Paths
 
 
-def _names(parser: argparse.ArgumentParser) -> None:
+def add_names(parser: argparse.ArgumentParser) -> None:
+    """Add the containers that are meant."""
     parser.add_argument("containers", metavar="CONTAINER", nargs="+", help="name, id, or the beginning of an id")
 
 
-def _each(references: Iterable[str], act: Callable[[str], object]) -> int:
-    """Do it to each, print what it was called, and go on after one that fails."""
+def each(references: Iterable[str], act: Callable[[str], object]) -> int:
+    """Do it to each, print what it was called, go on after one that fails, and return the exit code."""
     code = EXIT_OK
     for reference in references:
         try:
@@ -38,7 +39,7 @@ def add_start(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", "--interactive", action="store_true", help="stay with it, its standard input included")
     parser.add_argument("--detach-keys", metavar="KEYS", default=DETACH_KEYS, help="keys that leave (%(default)s)")
     parser.add_argument("--sig-proxy", action=argparse.BooleanOptionalAction, default=True, help="hand signals on")
-    _names(parser)
+    add_names(parser)
 
 
 def start(arguments: argparse.Namespace, paths: Paths) -> int:
@@ -48,7 +49,7 @@ def start(arguments: argparse.Namespace, paths: Paths) -> int:
         raise SpecError("you cannot start and attach multiple containers at once")
     with Containers(paths) as containers:
         if not stays:
-            return _each(arguments.containers, lambda reference: _start(containers, reference))
+            return each(arguments.containers, lambda reference: _start(containers, reference))
         container = containers.get(arguments.containers[0])
         names = ("stdin", "stdout", "stderr") if arguments.interactive else ("stdout", "stderr")
         wanted = Attachment(streams=names, keys=arguments.detach_keys, forwards=arguments.sig_proxy)
@@ -67,14 +68,14 @@ def add_stop(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `stop`."""
     parser.add_argument("-t", "--time", "--timeout", metavar="SECONDS", type=int, help="how long to wait; -1 for ever")
     parser.add_argument("-s", "--signal", metavar="SIGNAL", default="", help="in place of the container's own")
-    _names(parser)
+    add_names(parser)
 
 
 def stop(arguments: argparse.Namespace, paths: Paths) -> int:
     """Stop containers."""
     number = signal_number(arguments.signal) if arguments.signal else None
     with Containers(paths) as containers:
-        return _each(
+        return each(
             arguments.containers,
             lambda reference: containers.stop(reference, timeout_s=arguments.time, signal_number=number),
         )
@@ -92,35 +93,35 @@ def restart(arguments: argparse.Namespace, paths: Paths) -> int:
             containers.stop(reference, timeout_s=arguments.time, signal_number=number)
             containers.start(containers.find(reference)).close()
 
-        return _each(arguments.containers, again)
+        return each(arguments.containers, again)
 
 
 def add_kill(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `kill`."""
     parser.add_argument("-s", "--signal", metavar="SIGNAL", default="KILL", help="name or number (default: KILL)")
-    _names(parser)
+    add_names(parser)
 
 
 def kill(arguments: argparse.Namespace, paths: Paths) -> int:
     """Send a signal."""
     number = signal_number(arguments.signal)
     with Containers(paths) as containers:
-        return _each(arguments.containers, lambda reference: containers.kill(reference, number))
+        return each(arguments.containers, lambda reference: containers.kill(reference, number))
 
 
-add_pause = add_unpause = add_wait = _names
+add_pause = add_unpause = add_wait = add_names
 
 
 def pause(arguments: argparse.Namespace, paths: Paths) -> int:
     """Freeze containers."""
     with Containers(paths) as containers:
-        return _each(arguments.containers, containers.pause)
+        return each(arguments.containers, containers.pause)
 
 
 def unpause(arguments: argparse.Namespace, paths: Paths) -> int:
     """Let containers go on."""
     with Containers(paths) as containers:
-        return _each(arguments.containers, containers.unpause)
+        return each(arguments.containers, containers.unpause)
 
 
 def wait(arguments: argparse.Namespace, paths: Paths) -> int:
@@ -136,7 +137,7 @@ def add_rm(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--force", action="store_true", help="kill it first if it runs")
     parser.add_argument("-v", "--volumes", action="store_true", help="its anonymous volumes as well")
     parser.add_argument("-l", "--link", action="store_true", help=argparse.SUPPRESS)
-    _names(parser)
+    add_names(parser)
 
 
 def rm(arguments: argparse.Namespace, paths: Paths) -> int:
@@ -150,7 +151,7 @@ def rm(arguments: argparse.Namespace, paths: Paths) -> int:
                 if not arguments.force:
                     raise
 
-        return _each(arguments.containers, remove)
+        return each(arguments.containers, remove)
 
 
 def add_rename(parser: argparse.ArgumentParser) -> None:

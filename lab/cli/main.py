@@ -45,7 +45,7 @@ NOUNS = {
 }
 _CONTAINER_VERBS = (
     "attach", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "pause", "rename",
-    "restart", "rm", "run", "start", "stop", "unpause", "wait",
+    "restart", "rm", "run", "start", "stop", "unpause", "update", "wait",
 )  # fmt: skip
 _IMAGE_VERBS = ("history", "import", "load", "save", "tag")
 STANDALONE: dict[str, tuple[str, str]] = {

@@ -23,7 +23,7 @@ from lab.container.image.store import ImageStore
 from lab.container.names import Names, new_id
 from lab.container.network.model import Attachment
 from lab.container.options.configure import Surroundings, configure
-from lab.container.options.run import RunOptions
+from lab.container.options.run import RESTART_NEVER, RunOptions
 from lab.container.record import FILE as RECORD_FILE
 from lab.container.record import ContainerRecord
 from lab.container.spawner_client import Running, StartFailed, Stdio, Streams, Supervision
@@ -214,7 +214,7 @@ class Containers:
         self.names.claim(name.removeprefix("/"), container_id)
         return name.removeprefix("/")
 
-    def start(self, container_id: str, streams: Streams | None = None, *, restarts_done: int = 0) -> Running:
+    def start(self, container_id: str, streams: Streams | None = None) -> Running:
         """Start a container, with these streams connected from the first byte on; return once its program runs.
 
         ``wait`` of what is returned gives its exit code. A terminal is handed over to the spawner.
@@ -224,14 +224,55 @@ class Containers:
             StateConflict: it runs already.
             StartFailed: it could not be started.
         """
+        return self._begin(container_id, streams or Streams(), restarts_done=0)
+
+    def start_again(self, container_id: str) -> None:
+        """Start a container that waits for it by its restart policy; any other is left as it is.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StartFailed: it could not be started.
+        """
+        container = self.get(container_id)
+        if container.status == "restarting" and container.ended is not None:
+            with contextlib.suppress(StateConflict):  # a stop or a start came first
+                self._begin(container_id, Streams(), restarts_done=container.ended.next_restart).close()
+
+    def cancel_restart(self, container_id: str) -> None:
+        """Let a container that waits for its restart be one that has ended; any other is left as it is.
+
+        Raises:
+            NoSuchContainer: there is none.
+        """
+        with self.engine.directory.locked(container_id):
+            supervision.cancel_restart(self.engine.directory.bundle(container_id))
+
+    def set_restart(self, container_id: str, restart: str, restarts_most: int) -> None:
+        """Give a container another restart policy, from now on.
+
+        Raises:
+            NoSuchContainer: there is none.
+            StateConflict: it is removed when it ends.
+        """
+        container = self.get(container_id)
+        if container.record.options.removes:
+            raise StateConflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
+        with self.engine.directory.locked(container.id):
+            record = ContainerRecord.load(container.state.bundle)
+            options = replace(record.options, restart=restart, restarts_most=restarts_most)
+            replace(record, options=options).save(container.state.bundle)
+            if self.engine.state(container.id).status == Status.RUNNING:
+                self.engine.spawner.set_restart(container.id, restart=restart, restarts_most=restarts_most)
+            elif restart == RESTART_NEVER:
+                supervision.cancel_restart(container.state.bundle)
+
+    def _begin(self, container_id: str, streams: Streams, *, restarts_done: int) -> Running:
         state = self.engine.state(container_id)
-        record = ContainerRecord.load(state.bundle)
-        self._forget_stop(state.bundle)
-        options = record.options
+        options = ContainerRecord.load(state.bundle).options
         wanted = Supervision(
             bundle=state.bundle,
             has_terminal=options.terminal,
-            streams=streams or Streams(),
+            streams=streams,
             restart=options.restart,
             restarts_most=options.restarts_most,
             restarts_done=restarts_done,
@@ -256,15 +297,12 @@ class Containers:
 
     def _start(self, container_id: str, stdio: Stdio, wanted: Supervision, options: RunOptions) -> Running:
         def prepare(state: ContainerState, attachment: Attachment | None) -> None:
+            _agree_to_start(state.bundle, wanted.restarts_done)
             for name, text in _etc(options, container_id, attachment, gateway="").items():
                 if name == "hosts":  # the only one that the address changes
                     _write_text(os.path.join(state.bundle, name), text)
 
         return self.engine.start(container_id, stdio=stdio, supervision=wanted, prepare=prepare)
-
-    def _forget_stop(self, bundle: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(bundle, supervision.STOPPING_FILE))
 
     def open_stdin(self, container_id: str) -> int:
         """Return a descriptor of a container's standard input, to write to; its closing is the end of that input.
@@ -288,6 +326,9 @@ class Containers:
         container = self.get(container_id)
         options = container.record.options
         _write_text(os.path.join(container.state.bundle, supervision.STOPPING_FILE), "")
+        if not container.is_running:
+            self.cancel_restart(container.id)
+            container = self.get(container.id)  # which may have been on its way
         if not container.is_running:
             return
         given = (timeout_s, options.stop_timeout_s, STOP_TIMEOUT_S)
@@ -315,6 +356,11 @@ class Containers:
             StateConflict: it does not run.
         """
         container = self.get(container_id)
+        if container.status == "restarting":
+            self.cancel_restart(container.id)
+            container = self.get(container.id)
+            if not container.is_running:
+                return
         if not container.is_running:
             raise StateConflict(f"Cannot kill container: {container_id}: container {container.id} is not running")
         if signal_number in (signal.SIGKILL, stop_signal(container.record)):
@@ -389,7 +435,7 @@ class Containers:
             _note_signal(container, signal.SIGKILL)
         actor = events.Actor(container.state.bundle)
         actor.read()
-        self.engine.delete(container.id, force=True)
+        self.engine.delete(container.id, force=force)
         self.names.release(container.id)
         actor.note("destroy")
 
@@ -435,6 +481,23 @@ class Containers:
 
 def _note_signal(container: Container, signal_number: int) -> None:
     events.note(container.state.bundle, "kill", f'"signal": "{int(signal_number)}"')
+
+
+def _agree_to_start(bundle: str, restarts_done: int) -> None:
+    """Under the container's lock: a user's start ends every stop, a restart has to be wanted still."""
+    stopping = os.path.join(bundle, supervision.STOPPING_FILE)
+    if not restarts_done:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(stopping)
+    else:
+        ended = supervision.read_exit_file(bundle)
+        if os.path.exists(stopping):
+            supervision.cancel_restart(bundle)
+        if os.path.exists(stopping) or ended is None or ended.next_restart != restarts_done:
+            raise StateConflict("the container is not to be started again")
+    record = ContainerRecord.load(bundle)
+    if record.restarts != restarts_done:
+        replace(record, restarts=restarts_done).save(bundle)
 
 
 def _is_attached(streams: Streams) -> bool:

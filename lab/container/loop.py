@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # typing costs milliseconds on the container start path
 
 READABLE = select.EPOLLIN
 WRITABLE = select.EPOLLOUT
+ONLY_ERRORS = 0
+"""Nothing but what is always told: of a pipe's writing end, that its reader has gone."""
 _NS_PER_S = 1_000_000_000
 
 

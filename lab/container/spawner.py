@@ -22,7 +22,7 @@ import sys
 import time
 
 from lab.container import init, supervision, wire
-from lab.container.loop import Loop
+from lab.container.loop import ONLY_ERRORS, Loop
 from lab.container.network import fastpath
 from lab.container.supervision import Supervised
 from lab.linux import namespaces as ns
@@ -57,6 +57,9 @@ CONSOLE = "console"
 which ``console.Pair`` has received."""
 RESIZE = "resize"
 """A request without answer but the end of the pipe: (RESIZE, container id, rows, columns); with reply pipe."""
+RESTART = "restart"
+"""A request without answer but the end of the pipe: (RESTART, container id, restart policy, most restarts); with reply
+pipe."""
 
 STARTED = "started"
 """An answer: (STARTED, pid, ns of clone, ns of exec, ((first letter of a mark's name, ns), ...)): the program runs."""
@@ -117,6 +120,8 @@ class Spawner:
         self._children: dict[int, _Child] = {}  # by pidfd
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._commands = 0  # of ours, that run or will run: to start a container again, or to remove it
+        self._delays_ns: dict[str, int] = {}  # before the last restart, by container id
+        self._witnessed = 0  # ends of containers that whoever was told removes
 
     def serve(self, engine: socket.socket) -> None:
         """Serve one more engine, until it goes away."""
@@ -134,7 +139,7 @@ class Spawner:
     @property
     def is_needed(self) -> bool:
         """Whether an engine is there, or a process that was started."""
-        return bool(self._engines or self._children or self._commands)
+        return bool(self._engines or self._children or self._commands or self._witnessed)
 
     def step(self) -> None:
         """Wait for the next thing to do, and do it."""
@@ -266,6 +271,12 @@ class Spawner:
         supervised.resize(rows, columns)
         _close(descriptors)
 
+    def _set_restart(self, _: int, descriptors: tuple[int, ...], container_id: str, name: str, most: int) -> None:
+        supervised = self._find(container_id).supervised
+        assert supervised is not None
+        supervised.set_restart(name, most)
+        _close(descriptors)
+
     def _find(self, container_id: str) -> _Child:
         for child in self._children.values():
             if child.supervised is not None and child.supervised.id == container_id:
@@ -329,23 +340,52 @@ class Spawner:
         code = _reap(child)
         if failure is None:
             failure = ("init", 0, f"ended with code {code} before it could execute the program", "")
-        if child.supervised is not None:
-            child.supervised.failed()
-        self._finish(child, (FAILED, *failure))
+        supervised = child.supervised
+        if supervised is not None:
+            supervised.failed()
+        is_seen = self._finish(child, (FAILED, *failure))
+        if supervised is not None and supervised.removes and not is_seen:
+            self._run_later("remove", supervised.id, 0)
 
     def _on_exit(self, child: _Child) -> None:
         code, now_ns = _reap(child), time.monotonic_ns()
         supervised = child.supervised
-        delay_ns = None
-        if supervised is not None:
-            delay_ns = supervised.ended(code, ran_ns=now_ns - child.spawned_ns)
-        is_seen = self._finish(child, (EXITED, code, now_ns))
         if supervised is None:
+            self._finish(child, (EXITED, code, now_ns))
             return
-        if delay_ns is not None:
-            self._run_later("restart", supervised.id, delay_ns)
-        elif supervised.removes and not is_seen:  # else whoever saw it removes it
+        restarts = supervised.ended(code)
+        witness = os.dup(child.reply) if supervised.removes and child.reply >= 0 else -1
+        is_seen = self._finish(child, (EXITED, code, now_ns))
+        if restarts:
+            self._restart_later(supervised.id, now_ns - child.spawned_ns)
+            return
+        self._delays_ns.pop(supervised.id, None)
+        if supervised.removes and is_seen and witness >= 0:
+            self._await_removal(supervised.id, witness)
+        elif supervised.removes:
             self._run_later("remove", supervised.id, 0)
+            _close((witness,) if witness >= 0 else ())
+
+    def _restart_later(self, container_id: str, ran_ns: int) -> None:
+        delay_ns = supervision.restart_delay_ns(self._delays_ns.get(container_id, 0), ran_ns)
+        self._delays_ns[container_id] = delay_ns
+        self._run_later("restart", container_id, delay_ns)
+
+    def _await_removal(self, container_id: str, witness: int) -> None:
+        """Leave the removal to who was told of the end, until that one closes its pipe without having done it."""
+        self._witnessed += 1
+
+        def on_closed(_: int) -> None:
+            self._witnessed -= 1
+            self._loop.forget(witness)
+            os.close(witness)
+            if os.path.isdir(self._bundle(container_id)):
+                self._run_later("remove", container_id, 0)
+
+        self._loop.watch(witness, on_closed, ONLY_ERRORS)
+
+    def _bundle(self, container_id: str) -> str:
+        return os.path.join(self._paths[0], "containers", container_id)
 
     def _run_later(self, verb: str, container_id: str, delay_ns: int) -> None:
         self._commands += 1
@@ -377,6 +417,8 @@ class Spawner:
                 self._adopt(bundle, left)
             elif ended.next_restart:
                 self._run_later("restart", name, 0)
+            elif left.policy[3]:
+                self._run_later("remove", name, 0)
 
     def _adopt(self, bundle: str, left: supervision.Left) -> None:
         supervised = Supervised(self._loop, bundle, left.policy, has_terminal=left.has_terminal)
@@ -385,7 +427,10 @@ class Spawner:
         except ProcessLookupError:
             process = -1
         if process < 0 or not _is_same(left):
-            supervised.ended(supervision.LOST_CODE, ran_ns=0)
+            if supervised.ended(supervision.LOST_CODE):
+                self._restart_later(supervised.id, 0)
+            elif supervised.removes:
+                self._run_later("remove", supervised.id, 0)
             _close((process,) if process >= 0 else ())
             return
         child = _Child(left.pid, process, status=-1, reply=-1, engine=-1, detached=True)
@@ -411,6 +456,7 @@ _REQUESTS: dict[str, Callable[..., None]] = {
     ATTACH: Spawner._attach,
     CONSOLE: Spawner._take_console,
     RESIZE: Spawner._resize,
+    RESTART: Spawner._set_restart,
 }
 
 

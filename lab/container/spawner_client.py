@@ -327,6 +327,16 @@ class SpawnerClient:
         """
         self._request((spawner.RESIZE, container_id, rows, columns), ()).close()
 
+    def set_restart(self, container_id: str, *, restart: str, restarts_most: int) -> None:
+        """Give a supervised container another restart policy; one that does not run is no error.
+
+        Raises:
+            SpawnerDied: the spawner ended meanwhile.
+        """
+        running = self._request((spawner.RESTART, container_id, restart, restarts_most), ())
+        with contextlib.suppress(StartFailed, SpawnerDied), contextlib.closing(running):
+            running.await_started()  # the end of the pipe: it is done
+
     def close(self) -> None:
         """Let the spawner go: it kills what is not detached, and ends when nothing is left; safe to call twice."""
         with self._lock:

@@ -46,7 +46,7 @@ LOST_CODE = 255
 """The exit code of a container whose end nobody saw; docker says so as well."""
 
 _CHUNK_BYTES = 65536
-_FIRST_DELAY_NS, _LONGEST_DELAY_NS, _SETTLED_NS = 100_000_000, 60_000_000_000, 10_000_000_000  # docker's for restarts
+_FIRST_DELAY_NS, _LONGEST_DELAY_NS, _SETTLED_NS = 100_000_000, 60_000_000_000, 10_000_000_000
 _RETRY_NS = 500_000_000  # between attempts to note an end on a full disk
 _BACKLOG_BYTES = 1 << 20  # what may wait for a listener before the container has to
 
@@ -265,6 +265,7 @@ class Supervised:
         self._waiting: list[tuple[str, Listener]] = []
         self._inputs: list[TerminalInput] = []
         self._kept: list[int] = []
+        self._before: tuple[tuple[str, str], ...] = ()  # what the files said of the run before this one
 
     @property
     def log_size_bytes(self) -> int:
@@ -313,42 +314,42 @@ class Supervised:
 
     def began(self, pid: int) -> None:
         """Note the first process of a start that is under way."""
-        name, most, done, removes = self._policy
-        numbers = (
-            pid,
-            start_time_ticks(pid),
-            time.time_ns(),
-            int(self._has_terminal),
-            POLICIES.index(name),
-            most,
-            done,
-        )
+        left = Left(pid, start_time_ticks(pid), time.time_ns(), has_terminal=self._has_terminal, policy=self._policy)
+        self._before = tuple((name, text) for name in (PID_FILE, EXIT_FILE) if (text := _read(self._path(name))))
+        self._write(PID_FILE, left.text())
         self._remove(EXIT_FILE)
-        self._write(PID_FILE, " ".join(map(str, (*numbers, int(removes)))))
 
     def failed(self) -> None:
         """Let go of everything: the start has failed, and the container is as before."""
         self._remove(PID_FILE)
+        for name, text in reversed(self._before):  # the exit file first: it alone means nothing
+            self._write(name, text)
         self._let_go()
+
+    def set_restart(self, name: str, most: int) -> None:
+        """Follow another restart policy from now on."""
+        _, _, done, removes = self._policy
+        self._policy = (name, most, done, removes)
+        left = read_pid_file(self._bundle)
+        if left is not None:
+            left.policy = self._policy
+            self._write(PID_FILE, left.text())
 
     @property
     def removes(self) -> bool:
         """Whether the container is to be removed when it has ended."""
         return self._policy[3]
 
-    def ended(self, code: int, *, ran_ns: int) -> int | None:
+    def ended(self, code: int) -> bool:
         """Read the rest of its output, then note how it ended: whoever sees the note has all of the output.
 
-        Returns in how many nanoseconds it is to be started again, None if it is not.
+        Returns whether it is to be started again.
         """
         self._let_go()
         restarts = self._is_to_restart(code)
-        done = self._policy[2]
         self.actor.died(code)
-        self._note_end(f"{code} {time.time_ns()} {done + 1 if restarts else 0}")
-        if not restarts:
-            return None
-        return _FIRST_DELAY_NS if ran_ns > _SETTLED_NS else min(_FIRST_DELAY_NS << min(done, 16), _LONGEST_DELAY_NS)
+        self._note_end(f"{code} {time.time_ns()} {self._policy[2] + 1 if restarts else 0}")
+        return restarts
 
     def _is_to_restart(self, code: int) -> bool:
         name, most, done, _ = self._policy
@@ -379,16 +380,7 @@ class Supervised:
         self._log.close()
 
     def _write(self, name: str, text: str) -> None:
-        temporary = self._path(f".{name}.new")
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-            try:
-                os.write(descriptor, text.encode())
-            finally:
-                os.close(descriptor)
-            os.replace(temporary, self._path(name))
-        except FileNotFoundError:
-            return  # the container has been removed meanwhile, by force
+        _write(self._path(name), text)
 
     def _remove(self, name: str) -> None:
         try:
@@ -402,10 +394,25 @@ class Left:
 
     __slots__ = ("has_terminal", "pid", "policy", "started_ns", "started_ticks")
 
-    def __init__(self, text: str) -> None:
-        self.pid, self.started_ticks, self.started_ns, terminal, name, most, done, removes = map(int, text.split())
-        self.has_terminal = bool(terminal)
-        self.policy: Policy = (POLICIES[name], most, done, bool(removes))
+    def __init__(self, pid: int, started_ticks: int, started_ns: int, *, has_terminal: bool, policy: Policy) -> None:
+        self.pid = pid
+        self.started_ticks = started_ticks
+        self.started_ns = started_ns
+        self.has_terminal = has_terminal
+        self.policy = policy
+
+    @classmethod
+    def parse(cls, text: str) -> Left:
+        """Return what the file's text says."""
+        pid, ticks, started_ns, terminal, name, most, done, removes = map(int, text.split())
+        policy = (POLICIES[name], most, done, bool(removes))
+        return cls(pid, ticks, started_ns, has_terminal=bool(terminal), policy=policy)
+
+    def text(self) -> str:
+        """Return what the file is to say."""
+        name, most, done, removes = self.policy
+        numbers = (self.pid, self.started_ticks, self.started_ns, self.has_terminal, POLICIES.index(name), most, done)
+        return " ".join(str(int(number)) for number in (*numbers, removes))
 
 
 class Ended:
@@ -420,13 +427,44 @@ class Ended:
 def read_pid_file(bundle: str) -> Left | None:
     """Return what is known of a container's last start under supervision; None before the first."""
     text = _read(os.path.join(bundle, PID_FILE))
-    return Left(text) if text else None
+    return Left.parse(text) if text else None
 
 
 def read_exit_file(bundle: str) -> Ended | None:
     """Return how a container ended that was under supervision; None while it has not."""
     text = _read(os.path.join(bundle, EXIT_FILE))
     return Ended(text) if text else None
+
+
+def cancel_restart(bundle: str) -> None:
+    """Let a container that waits for its restart be one that has ended; any other stays as it is."""
+    ended = read_exit_file(bundle)
+    if ended is not None and ended.next_restart:
+        _write(os.path.join(bundle, EXIT_FILE), f"{ended.code} {ended.ended_ns} 0")
+
+
+def restart_delay_ns(before_ns: int, ran_ns: int) -> int:
+    """Return how long a restart waits, when the one before waited ``before_ns`` (0: none) and the run took ``ran_ns``.
+
+    Source: github.com/moby/moby, daemon/restartmanager: 100 ms, doubled up to a minute; from a run of 10 s on anew.
+    """
+    if not before_ns or ran_ns >= _SETTLED_NS:
+        return _FIRST_DELAY_NS
+    return min(2 * before_ns, _LONGEST_DELAY_NS)
+
+
+def _write(path: str, text: str) -> None:
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}.new")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except FileNotFoundError:
+        return  # the container has been removed meanwhile, by force
 
 
 def _read(path: str) -> str:

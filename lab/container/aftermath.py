@@ -1,0 +1,42 @@
+"""What follows the end of a container and takes more than the spawner has imported: start it again, or remove it.
+
+The shared spawner runs this file in a process of its own, for one container each time. It decides nothing: whether a
+container is to be started again is on disk, in its exit file, and is looked at again under the container's lock. So two
+of these at once, or one that was late, do no harm; and one that is killed leaves what a command would leave.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Sequence
+
+from lab.container.containers import Containers
+from lab.errors import LabError
+from lab.paths import Paths
+
+_LONGEST_S = 120  # then the kernel ends us: what can hang is a disk or a network file system, and nobody waits for it
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Carry out VERB ("restart" or "remove") on a container: VERB ID ROOT CACHE RUN."""
+    signal.alarm(_LONGEST_S)
+    verb, container_id, root, cache, run = arguments
+    with Containers(Paths(root=root, cache=cache, run=run)) as containers:
+        _VERBS[verb](containers, container_id)
+
+
+def _restart(containers: Containers, container_id: str) -> None:
+    try:
+        containers.start_again(container_id)
+    except LabError:  # as docker has it: what cannot be started is not tried for ever
+        with contextlib.suppress(LabError):
+            containers.cancel_restart(container_id)
+
+
+def _remove(containers: Containers, container_id: str) -> None:
+    with contextlib.suppress(LabError):  # somebody was faster, or has started it again
+        containers.remove(container_id)
+
+
+_VERBS: dict[str, Callable[[Containers, str], None]] = {"restart": _restart, "remove": _remove}
