@@ -6,6 +6,7 @@ It knows directories, cgroups and the spawner; not images, nor where addresses c
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import shutil
@@ -336,7 +337,8 @@ class Runtime:
         with self.directory.locked(container_id):
             state = self.directory.load(container_id)
             if state.exit_code is None:
-                self.directory.save(replace(state, status=Status.STOPPED, exit_code=code))
+                with _on_full_disk_later():
+                    self.directory.save(replace(state, status=Status.STOPPED, exit_code=code))
 
     def pause(self, container_id: str, *, paused: bool) -> None:
         """Freeze a running container in place, or let it go on.
@@ -396,13 +398,6 @@ class Runtime:
         """Return the host pids of all processes in a container's cgroup, sorted."""
         return cgroup.processes(self.layout, state.cgroup)
 
-    def cgroup_directories(self, state: ContainerState) -> tuple[tuple[str, str], ...]:
-        """Return (controllers joined by comma, "" for v2; directory) of a container's cgroups that exist."""
-        found = ((h, h.directory(state.cgroup)) for h in self.layout.hierarchies)
-        return tuple(
-            ("" if h.version == 2 else ",".join(h.controllers), path) for h, path in found if os.path.isdir(path)
-        )
-
 
 def _task_file(directory: str) -> str:
     """Return the file through which a process joins a v1 cgroup by itself.
@@ -445,6 +440,16 @@ def _closing(descriptor: int) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _on_full_disk_later() -> Iterator[None]:
+    """Let a state that finds no space stay unwritten: whether a process has ended is seen by looking as well."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def _reaping(running: Running) -> Callable[[type[BaseException] | None, BaseException | None, object], None]:

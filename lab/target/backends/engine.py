@@ -19,12 +19,12 @@ from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Stdi
 from lab.container.spec.runtime import Mount
 from lab.errors import ContainerError, LabError, NoSuchContainer, StateConflict, TargetError
 from lab.paths import Paths
+from lab.target.backends.cgroup_footprint import cgroup_directories
 from lab.target.backends.failures import cannot, no_endpoint
 from lab.target.backends.spawned import SpawnedProgram
 from lab.target.protocol import Backend
 from lab.target.spec import (
     Availability,
-    CgroupDirectory,
     Command,
     Endpoint,
     Execution,
@@ -205,11 +205,7 @@ class EngineTarget:
             return Footprint(cgroups=(), pids=())
         spawner = self._engine.spawner_pid
         return Footprint(
-            cgroups=tuple(
-                CgroupDirectory(controller=controller, path=path)
-                for controllers, path in self._engine.runtime.cgroup_directories(state)
-                for controller in controllers.split(",")
-            ),
+            cgroups=cgroup_directories(self._engine.runtime.layout, state.cgroup),
             pids=self._engine.runtime.processes(state),
             shared_daemons=() if spawner is None else (("spawner", spawner),),
             links=() if state.attachment is None else (state.attachment.host_link,),
