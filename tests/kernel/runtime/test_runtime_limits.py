@@ -13,6 +13,7 @@ import pytest
 from lab.container import resources
 from lab.container.spec.runtime import Cpu, Memory, Pids, Resources
 from lab.errors import StateConflict
+from lab.linux.cgroup import layout as cgroup
 
 if TYPE_CHECKING:
     from conftest import Containers
@@ -24,10 +25,10 @@ MIB = 1024 * 1024
 
 def _read(containers: Containers, container_id: str, controller: str, file: str) -> str:
     state = containers.engine.state(container_id)
-    directories = dict(containers.engine.runtime.cgroup_directories(state))
-    path = next((path for names, path in directories.items() if controller in names.split(",")), directories.get(""))
-    assert path is not None, f"no cgroup for {controller}"
-    with open(os.path.join(path, file), encoding="utf-8") as opened:
+    layout = containers.engine.runtime.layout
+    hierarchy = layout.hierarchy(controller) or layout.hierarchy("")
+    assert hierarchy is not None, f"no cgroup for {controller}"
+    with open(os.path.join(hierarchy.directory(state.cgroup), file), encoding="utf-8") as opened:
         return opened.read()
 
 
@@ -59,7 +60,8 @@ def test_a_fork_bomb_stops_at_the_limit(containers: Containers) -> None:
 def test_executed_programs_are_under_the_same_limits(containers: Containers) -> None:
     container_id, _ = containers.start_sleeping()
     joined = containers.exec(container_id, "/bin/cat", "/proc/self/cgroup").out.splitlines()
-    directories = containers.engine.runtime.cgroup_directories(containers.engine.state(container_id))
+    state = containers.engine.state(container_id)
+    directories = cgroup.directories(containers.engine.runtime.layout, state.cgroup)
     assert sum(line.endswith(":/") for line in joined) >= len(directories)
     pids = containers.engine.runtime.processes(containers.engine.state(container_id))
     assert len(pids) == 1
