@@ -127,7 +127,7 @@ class ContainerDirectory:
         if not _NAME.fullmatch(state.id):
             raise ContainerError(f"{state.id!r} cannot be a container's id", hint="use letters, digits, '_', '.', '-'")
         os.makedirs(self._path, exist_ok=True)
-        temporary = os.path.join(self._path, f".new-{state.owner.pid}-{state.owner.started_ticks}-{state.id}")
+        temporary = self._unfinished(state.owner, state.id)
         os.mkdir(temporary, 0o711)
         try:
             for name in ("upper", "work", "rootfs"):
@@ -144,6 +144,9 @@ class ContainerDirectory:
             if error.errno in (17, 39):  # EEXIST, ENOTEMPTY: rename found another container
                 raise StateConflict(f"there is a container '{state.id}' already", hint="choose another id") from None
             raise
+
+    def _unfinished(self, owner: ProcessIdentity, container_id: str) -> str:
+        return os.path.join(self._path, f".new-{owner.pid}-{owner.started_ticks}-{container_id}")
 
     def load(self, container_id: str) -> ContainerState:
         """Return a container's state; one whose first process has ended is STOPPED, whatever was written last.
@@ -192,20 +195,34 @@ class ContainerDirectory:
         os.replace(path + ".new", path)
 
     def remove(self, container_id: str) -> None:
-        """Remove a container's directory; one that is gone is no error."""
-        shutil.rmtree(self.bundle(container_id), ignore_errors=True)
-        if os.path.exists(self.bundle(container_id)):
-            shutil.rmtree(self.bundle(container_id))  # now with the reason why it cannot be
+        """Remove a container's directory; one that is gone is no error.
+
+        It is gone at one stroke: who is killed amid this leaves what ``remove_unfinished`` removes.
+
+        Raises:
+            OSError: with errno and path; what is left of it is no container any more.
+        """
+        temporary = self._unfinished(ProcessIdentity.of(os.getpid()), container_id)
+        try:
+            os.rename(self.bundle(container_id), temporary)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(temporary, ignore_errors=True)
+        if os.path.exists(temporary):
+            shutil.rmtree(temporary)  # now with the reason why it cannot be
 
     def ids(self) -> tuple[str, ...]:
         """Return the ids of all containers, sorted."""
         return tuple(sorted(name for name in self._names() if not name.startswith(".")))
 
     def remove_unfinished(self) -> tuple[str, ...]:
-        """Remove directories whose maker died before they were complete; return their names."""
+        """Remove directories whose maker died before they were complete, or gone; return their names.
+
+        Any number of processes may do so at once; what cannot be removed stays for the next one.
+        """
         stale = tuple(name for name in self._names() if (found := _UNFINISHED.fullmatch(name)) and _maker_gone(found))
         for name in stale:
-            shutil.rmtree(os.path.join(self._path, name))
+            shutil.rmtree(os.path.join(self._path, name), ignore_errors=True)
         return stale
 
     @contextmanager
