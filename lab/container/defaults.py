@@ -19,6 +19,7 @@ from lab.container.spec.runtime import (
     ConsoleSize,
     Device,
     DeviceRule,
+    IdMapping,
     Linux,
     Mount,
     Namespace,
@@ -131,12 +132,12 @@ class ContainerConfig:
     a profile's text, None for the default one, "" for no filter. ``mounts`` are binds and tmpfs (from
     ``options.mounts``) in any order: the outer one of nested ones is mounted first, and one at the place of a default
     mount replaces it. ``shm_bytes`` is the size of /dev/shm. ``pid``, ``ipc``, ``uts``, ``cgroupns`` and
-    ``network_namespace`` are a ``NamespaceMode`` or "container:ID" with a whole id; ``ipc`` also "none". ``init`` is
-    the host's path of a program that runs as process 1 and starts ``args``, from ``init_program``. A ``terminal`` is
-    handed over as ``init_ops.open_console`` says. ``cgroup_parent`` is relative to every hierarchy's root. ``volatile``
-    leaves out every sync of the container's layer: it cannot outlive a crash. ``anonymous_volumes`` are paths that get
-    a fresh directory of the host, which goes with the container. A ``detached`` container outlives the engine that
-    started it.
+    ``network_namespace`` are a ``NamespaceMode`` or "container:ID" with a whole id; ``ipc`` also "none". With
+    ``uid_mappings`` and ``gid_mappings``, from ``options.users``, it has a user namespace of its own. ``init`` is the
+    host's path of a program that runs as process 1 and starts ``args``, from ``init_program``. A ``terminal`` is handed
+    over as ``init_ops.open_console`` says. ``cgroup_parent`` is relative to every hierarchy's root. ``volatile`` leaves
+    out every sync of the container's layer: it cannot outlive a crash. ``anonymous_volumes`` are paths that get a fresh
+    directory of the host, which goes with the container. A ``detached`` container outlives the engine that started it.
     """
 
     id: str
@@ -169,6 +170,8 @@ class ContainerConfig:
     network_namespace: str = NamespaceMode.PRIVATE
     uts: str = NamespaceMode.PRIVATE
     cgroupns: str = NamespaceMode.PRIVATE
+    uid_mappings: tuple[IdMapping, ...] = ()
+    gid_mappings: tuple[IdMapping, ...] = ()
     init: str = ""
     terminal: bool = False
     console_size: ConsoleSize = field(default_factory=ConsoleSize)
@@ -193,6 +196,8 @@ def spec(config: ContainerConfig, rootfs: str, volume_directories: tuple[str, ..
         annotations={} if _profile(config) is None else {SECCOMP_ANNOTATION: _profile(config) or ""},
         linux=Linux(
             namespaces=namespaces(config),
+            uid_mappings=config.uid_mappings,
+            gid_mappings=config.gid_mappings,
             resources=_with_devices(config),
             cgroups_path=os.path.join(config.cgroup_parent, config.id),
             devices=config.devices,
@@ -253,13 +258,15 @@ def namespaces(config: ContainerConfig) -> tuple[Namespace, ...]:
         NamespaceType.UTS: config.uts,
         NamespaceType.CGROUP: config.cgroupns,
     }
+    users = (Namespace(type=NamespaceType.USER),) if config.uid_mappings else ()
     if all(mode == NamespaceMode.PRIVATE for mode in modes.values()):
-        return NAMESPACES
-    return tuple(
+        return (*NAMESPACES, *users)
+    found = (
         Namespace(type=each.type, path=mode if (mode := modes.get(each.type, "")).startswith(JOINS) else "")
         for each in NAMESPACES
         if modes.get(each.type) != NamespaceMode.HOST
     )
+    return (*found, *users)
 
 
 def mounts(config: ContainerConfig, volume_directories: tuple[str, ...]) -> tuple[Mount, ...]:

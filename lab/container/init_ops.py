@@ -14,7 +14,7 @@ import resource
 import socket
 import stat
 
-from lab.container import user_database
+from lab.container import user_database, user_namespace
 from lab.container.storage import overlay
 from lab.linux import capabilities as caps
 from lab.linux import libc, mount, namespaces, pidfd, prctl, pty, seccomp
@@ -379,10 +379,17 @@ def drop_bounding(bits: int) -> None:
 
 
 def set_user(uid: int, gid: int, additional_gids: tuple[int, ...], umask: int) -> None:
-    """Become a user, groups first, since that needs what the user may lack."""
+    """Become a user, groups first, since that needs what the user may lack.
+
+    Where the kernel denies groups, in a user namespace of an ordinary user's, they stay as they are.
+    """
     if uid:
         _own_streams(uid)
-    os.setgroups(additional_gids)
+    try:
+        os.setgroups(additional_gids)
+    except PermissionError:
+        if read_small("/proc/self/setgroups").strip() != "deny":
+            raise
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     os.umask(umask)
@@ -548,5 +555,5 @@ _ALL: tuple[Callable[..., None], ...] = (
     change_directory,
     execute,
 )
-OPERATIONS = {function.__name__: function for function in _ALL}
+OPERATIONS = {function.__name__: function for function in (*_ALL, *user_namespace.STEPS)}
 """Every step by its name; a plan can hold nothing else."""

@@ -12,16 +12,20 @@ from dataclasses import dataclass, field, replace
 from typing import ParamSpec
 
 from lab.container import init_ops as ops
+from lab.container import user_namespace as users
 from lab.container.init import MARK
-from lab.container.spec.runtime import JOINS, Capabilities, Linux, Mount, NamespaceType, Process, Spec
+from lab.container.spec.runtime import JOINS, Capabilities, IdMapping, Linux, Mount, NamespaceType, Process, Spec
 from lab.linux import capabilities as caps
+from lab.linux import idmap
 from lab.linux import mount as m
 from lab.linux import namespaces as ns
 
 P = ParamSpec("P")
 
 _NULL_DESCRIPTOR = 200
-_FIRST_BIND_DESCRIPTOR = 201
+_ROOT_DESCRIPTOR = 201
+_FIRST_BIND_DESCRIPTOR = 202
+_FIRST_DEVICE_DESCRIPTOR = 900
 CLONE_FLAGS = {
     NamespaceType.PID: ns.CLONE_NEWPID,
     NamespaceType.NETWORK: ns.CLONE_NEWNET,
@@ -59,6 +63,8 @@ _PROPAGATION = {
     "rshared": m.MS_SHARED,
 }
 _MOUNTED_ON_DIRECTORIES = frozenset(("/proc", "/sys", "/dev"))
+_TTY_GROUP = 5
+
 _DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 _DEVICE_LINKS = (
     ("/proc/self/fd", "/dev/fd"),
@@ -114,9 +120,10 @@ class InitConfig:
 
     ``task_files`` are the tasks files of v1 cgroups, which it joins by itself; ``cgroup_mounts`` are the hierarchies
     that the container sees; ``bounding_set`` is the host's own mask; ``seccomp`` is BPF, empty for no filter;
-    ``joined`` are the first processes of the containers that ``joins`` names.
-    ``limits_descriptor`` is where the engine says that the limits are set, ``go_descriptor`` where the spawner gives a
-    ``bridged`` container its address, once the host's side is there.
+    ``users_descriptor`` is the channel of ``user_namespace.prepare``, ``rootless`` if the engine is not the host's
+    root. ``joined`` are the first processes of the containers that ``joins`` names. ``limits_descriptor`` is where the
+    engine says that the limits are set, ``go_descriptor`` where the spawner gives a ``bridged`` container its address,
+    once the host's side is there.
     """
 
     spec: Spec
@@ -130,6 +137,31 @@ class InitConfig:
     limits_descriptor: int = -1
     detached: bool = False
     joined: Mapping[str, Identity] = field(default_factory=dict)
+    users_descriptor: int = -1
+    rootless: bool = False
+
+
+def has_users(linux: Linux) -> bool:
+    """Return whether the container has a user namespace of its own."""
+    return NamespaceType.USER in _new_namespaces(linux)
+
+
+def user_setup(config: InitConfig) -> users.Setup:
+    """Return what the host's side prepares for a container with a user namespace of its own."""
+    linux, root = config.spec.linux, config.root
+    mounted = (root.lower, root.upper, root.work, root.target, root.volatile)
+    binds = tuple(_bind_arguments(bind) for _, bind in _binds(config.spec))
+    return (
+        _map(linux.uid_mappings),
+        _map(linux.gid_mappings),
+        config.rootless,
+        None if config.rootless else mounted,
+        () if config.rootless else binds,
+    )
+
+
+def _map(mappings: tuple[IdMapping, ...]) -> str:
+    return idmap.text((each.container_id, each.host_id, each.size) for each in mappings)
 
 
 def joins(linux: Linux) -> frozenset[str]:
@@ -158,7 +190,7 @@ def plan(config: InitConfig) -> tuple[InitOp, ...]:
     return (
         *_plan_cgroups(config),
         InitOp(MARK, ("namespaces",)),
-        *_plan_root(config),
+        *(_plan_users_root(config) if has_users(config.spec.linux) else _plan_root(config)),
         *_plan_mounts(config),
         *_plan_terminal(config.spec.process, is_main=True),
         *_plan_protection(config.spec),
@@ -177,11 +209,14 @@ def plan_exec(
     bounding_set: int,
     seccomp: bytes,
     detached: bool = False,
+    has_own_users: bool = False,
+    rootless: bool = False,
 ) -> tuple[InitOp, ...]:
     """Return the steps that bring a new process into a running container, whose first process is ``pidfd``."""
     return (
         InitOp.of(ops.join_cgroups, task_files),
         InitOp.of(ops.enter_namespaces, pidfd, flags),
+        *((InitOp.of(users.become_root, not rootless),) if has_own_users else ()),
         InitOp(MARK, ("namespaces",)),
         InitOp.of(ops.new_session),
         *_plan_terminal(process, is_main=False),
@@ -194,6 +229,9 @@ def _plan_cgroups(config: InitConfig) -> Iterator[InitOp]:
         yield InitOp.of(ops.await_limits, config.limits_descriptor)
     if config.task_files:
         yield InitOp.of(ops.join_cgroups, config.task_files)
+    if has_users(config.spec.linux):  # the files of the cgroups were the host's root's: so were we until here
+        count = 0 if config.rootless else 1 + len(_binds(config.spec))
+        yield InitOp.of(users.await_mapping, config.users_descriptor, _ROOT_DESCRIPTOR, count)
     if NamespaceType.CGROUP in _new_namespaces(config.spec.linux):
         yield InitOp.of(ops.unshare_cgroup)
     for namespace in config.spec.linux.namespaces:
@@ -218,9 +256,32 @@ def _plan_root(config: InitConfig) -> Iterator[InitOp]:
     yield InitOp.of(ops.pivot, root.target)
 
 
+def _plan_users_root(config: InitConfig) -> Iterator[InitOp]:
+    """Yield the steps to the root in a user namespace, where device nodes are the host's, since none can be made."""
+    root = config.root
+    for number, name in _device_binds():
+        yield InitOp.of(ops.open_bind, number, f"/dev/{name}", False, 0, m.MS_PRIVATE)
+    yield InitOp.of(ops.make_mounts_private)
+    if config.rootless:
+        yield InitOp.of(users.mount_own_overlay, root.lower, root.upper, root.work, root.target, root.volatile)
+        yield from (_open_bind(number, bind) for number, bind in _binds(config.spec))
+    else:
+        yield InitOp.of(users.attach_root, _ROOT_DESCRIPTOR, root.target)
+    yield InitOp.of(users.pivot_keeping_old_root, root.target)
+    yield InitOp.of(users.become_root, not config.rootless)
+
+
+def _device_binds() -> Iterator[tuple[int, str]]:
+    return enumerate((name for name, _, _ in _DEVICES), start=_FIRST_DEVICE_DESCRIPTOR)
+
+
 def _open_bind(number: int, bind: Mount) -> InitOp:
+    return InitOp.of(ops.open_bind, number, *_bind_arguments(bind))
+
+
+def _bind_arguments(bind: Mount) -> users.Bind:
     attributes = sum(_MOUNT_ATTRIBUTES[option] for option in set(bind.options) if option in _MOUNT_ATTRIBUTES)
-    return InitOp.of(ops.open_bind, number, bind.source, "bind" not in bind.options, attributes, _propagation(bind))
+    return bind.source, "bind" not in bind.options, attributes, _propagation(bind)
 
 
 def _propagation(bind: Mount) -> int:
@@ -244,9 +305,18 @@ def _plan_mounts(config: InitConfig) -> Iterator[InitOp]:
         elif mount.type == "tmpfs" and not mount.destination.startswith("/dev"):
             yield InitOp.of(ops.mount_tmpfs, mount.destination, *_flags_and_data(mount))
         else:
-            yield plan_mount(mount)
+            yield plan_mount(_with_known_ids(mount, config.spec.linux))
         if mount.destination == "/dev" and mount.type == "tmpfs":
             yield from _plan_own_dev(config.spec)
+    if has_users(config.spec.linux):
+        yield InitOp.of(users.leave_old_root)
+
+
+def _with_known_ids(mount: Mount, linux: Linux) -> Mount:
+    """Return a mount without the group of its files where the container has no such group."""
+    if mount.type != "devpts" or not has_users(linux) or any(each.size > _TTY_GROUP for each in linux.gid_mappings):
+        return mount
+    return replace(mount, options=tuple(option for option in mount.options if option != f"gid={_TTY_GROUP}"))
 
 
 def _plan_terminal(process: Process, *, is_main: bool) -> Iterator[InitOp]:
@@ -260,12 +330,17 @@ def _kernel_directories(spec: Spec) -> Iterator[str]:
 
 
 def _plan_own_dev(spec: Spec) -> Iterator[InitOp]:
-    yield from plan_dev()
+    yield from plan_dev() if not has_users(spec.linux) else _plan_users_dev()
     for device in spec.linux.devices:
         numbers = (device.major, device.minor, device.file_mode, device.uid, device.gid)
         yield InitOp.of(ops.make_node, device.path, device.type, *numbers)
     if _users_mount_over_null(spec):
         yield InitOp.of(ops.open_null, _NULL_DESCRIPTOR)
+
+
+def _plan_users_dev() -> Iterator[InitOp]:
+    yield from (InitOp.of(ops.attach_bind, number, f"/dev/{name}") for number, name in _device_binds())
+    yield from _plan_dev_links()
 
 
 def _users_mount_over_null(spec: Spec) -> bool:
@@ -285,6 +360,10 @@ def _flags_and_data(mount: Mount) -> tuple[int, str]:
 def plan_dev() -> Iterator[InitOp]:
     """Yield the steps that fill an empty /dev with what every program may expect."""
     yield from (InitOp.of(ops.make_device, f"/dev/{name}", major, minor) for name, major, minor in _DEVICES)
+    yield from _plan_dev_links()
+
+
+def _plan_dev_links() -> Iterator[InitOp]:
     yield from (InitOp.of(ops.make_symlink, target, path) for target, path in _DEVICE_LINKS)
     yield from (InitOp.of(ops.make_directory, path, mode) for path, mode in _DEVICE_DIRECTORIES)
 

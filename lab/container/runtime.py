@@ -17,7 +17,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from lab.container import defaults, device_program, init_plan, resources, seccomp_profile, spawner
+from lab.container import (
+    defaults,
+    device_program,
+    init_plan,
+    resources,
+    seccomp_profile,
+    spawner,
+    user_namespace,
+)
 from lab.container.network.model import Attachment
 from lab.container.spawner_client import (
     EncodedPlan,
@@ -29,7 +37,7 @@ from lab.container.spawner_client import (
     Supervision,
     encode,
 )
-from lab.container.spec.runtime import Mount, NamespaceType, Process, Spec, Status
+from lab.container.spec.runtime import Mount, Process, Spec, Status
 from lab.container.state import ContainerDirectory, ContainerState, ProcessIdentity
 from lab.errors import StateConflict, UnavailableError
 from lab.linux import capabilities
@@ -39,6 +47,7 @@ from lab.units import NS_PER_S
 
 _GRACE_NS = 10 * NS_PER_S  # how long the kernel may take to end what SIGKILL has hit
 _JOINED = ns.CLONE_NEWNS | ns.CLONE_NEWUTS | ns.CLONE_NEWIPC | ns.CLONE_NEWNET | ns.CLONE_NEWCGROUP
+_EVERYTHING = capabilities.mask(capabilities.NAMES)
 _CGROUP_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "relatime")
 
 
@@ -61,6 +70,7 @@ class StartPlan:
     ops: tuple[init_plan.InitOp, ...]
     encoded: EncodedPlan
     pid_namespace: init_plan.Identity | None
+    users: user_namespace.Setup | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +79,13 @@ class _Confinement:
 
     profile: str | None
     joined: int
+    has_own_users: bool
 
     @classmethod
     def of(cls, spec: Spec) -> _Confinement:
-        own_users = any(namespace.type == NamespaceType.USER for namespace in spec.linux.namespaces)
-        return cls(profile=defaults.seccomp_profile(spec), joined=_JOINED | (ns.CLONE_NEWUSER if own_users else 0))
+        users = init_plan.has_users(spec.linux)
+        joined = _JOINED | (ns.CLONE_NEWUSER if users else 0)
+        return cls(profile=defaults.seccomp_profile(spec), joined=joined, has_own_users=users)
 
 
 class Runtime:
@@ -86,6 +98,7 @@ class Runtime:
         self._spawner = processes
         self._cache = cache
         self._bounding_set = capabilities.bounding_set()
+        self._rootless = os.geteuid() != 0
         self._filters: dict[tuple[str, frozenset[str]], bytes] = {}
         self._running: dict[str, Running] = {}
         self._confinements: dict[str, _Confinement] = {}
@@ -123,6 +136,7 @@ class Runtime:
             ops=ops,
             encoded=encode(ops),
             pid_namespace=init_plan.joined_pid_namespace(spec.linux, config.joined),
+            users=init_plan.user_setup(config) if init_plan.has_users(spec.linux) else None,
         )
 
     def start(
@@ -193,6 +207,7 @@ class Runtime:
                     detached=state.detached,
                     supervision=supervision,
                     pid_namespace=plan.pid_namespace,
+                    users=plan.users,
                 )
                 stack.push(_reaping(running))
                 cgroup.create(self.layout, plan.cgroup_path, plan.controllers, versions=(1,))
@@ -231,7 +246,9 @@ class Runtime:
             ),
             task_files=tuple(map(_task_file, directories)),
             cgroup_mounts=cgroup_mounts(self.layout),
-            bounding_set=self._bounding_set,
+            bounding_set=self._bounding(init_plan.has_users(spec.linux)),
+            users_descriptor=spawner.USERS_NUMBER,
+            rootless=self._rootless,
             seccomp=self._filter(spec.process, defaults.seccomp_profile(spec)),
             bridged=state.bridged,
             go_descriptor=spawner.GO_NUMBER,
@@ -247,6 +264,10 @@ class Runtime:
                 f"cannot join namespaces of a non running container: {container_id}", hint="start that one first"
             )
         return state.process.pid, state.process.started_ticks
+
+    def _bounding(self, has_own_users: bool) -> int:
+        """Return what a process can have at most: in a user namespace of its own everything, over that namespace."""
+        return _EVERYTHING if has_own_users else self._bounding_set
 
     def _confinement(self, container_id: str) -> _Confinement:
         if container_id not in self._confinements:
@@ -293,7 +314,9 @@ class Runtime:
                 task_files=self._task_files(state.cgroup),
                 pidfd=spawner.PIDFD_NUMBER,
                 flags=confinement.joined,
-                bounding_set=self._bounding_set,
+                bounding_set=self._bounding(confinement.has_own_users),
+                has_own_users=confinement.has_own_users,
+                rootless=self._rootless,
                 seccomp=self._filter(process, confinement.profile),
                 detached=detached,
             )

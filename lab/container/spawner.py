@@ -21,7 +21,7 @@ import socket
 import sys
 import time
 
-from lab.container import init, supervision, wire
+from lab.container import init, supervision, user_namespace, wire
 from lab.container.loop import ONLY_ERRORS, Loop
 from lab.container.network import fastpath
 from lab.container.supervision import Supervised
@@ -71,6 +71,8 @@ PIDFD_NUMBER = 199
 """The descriptor under which the child of a JOIN finds the container's pidfd; init_plan counts binds from 200."""
 GO_NUMBER = 198
 """The descriptor on which a child with an attachment waits."""
+USERS_NUMBER = 196
+"""The descriptor over which a child with a user namespace gets what ``user_namespace.prepare`` sends."""
 LIMITS_NUMBER = 197
 """The descriptor on which a child waits for its limits; its engine has the other end."""
 
@@ -187,6 +189,7 @@ class Spawner:
         network: AttachmentFields | None,
         fields: SupervisionFields | None,
         pid_namespace: tuple[int, int] | None,
+        users: user_namespace.Setup | None,
     ) -> None:
         reply, *rest = descriptors
         streams = fields[2] if fields else ""
@@ -198,6 +201,7 @@ class Spawner:
             if others:
                 numbers.put(others.pop(), LIMITS_NUMBER)
             go = numbers.pipe(GO_NUMBER) if network is not None else -1
+            mapping = numbers.channel(USERS_NUMBER) if users is not None else None
             if fields is not None:
                 supervised = self._supervise(fields, given)
             if pid_namespace is not None:
@@ -211,6 +215,9 @@ class Spawner:
             numbers.close()  # only the child's copies are left: it will see other ends close
             if pid_namespace is not None:
                 self._leave_pid_namespace()
+        if users is not None and mapping is not None:
+            with mapping:
+                user_namespace.prepare(child.pid, users, mapping, stdio)
         if supervised is not None and fields is not None:
             child.supervised = supervised
             supervised.began(child.pid)
@@ -483,6 +490,12 @@ class _Numbered:
         self.put(read_end, number)
         os.close(read_end)
         return write_end
+
+    def channel(self, number: int) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.put(theirs.fileno(), number)
+        return ours
 
     def close(self) -> None:
         for number in self._open:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import lab
-from lab.container import init_plan, spawner, wire
+from lab.container import init_plan, spawner, user_namespace, wire
 from lab.container.network.model import AttachmentFields
 from lab.errors import ContainerError
 from lab.linux import mount
@@ -260,12 +260,14 @@ class SpawnerClient:
         detached: bool = False,
         supervision: Supervision | None = None,
         pid_namespace: tuple[int, int] | None = None,
+        users: user_namespace.Setup | None = None,
     ) -> Running:
         """Ask for what ``spawn`` does, and return at once: ``await_started`` of what is returned comes next.
 
         ``network`` makes the host's side of an attachment meanwhile; ``limits`` is the reading end of a pipe that the
         child finds as ``spawner.LIMITS_NUMBER``; ``pid_namespace`` is a process (pid, start in ticks) in whose pid
-        namespace it is born, where ``flags`` ask for none of its own.
+        namespace it is born, where ``flags`` ask for none of its own; ``users`` is the set-up of its user namespace,
+        which it awaits as ``spawner.USERS_NUMBER``.
 
         Raises:
             StartFailed: the plan is too long.
@@ -275,7 +277,7 @@ class SpawnerClient:
         fields, streams = (
             (None, ()) if supervision is None else (supervision.fields(), supervision.streams.descriptors())
         )
-        message = (spawner.SPAWN, born, plan, detached, network, fields, pid_namespace)
+        message = (spawner.SPAWN, born, plan, detached, network, fields, pid_namespace, users)
         given = tuple(number for number in (cgroup, limits) if number is not None)
         return self._request(message, (*_numbers(stdio), *given, *streams))
 

@@ -7,6 +7,7 @@ Opening and waiting are in the standard library (``os.pidfd_open``, ``os.waitid`
 from __future__ import annotations
 
 import os
+
 from lab.linux.libc import syscall
 
 

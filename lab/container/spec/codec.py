@@ -42,9 +42,9 @@ def decode(kind: type[T], document: Any) -> T:  # Any: what json.loads returns
 
 
 def camel(name: str) -> str:
-    """Return ``snake_case`` as ``camelCase``."""
+    """Return ``snake_case`` as ``camelCase``; a last word "id" is "ID", as in ``containerID``."""
     head, *tail = name.split("_")
-    return head + "".join(word.capitalize() for word in tail)
+    return head + "".join("ID" if word == "id" else word.capitalize() for word in tail)
 
 
 def _is_default(field: dataclasses.Field[Any], value: object) -> bool:  # Any: fields of every type

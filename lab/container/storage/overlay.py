@@ -15,16 +15,22 @@ _OPTIONS = (("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"))
 _CONTEXT_STRING_MAX = 255  # of fsconfig(2)
 
 
-def mount_overlay(lower: tuple[str, ...], upper: str, work: str, target: str, volatile: bool) -> None:
+def mount_overlay(
+    lower: tuple[str, ...], upper: str, work: str, target: str, volatile: bool, *, user_attributes: bool = False
+) -> None:
     """Mount an overlay at ``target``; ``lower`` topmost first.
+
+    With ``user_attributes`` it keeps its marks in user.overlay.*, and not in trusted.overlay.*, which need the host's
+    root.
 
     Raises:
         OSError: with errno and the kernel's own explanation where it gave one.
     """
     if takes_layers_one_by_one():
-        _mount_by_context(lower, upper, work, target, volatile)
+        _mount_by_context(lower, upper, work, target, ["volatile"] * volatile + ["userxattr"] * user_attributes)
     else:
-        mount.mount("overlay", target, "overlay", 0, classic_options(lower, upper, work, volatile))
+        options = classic_options(lower, upper, work, volatile) + ",userxattr" * user_attributes
+        mount.mount("overlay", target, "overlay", 0, options)
 
 
 def takes_layers_one_by_one() -> bool:
@@ -49,7 +55,7 @@ def _escaped(path: str) -> str:
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
-def _mount_by_context(lower: tuple[str, ...], upper: str, work: str, target: str, volatile: bool) -> None:
+def _mount_by_context(lower: tuple[str, ...], upper: str, work: str, target: str, flags: list[str]) -> None:
     directories = (*(("lowerdir+", path) for path in lower), ("upperdir", upper), ("workdir", work))
     context = mount.fsopen("overlay", mount.FSOPEN_CLOEXEC)
     opened: list[int] = []
@@ -59,8 +65,8 @@ def _mount_by_context(lower: tuple[str, ...], upper: str, work: str, target: str
             mount.fsconfig_set_string(context, key, _short(path, opened))
         for key, value in _OPTIONS:
             mount.fsconfig_set_string(context, key, value)
-        if volatile:
-            mount.fsconfig_set_flag(context, "volatile")
+        for flag in flags:
+            mount.fsconfig_set_flag(context, flag)
         mount.fsconfig_create(context, target)
         descriptor = mount.fsmount(context, mount.FSMOUNT_CLOEXEC, mount.MOUNT_ATTR_RELATIME)
         opened.append(descriptor)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lab.container import defaults, init_plan
 from lab.container.defaults import ContainerConfig
-from lab.container.options import devices, limits, mounts, security
+from lab.container.options import devices, limits, mounts, security, users
 from lab.container.spec.runtime import Device, DeviceRule, Mount, NamespaceType, Rlimit
 from lab.errors import SpecError
 from lab.linux import capabilities as caps
@@ -328,3 +328,35 @@ def test_a_kept_profile_is_plain_json() -> None:
 
     document = json.loads(json.dumps(codec.encode(_spec(seccomp='{"x": 1}'))))
     assert codec.decode(defaults.Spec, document) == _spec(seccomp='{"x": 1}')
+
+
+def _first(subuid: str) -> int:
+    return users.mappings("private", subuid=subuid, subgid="").uid_mappings[0].host_id
+
+
+def test_the_users_of_the_host_are_the_containers_unless_asked_otherwise() -> None:
+    assert users.mappings("", subuid="", subgid="") == users.mappings("host", subuid="", subgid="") == users.Mappings()
+
+
+def test_a_range_of_ids_is_ours_by_name_or_nobodys() -> None:
+    assert _first("") == 100_000
+    assert _first("alice:100000:65536\nlab:500000:65536\n") == 500_000
+    assert _first("lab:500000:5\nalice:100000:65536\n") == 165_536
+    assert _first("bob:165000:65536\nalice:100000:1000\n# nobody:x\n") == 230_536
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**31), st.integers(1, 2**20)), max_size=8))
+def test_a_range_that_is_taken_overlaps_no_other(taken: list[tuple[int, int]]) -> None:
+    found = _first("".join(f"user:{first}:{size}\n" for first, size in taken))
+    assert all(found + users.RANGE_SIZE <= first or found >= first + size for first, size in taken)
+
+
+@pytest.mark.parametrize("text", ["alice", "alice:1", "alice:x:1", "alice:1:2:3"])
+def test_a_line_that_is_no_range_is_said_with_its_place(text: str) -> None:
+    with pytest.raises(SpecError, match=r"^/etc/subuid:1: not a range"):
+        _first(text)
+
+
+def test_no_other_mode_of_users_is_taken() -> None:
+    with pytest.raises(SpecError, match="invalid USER mode: nomap"):
+        users.mappings("nomap", subuid="", subgid="")
