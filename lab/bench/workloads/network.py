@@ -22,6 +22,8 @@ from lab.target.spec import Command, Endpoint, NetworkMode
 from lab.units import NS_PER_S
 
 _TIMEOUT_S = 10.0
+_LISTENS_WITHIN_NS = 5 * NS_PER_S
+_REFUSED = b"Connection refused"
 _KEPT = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 _NEW = b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n"
 _DIRECTIONS: Mapping[str, tuple[str, ...]] = {"to_instance": (), "from_instance": ("--reverse",)}
@@ -76,7 +78,7 @@ class Network:
             raise WorkloadFailed(f"a request was not answered: {error}", payload_exit_code=0) from error
         seconds = number(context.parameters, "throughput_s")
         for port, (direction, flags) in enumerate(_DIRECTIONS.items() if seconds else (), start=endpoint.port + 1):
-            rate = throughput(Endpoint(host=endpoint.host, port=port), seconds, flags)
+            rate = throughput(Endpoint(host=endpoint.host, port=port), seconds, flags, context.clock)
             yield Sample(metric="network_rate", value=rate, labels={"direction": direction})
 
 
@@ -120,15 +122,24 @@ def _await_answer(connection: socket.socket) -> None:
         received += data
 
 
-def throughput(endpoint: Endpoint, seconds: int, flags: tuple[str, ...]) -> float:
-    """Return the bytes per second that iperf3's receiver got.
+def throughput(endpoint: Endpoint, seconds: int, flags: tuple[str, ...], clock: Clock) -> float:
+    """Return the bytes per second that iperf3's receiver got; a server that does not listen yet is waited for.
 
     Raises:
         WorkloadFailed: the host has no iperf3, or it could not measure.
     """
     argv = ("iperf3", "--client", endpoint.host, "--port", str(endpoint.port), "--time", str(seconds), "--json", *flags)
+    deadline_ns = clock() + _LISTENS_WITHIN_NS
+    while True:
+        # a daemon that has been started may listen a moment later; an attempt takes longer than a pause should
+        output = _run_client(argv, seconds)
+        if _REFUSED not in output or clock() > deadline_ns:
+            return parse(output)
+
+
+def _run_client(argv: tuple[str, ...], seconds: int) -> bytes:
     try:
-        done = command.run(argv, timeout_s=seconds + 30)
+        return command.run(argv, timeout_s=seconds + 30).stdout
     except FileNotFoundError as error:
         raise WorkloadFailed(
             "the host has no iperf3",
@@ -137,7 +148,6 @@ def throughput(endpoint: Endpoint, seconds: int, flags: tuple[str, ...]) -> floa
         ) from error
     except TimeoutError as error:
         raise WorkloadFailed(str(error), payload_exit_code=0) from error
-    return parse(done.stdout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
