@@ -24,6 +24,7 @@ import time
 from lab.container import init, supervision, user_namespace, wire
 from lab.container.loop import ONLY_ERRORS, Loop
 from lab.container.network import fastpath
+from lab.container.numbered import Numbered
 from lab.container.supervision import Supervised
 from lab.linux import namespaces as ns
 from lab.linux import pidfd
@@ -195,7 +196,7 @@ class Spawner:
         streams = fields[2] if fields else ""
         stdio, others, given = tuple(rest[:3]), rest[3 : len(rest) - len(streams)], rest[len(rest) - len(streams) :]
         cgroup = others.pop(0) if flags & ns.CLONE_INTO_CGROUP else -1
-        numbers = _Numbered()
+        numbers = Numbered()
         supervised = None
         try:
             if others:
@@ -242,7 +243,7 @@ class Spawner:
         reply, *rest = descriptors
         stdio, pidfd, others = tuple(rest[:3]), rest[3], rest[4:]
         cgroup = others.pop(0) if flags & ns.CLONE_INTO_CGROUP else -1
-        numbers = _Numbered()
+        numbers = Numbered()
         numbers.put(pidfd, PIDFD_NUMBER)
         ns.setns(pidfd, ns.CLONE_NEWPID, path="the container's pid namespace")  # for children only
         try:
@@ -467,41 +468,6 @@ _REQUESTS: dict[str, Callable[..., None]] = {
 }
 
 
-class _Numbered:
-    """Descriptors under the numbers that a plan knows, for the time of one clone."""
-
-    def __init__(self) -> None:
-        self._open: list[int] = []
-
-    @staticmethod
-    def reserve() -> None:
-        """Take all of them, so that nothing else that is opened gets such a number, to be lost at the next clone."""
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for number in range(init.STATUS_NUMBER, init.LAST_NUMBER + 1):
-            os.dup2(null, number, inheritable=False)
-        os.close(null)
-
-    def put(self, descriptor: int, number: int) -> None:
-        os.dup2(descriptor, number, inheritable=False)
-        self._open.append(number)
-
-    def pipe(self, number: int) -> int:
-        read_end, write_end = os.pipe()
-        self.put(read_end, number)
-        os.close(read_end)
-        return write_end
-
-    def channel(self, number: int) -> socket.socket:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self.put(theirs.fileno(), number)
-        return ours
-
-    def close(self) -> None:
-        for number in self._open:
-            os.dup2(init.STATUS_NUMBER, number, inheritable=False)  # which is still what ``reserve`` has put there
-
-
 def _give(supervised: Supervised, streams: str, descriptors: list[int]) -> None:
     """Hand copies of the descriptors to who supervises; the originals stay the request's."""
     for letter, descriptor in zip(streams, map(os.dup, descriptors), strict=True):
@@ -619,4 +585,4 @@ def _settle() -> None:
     gc.disable()  # a collection would copy every page that it touches in each child
     gc.freeze()
     os.umask(0o022)  # not its user's: what a container's file system lacks is made for everybody to read
-    _Numbered.reserve()
+    Numbered.reserve()
