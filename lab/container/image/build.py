@@ -101,6 +101,7 @@ class _Builder:
         with ExitStack() as stack:
             if any(mount.origin for mount in self._mounts()):
                 stack.enter_context(shared_directory(work))
+            stack.callback(commands.close)
             host = stack.enter_context(ThreadPoolExecutor(1, "build-host"))
             host.submit(int).result()  # so that its thread is in this process's mount namespace
             pool = stack.enter_context(ThreadPoolExecutor(len(self._plan.stages), "build"))

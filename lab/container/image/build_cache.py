@@ -17,7 +17,6 @@ import json
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -78,7 +77,7 @@ class BuildCache:
                 self._remove_leftovers()
         with durable.shared(self._lock):
             owner = ProcessIdentity.of(os.getpid())
-            work = os.path.join(self._root, "work", f"{owner.pid}-{owner.started_ticks}-{uuid.uuid4().hex[:8]}")
+            work = os.path.join(self._root, "work", f"{owner.pid}-{owner.started_ticks}-{_new_name()[:8]}")
             os.mkdir(work, 0o711)
             try:
                 yield work
@@ -104,7 +103,7 @@ class BuildCache:
         return None if not directory else self._adopt(key, found, directory)
 
     def _adopt(self, key: str, found: Cached, directory: str) -> Cached:
-        adopted = replace(found, name=uuid.uuid4().hex, boot=self._boot)
+        adopted = replace(found, name=_new_name(), boot=self._boot)
         self._write(key, adopted)
         os.rename(directory, self.directory(adopted))
         return adopted
@@ -115,7 +114,7 @@ class BuildCache:
             kept = Cached(created_s=created_s)
             self._write(key, kept)
         else:
-            name = uuid.uuid4().hex
+            name = _new_name()
             kept = Cached(created_s=created_s, name=name, result=name, boot=self._boot)
             self._forget(key)
             self._write(key, kept)  # first: a crash before the rename leaves a document that nothing is found by
@@ -187,7 +186,7 @@ class BuildCache:
         return os.path.join(self._root, "steps", key)
 
     def _write(self, key: str, cached: Cached) -> None:
-        temporary = f"{self._document(key)}.{uuid.uuid4().hex}"
+        temporary = f"{self._document(key)}.{_new_name()}"
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(codec.encode(cached), file)
         os.replace(temporary, self._document(key))
@@ -230,6 +229,10 @@ def _remove_tree(path: str) -> None:
     if os.path.isdir(path):
         unmount_below(path)
         shutil.rmtree(path)
+
+
+def _new_name() -> str:
+    return os.urandom(16).hex()
 
 
 def _boot_id() -> str:

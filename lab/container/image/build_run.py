@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -55,7 +55,10 @@ class Command:
 
 
 class Commands:
-    """Runs the commands of one build; ``cancel`` ends those that run, and lets no other begin."""
+    """Runs the commands of one build; ``cancel`` ends those that run, and lets no other begin.
+
+    Containers are removed while the next ones run: ``close`` returns when all are gone.
+    """
 
     def __init__(self, engine: Engine, surroundings: Surroundings) -> None:
         """Start nothing yet."""
@@ -64,6 +67,19 @@ class Commands:
         self._running: set[str] = set()
         self._cancelled = False
         self._lock = threading.Lock()
+        self._known: list[tuple[tuple[str, ...], frozenset[str]]] = []
+        self._remover = ThreadPoolExecutor(1, "build-remover")
+        self._removals: list[Future[None]] = []
+
+    def close(self) -> None:
+        """Return when no container is left.
+
+        Raises:
+            OSError: one could not be removed.
+        """
+        self._remover.shutdown()
+        for removal in self._removals:
+            removal.result()
 
     def run(self, command: Command, work: str, output: Output) -> str:
         """Run a command to its end and return the directory with what it has changed, below ``work``.
@@ -104,7 +120,7 @@ class Commands:
     def _config(self, command: Command, layers: Sequence[str], work: str) -> ContainerConfig:
         action, around = command.action, self._surroundings
         config = ContainerConfig(
-            id=f"build-{secrets.token_hex(8)}",
+            id=f"build-{os.urandom(8).hex()}",
             args=action.args,
             env=(*around.env, *action.hidden_env, *action.env, *command.env),
             cwd=action.cwd,
@@ -114,8 +130,17 @@ class Commands:
             network=around.network if action.network == "default" else network_of(action.network),
             volatile=True,
         )
-        places = mount_points(config, layers, work)
-        return replace(config, layers=tuple(reversed((*layers, *places))))
+        return replace(config, layers=tuple(reversed((*layers, *self._places(config, tuple(layers), work)))))
+
+    def _places(self, config: ContainerConfig, layers: tuple[str, ...], work: str) -> tuple[str, ...]:
+        """Return what ``mount_points`` does, without looking again at what is known of the layers below."""
+        wanted = frozenset((config.cwd, *(mount.destination for mount in needed_mounts(config))))
+        if any(layers[: len(below)] == below and wanted <= there for below, there in self._known):
+            return ()
+        found = mount_points(config, layers, work)
+        if not found:
+            self._known.append((layers, wanted))
+        return found
 
     @contextmanager
     def _created(self, config: ContainerConfig, *, last: bool = False) -> Iterator[tuple[str, str]]:
@@ -130,7 +155,7 @@ class Commands:
         finally:
             with self._lock:
                 self._running.discard(config.id)
-            self._engine.delete(config.id, force=True)
+                self._removals.append(self._remover.submit(self._engine.delete, config.id, force=True))
 
     def _execute(self, container_id: str, output: Output) -> int:
         with ExitStack() as stack:
@@ -164,16 +189,20 @@ def network_of(name: str) -> ContainerNetwork:
     return ContainerNetwork(name)
 
 
+def needed_mounts(config: ContainerConfig) -> tuple[Mount, ...]:
+    """Return a container's mounts for which its root file system has to have a place."""
+    inside = tuple(f"{place}/" for place in _FILLED)
+    mounts = (*defaults.mounts(config, ()), *_FILES)
+    return tuple(mount for mount in mounts if not mount.destination.startswith(inside))
+
+
 def mount_points(config: ContainerConfig, layers: Sequence[str], work: str) -> tuple[str, ...]:
     """Return a layer with the places that a container's mounts need and ``layers`` lack, if there are any.
 
     Without it the container would make them in its own layer, and they would be part of the image.
     """
-    inside = tuple(f"{place}/" for place in _FILLED)
-    mounts = (*defaults.mounts(config, ()), *_FILES)
-    wanted = [mount for mount in mounts if not mount.destination.startswith(inside)]
     with build_root.mounted(layers, work) as (root, upper), writing(root, Manner()) as tree:
-        missing = [mount for mount in wanted if not build_root.exists(root, mount.destination)]
+        missing = [mount for mount in needed_mounts(config) if not build_root.exists(root, mount.destination)]
         for mount in missing:
             _make_place(tree, mount)
         if not build_root.exists(root, config.cwd):

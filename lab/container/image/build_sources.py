@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import hashlib
 import os
 import posixpath
@@ -124,7 +123,8 @@ def download(url: str, path: str) -> None:
     Raises:
         BuildFailed: it cannot be had.
     """
-    import shutil  # these cost tens of milliseconds, and few builds need them
+    import email.utils  # these cost tens of milliseconds, and few builds need them
+    import shutil
     import urllib.request
 
     try:

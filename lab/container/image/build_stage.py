@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -165,7 +164,6 @@ class _StageStep:
             found = self._find(key)
             cached = found or self._make(key, ready, title)
         self._add(key, _history_key(self._built, self._step, cached.result), cached)
-        shutil.rmtree(work)
         return found is not None
 
     def _find(self, key: str) -> Cached | None:

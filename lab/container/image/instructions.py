@@ -1,6 +1,7 @@
 """What the arguments of each instruction say, typed and checked: the second pass over a Dockerfile.
 
-Words stay as written: which variables they see is known to ``build_plan`` only.
+Words stay as written: which variables they see is known to ``build_plan`` only. The many small types are named tuples,
+since making as many dataclasses would cost a build a tenth of its time.
 Source: https://docs.docker.com/reference/dockerfile/.
 """
 
@@ -8,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from lab.container.image.dockerfile import (
     Heredoc,
@@ -29,8 +29,7 @@ Pairs = tuple[tuple[str, str], ...]
 _FORBIDDEN_TRIGGERS = (Keyword.ONBUILD, Keyword.FROM, Keyword.MAINTAINER)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandLine:
+class CommandLine(NamedTuple):
     """A command: the words of the exec form, or one text for the shell; ``heredocs`` go with a text."""
 
     words: tuple[str, ...]
@@ -38,8 +37,7 @@ class CommandLine:
     heredocs: tuple[Heredoc, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class From:
+class From(NamedTuple):
     """The beginning of a stage; ``name`` is "" when it has none."""
 
     image: str
@@ -47,29 +45,25 @@ class From:
     platform: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arg:
+class Arg(NamedTuple):
     """Names with their default values, None where there is no default."""
 
     items: tuple[tuple[str, str | None], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Env:
+class Env(NamedTuple):
     """Variables of the image."""
 
     pairs: Pairs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
+class Label(NamedTuple):
     """Labels of the image."""
 
     pairs: Pairs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(NamedTuple):
     """A command to be run now; ``mounts`` are the values of ``--mount`` as written."""
 
     command: CommandLine
@@ -77,22 +71,19 @@ class Run:
     network: str = "default"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cmd:
+class Cmd(NamedTuple):
     """The default command, or its arguments."""
 
     command: CommandLine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entrypoint:
+class Entrypoint(NamedTuple):
     """The command that is always run."""
 
     command: CommandLine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copy:
+class Copy(NamedTuple):
     """COPY, and ADD where ``unpacks``; ``heredocs`` are sources that stand in the file itself."""
 
     sources: tuple[str, ...]
@@ -109,64 +100,55 @@ class Copy:
     excludes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expose:
+class Expose(NamedTuple):
     """Ports as written."""
 
     ports: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Volume:
+class Volume(NamedTuple):
     """Paths that hold data."""
 
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+class User(NamedTuple):
     """Who runs what follows: "user", "user:group", by name or number."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workdir:
+class Workdir(NamedTuple):
     """Where what follows runs."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stopsignal:
+class Stopsignal(NamedTuple):
     """The signal that stops a container."""
 
     signal: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shell:
+class Shell(NamedTuple):
     """What runs the shell form from here on."""
 
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class Health(NamedTuple):
     """How a container's health is found out."""
 
     check: Healthcheck
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Onbuild:
+class Onbuild(NamedTuple):
     """An instruction for images that are built on this one."""
 
     trigger: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Maintainer:
+class Maintainer(NamedTuple):
     """Who made the image."""
 
     name: str
@@ -178,13 +160,12 @@ Body = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class Statement(NamedTuple):
     """An instruction and what it says."""
 
     source: Instruction
     body: Body
-    text: str = field(default="")
+    text: str
 
 
 def understand(instruction: Instruction) -> Statement:

@@ -279,7 +279,7 @@ def test_a_killed_build_is_cleared_away_by_the_next(yard: Yard) -> None:
 
 
 def test_a_full_disk_ends_with_a_message_and_a_whole_store(yard: Yard) -> None:
-    _dockerfile(yard, "RUN head -c 200000000 /dev/zero > /big", x="")
+    _dockerfile(yard, "RUN dd if=/dev/zero of=/big bs=1M count=200", x="")
     small = f"{yard.paths.root}/small"
     os.mkdir(small)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", small], check=True)
