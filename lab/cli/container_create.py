@@ -20,6 +20,7 @@ from lab.units import parse_bytes, parse_duration_ns
 
 EXIT_ENGINE_FAILED = 125
 _RESTARTS = ("no", "always", "unless-stopped", "on-failure")
+_ON_UNHEALTHY = ("none", "kill", "restart", "stop")
 _BLOCK_IO = ("blkio-weight", "device-read-bps", "device-write-bps", "device-read-iops", "device-write-iops")
 
 
@@ -88,6 +89,7 @@ def _add_life(parser: argparse.ArgumentParser) -> None:
     for flag in ("interval", "timeout", "start-period", "start-interval"):
         add(f"--health-{flag}", metavar="DURATION", default="", help="such as 30s")
     add("--health-retries", metavar="N", type=int, default=0, help="failures in a row until it is unhealthy")
+    add("--health-on-failure", choices=_ON_UNHEALTHY, default="none", help="what is done to one that is unhealthy")
     add("--no-healthcheck", action="store_true", help="ask nothing, whatever the image says")
     add("--log-driver", choices=("json-file", "local", "none"), default="json-file", help="accepted: logs are files")
     add("--log-opt", metavar="NAME=VALUE", action="append", default=[], help="max-size, max-file; repeatable")
@@ -259,6 +261,7 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
         stop_timeout_s=arguments.stop_timeout,
         init=arguments.init,
         healthcheck=_healthcheck(arguments),
+        health_on_failure=arguments.health_on_failure,
         memory_bytes=_bytes(arguments.memory, "memory") or None,
         memory_swap_bytes=-1 if arguments.memory_swap == "-1" else _bytes(arguments.memory_swap, "memory-swap") or None,
         memory_reservation_bytes=_bytes(arguments.memory_reservation, "memory-reservation") or None,

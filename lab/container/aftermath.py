@@ -19,7 +19,7 @@ _LONGEST_S = 120  # then the kernel ends us: what can hang is a disk or a networ
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Carry out VERB ("restart" or "remove") on a container: VERB ID ROOT CACHE RUN."""
+    """Carry out VERB (a key of ``_VERBS``) on a container: VERB ID ROOT CACHE RUN."""
     signal.alarm(_LONGEST_S)
     verb, container_id, root, cache, run = arguments
     with Containers(Paths(root=root, cache=cache, run=run)) as containers:
@@ -39,4 +39,20 @@ def _remove(containers: Containers, container_id: str) -> None:
         containers.remove(container_id)
 
 
-_VERBS: dict[str, Callable[[Containers, str], None]] = {"restart": _restart, "remove": _remove}
+def _stop_unhealthy(containers: Containers, container_id: str) -> None:
+    with contextlib.suppress(LabError):
+        containers.stop(container_id)
+
+
+def _restart_unhealthy(containers: Containers, container_id: str) -> None:
+    with contextlib.suppress(LabError):
+        containers.stop(container_id)
+        containers.start(container_id).close()
+
+
+_VERBS: dict[str, Callable[[Containers, str], None]] = {
+    "restart": _restart,
+    "remove": _remove,
+    "stop-unhealthy": _stop_unhealthy,
+    "restart-unhealthy": _restart_unhealthy,
+}

@@ -22,6 +22,7 @@ from lab.container.engine import Engine
 from lab.container.image.store import ImageStore
 from lab.container.names import Names, new_id
 from lab.container.network.model import Attachment
+from lab.container.options import health as health_options
 from lab.container.options.configure import Surroundings, configure
 from lab.container.options.run import RESTART_NEVER, RunOptions
 from lab.container.record import FILE as RECORD_FILE
@@ -32,6 +33,7 @@ from lab.container.spec.runtime import Process, Status, User
 from lab.container.state import ContainerState
 from lab.errors import NoSuchContainer, SpecError, StateConflict
 from lab.linux import capabilities
+from lab.linux.cgroup import layout as cgroup_layout
 from lab.linux.cgroup import usage
 from lab.paths import Paths
 from lab.units import NS_PER_S
@@ -298,11 +300,34 @@ class Containers:
     def _start(self, container_id: str, stdio: Stdio, wanted: Supervision, options: RunOptions) -> Running:
         def prepare(state: ContainerState, attachment: Attachment | None) -> None:
             _agree_to_start(state.bundle, wanted.restarts_done)
+            self._write_check(state)
             for name, text in _etc(options, container_id, attachment, gateway="").items():
                 if name == "hosts":  # the only one that the address changes
                     _write_text(os.path.join(state.bundle, name), text)
 
         return self.engine.start(container_id, stdio=stdio, supervision=wanted, prepare=prepare)
+
+    def _write_check(self, state: ContainerState) -> None:
+        """Decide here what its health check is, so that the spawner need only run it."""
+        record = ContainerRecord.load(state.bundle)
+        check = health_options.effective(record.options.healthcheck, record.image.healthcheck)
+        plan = health_options.plan(check, record.image.shell)
+        if plan is None:
+            return
+        from lab.container import health  # few have one
+
+        layout = self.engine.runtime.layout
+        unified = layout.hierarchy("")
+        times_ns = (plan.interval_ns, plan.timeout_ns, plan.start_period_ns, plan.start_interval_ns)
+        fields = (
+            self.engine.runtime.encode_exec(state, self.engine.process(state.id, plan.args)),
+            "" if unified is None else unified.directory(state.cgroup),
+            cgroup_layout.freezer_file(layout, state.cgroup),
+            *times_ns,
+            plan.retries,
+            record.options.health_on_failure,
+        )
+        health.write_check(state.bundle, fields)
 
     def open_stdin(self, container_id: str) -> int:
         """Return a descriptor of a container's standard input, to write to; its closing is the end of that input.

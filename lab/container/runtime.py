@@ -322,6 +322,27 @@ class Runtime:
             )
             return self._spawner.join(plan, stdio=stdio, pidfd=pidfd, cgroup=cgroup_fd, detached=detached)
 
+    def encode_exec(self, state: ContainerState, process: Process) -> EncodedPlan:
+        """Return how to run a further program, which outlives the spawner, in a container that is about to be started.
+
+        Raises:
+            NoSuchContainer: there is none.
+        """
+        confinement = self._confinement(state.id)
+        limits = self.directory.load_spec(state.id).linux.resources
+        wanted = (*cgroup.TARGET_CONTROLLERS, *resources.controllers(limits), "")
+        hierarchies = (each for each in self.layout.select(wanted) if each.version == 1)
+        plan = init_plan.plan_exec(
+            process,
+            task_files=tuple(_task_file(each.directory(state.cgroup)) for each in hierarchies),
+            pidfd=spawner.PIDFD_NUMBER,
+            flags=confinement.joined,
+            bounding_set=self._bounding_set,
+            seccomp=self._filter(process, confinement.profile),
+            detached=True,
+        )
+        return encode(plan)
+
     def kill(self, container_id: str, signal_number: int) -> None:
         """Send a signal to the container's first process.
 

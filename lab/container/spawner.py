@@ -34,6 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from lab.container.health import Monitor
     from lab.container.network.model import AttachmentFields
 
     SupervisionFields = tuple[str, bool, str, supervision.Policy]
@@ -90,6 +91,7 @@ class _Child:
         "engine",
         "frames",
         "listeners",
+        "monitor",
         "pid",
         "pidfd",
         "reply",
@@ -108,6 +110,7 @@ class _Child:
         self.detached = detached
         self.frames = bytearray()
         self.supervised: Supervised | None = None
+        self.monitor: Monitor | None = None
         self.listeners: list[int] = []  # reply pipes of those who are attached
 
 
@@ -241,17 +244,31 @@ class Spawner:
 
     def _join(self, engine: int, descriptors: tuple[int, ...], flags: int, plan: bytes, detached: bool) -> None:
         reply, *rest = descriptors
-        stdio, pidfd, others = tuple(rest[:3]), rest[3], rest[4:]
+        stdio, container, others = tuple(rest[:3]), rest[3], rest[4:]
         cgroup = others.pop(0) if flags & ns.CLONE_INTO_CGROUP else -1
+        self._clone_inside(container, cgroup, plan, stdio, reply, engine=engine, detached=detached)
+        _close(tuple(rest))
+
+    def _clone_inside(
+        self,
+        container: int,
+        cgroup: int,
+        plan: bytes,
+        stdio: tuple[int, ...],
+        reply: int,
+        *,
+        engine: int,
+        detached: bool,
+    ) -> None:
+        flags = ns.CLONE_INTO_CGROUP if cgroup >= 0 else 0
         numbers = Numbered()
-        numbers.put(pidfd, PIDFD_NUMBER)
-        ns.setns(pidfd, ns.CLONE_NEWPID, path="the container's pid namespace")  # for children only
+        numbers.put(container, PIDFD_NUMBER)
+        ns.setns(container, ns.CLONE_NEWPID, path="the container's pid namespace")  # for children only
         try:
             self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, engine=engine, detached=detached)
         finally:
             self._leave_pid_namespace()
             numbers.close()
-        _close(tuple(rest))
 
     def _enter_pid_namespace(self, pid: int, started_ticks: int) -> None:
         """Have children born in the pid namespace of a process; the spawner itself stays where it is."""
@@ -341,6 +358,7 @@ class Spawner:
             wire.answer(child.reply, (STARTED, child.pid, child.spawned_ns, now_ns, tuple(marks[:-1])))
             if child.supervised is not None:
                 child.supervised.actor.note("start")
+                self._check_health(child, child.supervised, adopted=False)
         else:
             self._on_failure(child, failure)
 
@@ -361,6 +379,8 @@ class Spawner:
         if supervised is None:
             self._finish(child, (EXITED, code, now_ns))
             return
+        if child.monitor is not None:
+            child.monitor.stop()
         restarts = supervised.ended(code)
         witness = os.dup(child.reply) if supervised.removes and child.reply >= 0 else -1
         is_seen = self._finish(child, (EXITED, code, now_ns))
@@ -373,6 +393,48 @@ class Spawner:
         elif supervised.removes:
             self._run_later("remove", supervised.id, 0)
             _close((witness,) if witness >= 0 else ())
+
+    def _check_health(self, child: _Child, supervised: Supervised, *, adopted: bool) -> None:
+        bundle = self._bundle(supervised.id)
+        if not os.path.exists(os.path.join(bundle, supervision.CHECK_FILE)):
+            return
+        from lab.container import health  # whose pages only those containers pay for that are checked
+
+        check, left = health.read_check(bundle), supervision.read_pid_file(bundle)
+        if check is None or left is None:
+            return
+
+        def launch(plan: bytes, cgroup: str, output: int, answers: int) -> None:
+            self._launch_check(child, plan, cgroup, output, answers)
+
+        def tell(status: str) -> None:
+            supervised.actor.note(f"health_status: {status}")
+            if status == health.UNHEALTHY:
+                self._on_unhealthy(child, supervised, check.on_failure)
+
+        child.monitor = health.Monitor(self._loop, bundle, check, started_ns=left.started_ns, launch=launch, tell=tell)
+        child.monitor.begin(health.read(bundle) if adopted else None)
+
+    def _launch_check(self, child: _Child, plan: bytes, cgroup: str, output: int, answers: int) -> None:
+        opened = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
+        reply = os.dup(answers)
+        try:
+            if cgroup:
+                opened.append(os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            stdio = (opened[0], output, output)
+            inside = opened[1] if cgroup else -1
+            self._clone_inside(child.pidfd, inside, plan, stdio, reply, engine=-1, detached=True)
+        except OSError:
+            os.close(reply)
+            raise
+        finally:
+            _close(opened)
+
+    def _on_unhealthy(self, child: _Child, supervised: Supervised, action: str) -> None:
+        if action == "kill":
+            _kill(child)
+        elif action in ("restart", "stop"):
+            self._run_later(f"{action}-unhealthy", supervised.id, 0)
 
     def _restart_later(self, container_id: str, ran_ns: int) -> None:
         delay_ns = supervision.restart_delay_ns(self._delays_ns.get(container_id, 0), ran_ns)
@@ -444,6 +506,7 @@ class Spawner:
         child = _Child(left.pid, process, status=-1, reply=-1, engine=-1, detached=True)
         child.supervised = supervised
         self._watch(child)
+        self._check_health(child, supervised, adopted=True)
 
     def _finish(self, child: _Child, message: wire.Message) -> bool:
         """Tell all who wait, let the child go, and return whether somebody was told."""

@@ -6,6 +6,7 @@ It works on files of the container's directory, so that nothing is lost when it 
     pid              its first process, when that was started, and what is to happen at its end (``Left``)
     exit             how it ended and when, and the number of the restart that follows (``Ended``)
     container.log    what it wrote, one line each: time, stream, F for a full line or P for a part, text
+    check, health    its health check and what came of it: ``health.py``
 
 The log has the form of Kubernetes' container runtimes: lines can be cut, joined and read by ``cut`` and ``grep``.
 Source: github.com/kubernetes/design-proposals-archive, node/kubelet-cri-logging.md.
@@ -39,6 +40,9 @@ LOG_FILE = "container.log"
 STOPPING_FILE = "stopping"
 """There while a user wants the container to be stopped: no restart policy starts it again."""
 PIPES = ("stdout", "stderr")
+
+CHECK_FILE = "check"
+"""There if the container's health is to be checked: see ``health.py``."""
 
 POLICIES = ("no", "on-failure", "always", "unless-stopped")
 
@@ -315,7 +319,7 @@ class Supervised:
     def began(self, pid: int) -> None:
         """Note the first process of a start that is under way."""
         left = Left(pid, start_time_ticks(pid), time.time_ns(), has_terminal=self._has_terminal, policy=self._policy)
-        self._before = tuple((name, text) for name in (PID_FILE, EXIT_FILE) if (text := _read(self._path(name))))
+        self._before = tuple((name, text) for name in (PID_FILE, EXIT_FILE) if (text := read_text(self._path(name))))
         self._write(PID_FILE, left.text())
         self._remove(EXIT_FILE)
 
@@ -380,7 +384,7 @@ class Supervised:
         self._log.close()
 
     def _write(self, name: str, text: str) -> None:
-        _write(self._path(name), text)
+        write_bytes(self._path(name), text.encode())
 
     def _remove(self, name: str) -> None:
         try:
@@ -426,13 +430,13 @@ class Ended:
 
 def read_pid_file(bundle: str) -> Left | None:
     """Return what is known of a container's last start under supervision; None before the first."""
-    text = _read(os.path.join(bundle, PID_FILE))
+    text = read_text(os.path.join(bundle, PID_FILE))
     return Left.parse(text) if text else None
 
 
 def read_exit_file(bundle: str) -> Ended | None:
     """Return how a container ended that was under supervision; None while it has not."""
-    text = _read(os.path.join(bundle, EXIT_FILE))
+    text = read_text(os.path.join(bundle, EXIT_FILE))
     return Ended(text) if text else None
 
 
@@ -440,7 +444,7 @@ def cancel_restart(bundle: str) -> None:
     """Let a container that waits for its restart be one that has ended; any other stays as it is."""
     ended = read_exit_file(bundle)
     if ended is not None and ended.next_restart:
-        _write(os.path.join(bundle, EXIT_FILE), f"{ended.code} {ended.ended_ns} 0")
+        write_bytes(os.path.join(bundle, EXIT_FILE), f"{ended.code} {ended.ended_ns} 0".encode())
 
 
 def restart_delay_ns(before_ns: int, ran_ns: int) -> int:
@@ -453,21 +457,27 @@ def restart_delay_ns(before_ns: int, ran_ns: int) -> int:
     return min(2 * before_ns, _LONGEST_DELAY_NS)
 
 
-def _write(path: str, text: str) -> None:
+def write_bytes(path: str, data: bytes) -> None:
+    """Replace a file of a container whole; one whose container has been removed meanwhile, by force, is no error.
+
+    Raises:
+        OSError: with errno and path.
+    """
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f".{name}.new")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            os.write(descriptor, text.encode())
+            os.write(descriptor, data)
         finally:
             os.close(descriptor)
         os.replace(temporary, path)
     except FileNotFoundError:
-        return  # the container has been removed meanwhile, by force
+        return
 
 
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
+    """Return the text of a small file, "" if there is none."""
     try:
         with open(path, encoding="ascii") as file:
             return file.read()

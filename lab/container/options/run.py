@@ -21,7 +21,7 @@ class RunOptions:
     ``entrypoint`` is None for the image's own and empty for none. ``env`` has "NAME=VALUE" only. ``cpus`` are
     processors' worth of time. ``restart`` is a policy's name with ``restarts_most`` (0: any number) beside it.
     ``block_io`` has "FLAG=VALUE" of the flags for block devices. ``stop_timeout_s`` is None for ten seconds, negative
-    for ever.
+    for ever. ``health_on_failure`` is "none", "kill", "restart" or "stop".
     """
 
     image: str
@@ -44,6 +44,7 @@ class RunOptions:
     stop_timeout_s: int | None = None
     init: bool = False
     healthcheck: Healthcheck | None = None
+    health_on_failure: str = "none"
     memory_bytes: int | None = None
     memory_swap_bytes: int | None = None
     memory_reservation_bytes: int | None = None

@@ -218,14 +218,20 @@ def freeze(layout: CgroupLayout, cgroup: str, *, frozen: bool, deadline_ns: int)
     version.freeze(freezer.directory(cgroup), frozen=frozen, deadline_ns=deadline_ns)
 
 
-def is_frozen(layout: CgroupLayout, cgroup: str) -> bool:
-    """Return whether a cgroup has been frozen by ``freeze``; one that does not exist is not."""
+def freezer_file(layout: CgroupLayout, cgroup: str) -> tuple[str, str]:
+    """Return the interface file that says whether a cgroup is frozen, and its text then; ("", "") if there is none."""
     freezer = layout.hierarchy("freezer") or layout.hierarchy("")
     if freezer is None:
-        return False
+        return "", ""
     name, frozen = ("cgroup.freeze", "1") if freezer.version == 2 else ("freezer.state", "FROZEN")
+    return os.path.join(freezer.directory(cgroup), name), frozen
+
+
+def is_frozen(layout: CgroupLayout, cgroup: str) -> bool:
+    """Return whether a cgroup has been frozen by ``freeze``; one that does not exist is not."""
+    path, frozen = freezer_file(layout, cgroup)
     try:
-        return v1.read(os.path.join(freezer.directory(cgroup), name)) == frozen
+        return bool(path) and v1.read(path) == frozen
     except OSError:  # it is gone, or going
         return False
 
