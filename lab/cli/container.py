@@ -29,8 +29,16 @@ VERBS = {
     "rename": lazy(_LIFE, "rename", text="give a container another name", example="lab rename web old-web"),
     "prune": lazy(_LIFE, "prune", text="remove all containers that do not run", example="lab container prune -f"),
     "ls": lazy(_SHOW, "ps", text="list containers", example="lab ps -a --format '{{.Names}}: {{.Status}}'"),
-    "logs": lazy(_SHOW, "logs", text="show what a container has written", example="lab logs -f --tail 10 web"),
-    "inspect": lazy(_SHOW, "inspect", text="show what is known of containers", example="lab inspect -f '{{.Id}}' web"),
+    "logs": lazy(
+        f"{_SHOW}_logs", "logs", text="show what a container has written", example="lab logs -f --tail 10 web"
+    ),
+    "inspect": lazy(
+        f"{_SHOW}_inspect",
+        "inspect_container",
+        text="show what is known of containers",
+        example="lab container inspect -f '{{.State.Pid}}' web",
+    ),
+    "port": lazy(f"{_SHOW}_inspect", "port", text="show where ports are published", example="lab port web 80/tcp"),
     "cp": lazy(_FILES, "cp", text="copy files to and from containers", example="lab cp web:/etc/hosts ."),
     "diff": lazy(_FILES, "diff", text="show what a container has changed in its files", example="lab diff web"),
     "export": lazy(_FILES, "export", text="write a container's files as a tar", example="lab export -o web.tar web"),

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from lab.container import console, etc_files, events, supervision
+from lab.container import console, etc_files, event_stream, events, supervision
 from lab.container.defaults import capability_sets
 from lab.container.engine import Engine
 from lab.container.image.store import ImageStore
@@ -206,7 +206,7 @@ class Containers:
 
     def _actor(self, record: ContainerRecord, name: str, cgroup: str) -> str:
         attributes = {**record.image.labels, **record.options.labels, "image": record.options.image, "name": name}
-        return events.actor(
+        return event_stream.actor(
             self.paths.run, attributes, oom_counter=usage.oom_counter(self.engine.runtime.layout, cgroup)
         )
 
@@ -476,7 +476,7 @@ class Containers:
         self.names.rename(container.id, name)
         text = self._actor(container.record, name, container.state.cgroup)
         _replace_text(os.path.join(container.state.bundle, events.ACTOR_FILE), text)
-        events.note(container.state.bundle, "rename", events.members({"oldName": f"/{container.name}"}))
+        events.note(container.state.bundle, "rename", event_stream.members({"oldName": f"/{container.name}"}))
 
     def process(
         self,

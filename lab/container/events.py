@@ -13,29 +13,11 @@ from __future__ import annotations
 import os
 import time
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # typing costs milliseconds on the container start path
-    from collections.abc import Mapping
-
 FILE = "events.jsonl"
 OLD = ".old"
 ACTOR_FILE = "actor"
 _LENGTH_MAX = 16 << 20
-
-
-def members(attributes: Mapping[str, str]) -> str:
-    """Return attributes as the inside of a JSON object, which is how they are handed over; for who is not lean."""
-    import json
-
-    return json.dumps(dict(attributes))[1:-1]
-
-
-def actor(run_directory: str, attributes: Mapping[str, str], *, oom_counter: str) -> str:
-    """Return the text of a container's ``ACTOR_FILE``.
-
-    ``oom_counter`` is a cgroup's file with a line "oom_kill N", which exists while the container runs, or "".
-    """
-    return "\n".join((os.path.join(run_directory, FILE), members(attributes), oom_counter))
+_ESCAPES = {'"': '\\"', "\\": "\\\\"}
 
 
 class Actor:
@@ -53,11 +35,11 @@ class Actor:
         return path, attributes, oom_counter
 
     def note(self, action: str, more: str = "") -> None:
-        """Write down that something happened; ``more`` are further attributes, as from ``members``."""
+        """Write down that something happened; ``more`` are further attributes, the inside of a JSON object."""
         path, attributes, _ = self.read()
         if path:
             text = ", ".join(part for part in (attributes, more) if part)
-            _append(path, _line("container", action, os.path.basename(self._bundle), text))
+            append(path, line("container", action, os.path.basename(self._bundle), text))
 
     def died(self, code: int) -> None:
         """Write down how the container ended, and before that, if so, that it had run out of memory."""
@@ -72,29 +54,28 @@ def note(bundle: str, action: str, more: str = "") -> None:
     Actor(bundle).note(action, more)
 
 
-def note_image(run_directory: str, action: str, image_id: str, attributes: Mapping[str, str]) -> None:
-    """Write down what happened to an image."""
-    _append(os.path.join(run_directory, FILE), _line("image", action, image_id, members(attributes)))
-
-
 def oom_kills(text: str) -> int:
     """Return N of the line "oom_kill N"; 0 if there is none."""
     return sum(int(line[9:]) for line in text.split("\n") if line[:9] == "oom_kill ")
 
 
-def _line(kind: str, action: str, actor_id: str, attributes: str) -> str:
-    escaped = action.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+def line(kind: str, action: str, actor_id: str, attributes: str) -> str:
+    """Return an event that happens now, as it is written; ``attributes`` are the inside of a JSON object."""
+    escaped = "".join(
+        _ESCAPES.get(letter) or (letter if letter >= " " else f"\\u{ord(letter):04x}") for letter in action
+    )
     return (
         f'{{"Type": "{kind}", "Action": "{escaped}", "Actor": {{"ID": "{actor_id}", "Attributes": {{{attributes}}}}},'
         f' "scope": "local", "timeNano": {time.time_ns()}}}\n'
     )
 
 
-def _append(path: str, line: str) -> None:
+def append(path: str, text: str) -> None:
+    """Write an event to the file at ``path``, if it can be written."""
     try:
         descriptor = _open(path)
         try:
-            os.write(descriptor, line.encode("utf-8", "surrogateescape"))
+            os.write(descriptor, text.encode("utf-8", "surrogateescape"))
             if os.fstat(descriptor).st_size > _LENGTH_MAX:
                 _begin_anew(path, descriptor)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -32,9 +33,14 @@ def _once(directory: str) -> Iterator[os.stat_result]:
 
 
 def _statuses(directory: str) -> Iterator[os.stat_result]:
-    yield os.lstat(directory)
-    for entry in os.scandir(directory):
+    try:
+        yield os.lstat(directory)
+        entries = list(os.scandir(directory))
+    except FileNotFoundError:  # it is in use, and was removed meanwhile
+        return
+    for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _statuses(entry.path)
-        else:
+            continue
+        with contextlib.suppress(FileNotFoundError):
             yield entry.stat(follow_symlinks=False)

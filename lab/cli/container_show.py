@@ -1,0 +1,227 @@
+"""`lab ps`: which containers there are."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Mapping
+
+from lab.cli import gotemplate, output
+from lab.cli.template_values import Value, formatted
+from lab.container import inspection, port_bindings, selection
+from lab.container.containers import Container, Containers
+from lab.container.image.filters import parse_filters
+from lab.container.image.stored import StoredImage
+from lab.container.spec.runtime import Mount
+from lab.container.storage import disk
+from lab.errors import EXIT_OK, ImageNotFound, LabError
+from lab.paths import Paths
+from lab.units import format_age_ns, format_decimal_bytes
+
+FORMAT_HELP = "'table', 'json', 'table TEMPLATE' or TEMPLATE, in docker's templates"
+SHORT = 12
+_COMMAND_WIDTH = 20
+_MOUNT_WIDTH = 15
+_COLUMNS = (
+    "{{.ID}}", "{{.Image}}", "{{.Command}}", "{{.RunningFor}}", "{{.Status}}", "{{.Ports}}", "{{.Names}}",
+)  # fmt: skip
+_HEADINGS = {
+    "ID": "CONTAINER ID",
+    "Names": "NAMES",
+    "Image": "IMAGE",
+    "Command": "COMMAND",
+    "CreatedAt": "CREATED AT",
+    "RunningFor": "CREATED",
+    "Ports": "PORTS",
+    "State": "STATE",
+    "Status": "STATUS",
+    "Size": "SIZE",
+    "Labels": "LABELS",
+    "Mounts": "MOUNTS",
+    "LocalVolumes": "LOCAL VOLUMES",
+    "Networks": "NETWORKS",
+}
+
+
+def filter_text(text: str) -> str:
+    """Return the value of --filter if it has the form NAME=VALUE.
+
+    Raises:
+        ArgumentTypeError: it has not.
+    """
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f'invalid argument "{text}": bad format of filter (expected name=value)')
+    return text
+
+
+def add_ps(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `ps`."""
+    add = parser.add_argument
+    add("-a", "--all", action="store_true", help="also those that do not run")
+    add(
+        "-f",
+        "--filter",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        type=filter_text,
+        help=f"{', '.join(selection.LISTED)}; repeatable",
+    )
+    add("--format", metavar="FORMAT", default="", help=FORMAT_HELP)
+    add("-n", "--last", metavar="N", type=int, default=-1, help="the last N that were created, running or not")
+    add("-l", "--latest", action="store_true", help="the last one that was created, running or not")
+    add("--no-trunc", action="store_true", help="show everything whole")
+    add("-q", "--quiet", action="store_true", help="show ids only")
+    add("-s", "--size", action="store_true", help="show how much each has written, and how much it holds")
+
+
+def ps(arguments: argparse.Namespace, paths: Paths) -> int:
+    """List containers, the newest first."""
+    with Containers(paths) as containers:
+        rows = [_row(container, containers, arguments) for container in _wanted(containers, arguments)]
+    output.text(gotemplate.render_rows(arguments.format, rows, _HEADINGS, default=_default_format(arguments)))
+    return EXIT_OK
+
+
+def _default_format(arguments: argparse.Namespace) -> str:
+    if arguments.quiet:
+        return "{{.ID}}"
+    return gotemplate.table((*_COLUMNS, *("{{.Size}}",) * arguments.size))
+
+
+def _wanted(containers: Containers, arguments: argparse.Namespace) -> list[Container]:
+    filters = parse_filters(arguments.filter, selection.LISTED)
+    holds = selection.conditions(filters, lambda name: containers.get(name).record.created_ns)
+    last = 1 if arguments.latest else arguments.last
+    shows_all = arguments.all or last > 0 or "status" in filters
+    ancestry = Ancestry(containers)
+    found = []
+    for container in containers.all():
+        if shows_all or container.is_running or container.status == "restarting":
+            listed = _listed(container, containers, ancestry)
+            if all(condition(listed) for condition in holds):
+                found.append(container)
+    return found[:last] if last > 0 else found
+
+
+def _listed(container: Container, containers: Containers, ancestry: Ancestry) -> selection.Listed:
+    mounts = inspection.user_mounts(containers.engine.directory.load_spec(container.id))
+    return selection.Listed(
+        id=container.id,
+        name=container.name,
+        status=container.status,
+        created_ns=container.record.created_ns,
+        exit_code=container.exit_code,
+        has_run=bool(container.started_ns),
+        health=inspection.health(container) or "none",
+        labels=inspection.labels(container),
+        networks=(inspection.network_name(container),),
+        volumes=tuple(text for mount in mounts for text in (mount.source, mount.destination, _mount_name(mount))),
+        exposed=frozenset(inspection.exposed_ports(container)),
+        published=frozenset(port_bindings.published(container.record.options.publish)),
+        is_of=lambda name: ancestry.is_of(container, name),
+    )
+
+
+class Ancestry:
+    """Which images containers were made of, directly or not; each image is looked up once."""
+
+    def __init__(self, containers: Containers) -> None:
+        """Look nothing up yet."""
+        self._images = containers.images
+        self._known: dict[str, StoredImage | None] = {}
+
+    def is_of(self, container: Container, name: str) -> bool:
+        """Return whether a container's image is the one of this name, or was made of it: its first layers and steps."""
+        ancestor, image = self._find(name), self._find(container.record.image_id)
+        if ancestor is None:
+            return False
+        if ancestor.config_digest == container.record.image_id or image is None:
+            return ancestor.config_digest == container.record.image_id
+        steps, layers = ancestor.config.history, ancestor.chain_ids
+        return bool(steps) and image.config.history[: len(steps)] == steps and image.chain_ids[: len(layers)] == layers
+
+    def _find(self, name: str) -> StoredImage | None:
+        if name not in self._known:
+            try:
+                self._known[name] = self._images.resolve(name)
+            except ImageNotFound:
+                self._known[name] = None
+        return self._known[name]
+
+
+def _row(container: Container, containers: Containers, arguments: argparse.Namespace) -> dict[str, Value]:
+    now_ns, whole = time.time_ns(), arguments.no_trunc
+    mounts = inspection.user_mounts(containers.engine.directory.load_spec(container.id))
+    labels = inspection.labels(container)
+    names = [_mount_name(mount) for mount in mounts]
+    sized = arguments.size or ".Size" in arguments.format
+    return {
+        "ID": container.id if whole else container.id[:SHORT],
+        "Names": container.name,
+        "Image": image_shown(container, containers, whole=whole),
+        "Command": command_shown(container.record.args, whole=whole),
+        "CreatedAt": inspection.local_time(container.record.created_ns),
+        "RunningFor": f"{format_age_ns(now_ns - container.record.created_ns)} ago",
+        "Ports": port_bindings.shown(inspection.exposed_ports(container), inspection.bindings(container))
+        if container.is_running
+        else "",
+        "State": container.status,
+        "Status": inspection.status_text(container, now_ns),
+        "Size": _size(container, containers) if sized else "0B",
+        "Labels": ",".join(f"{key}={value}" for key, value in labels.items()),
+        "Label": _label_of(labels),
+        "Mounts": ",".join(name if whole else ellipsis(name, _MOUNT_WIDTH) for name in names),
+        "LocalVolumes": str(sum(inspection.is_volume(mount, container.state.bundle) for mount in mounts)),
+        "Networks": inspection.network_name(container),
+    }
+
+
+def _label_of(labels: Mapping[str, str]) -> Callable[[Value], Value]:
+    return lambda name: labels.get(str(name), "")
+
+
+def ellipsis(text: str, width: int) -> str:
+    """Return a text cut to ``width`` characters, the last of which tells that it was."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def image_shown(container: Container, containers: Containers, *, whole: bool) -> str:
+    """Return what an image is called: as its user called it, its id if that name has been given to another image."""
+    name = container.record.options.image
+    try:
+        is_same = containers.images.resolve(name).config_digest == container.record.image_id
+    except LabError:
+        is_same = False
+    digits = container.record.image_id.removeprefix("sha256:")
+    if is_same and not digits.startswith(name.removeprefix("sha256:")):
+        return name if whole else name.partition("@")[0]
+    return container.record.image_id if whole else digits[:SHORT]
+
+
+def command_shown(args: tuple[str, ...], *, whole: bool) -> str:
+    """Return a command as docker's lists quote it: words with spaces in quotes, all of it as Go writes a string."""
+    program, *rest = args
+    text = " ".join((program, *(f"'{word}'" if " " in word else word for word in rest)))
+    return formatted("%q", [text if whole else ellipsis(text, _COMMAND_WIDTH)])
+
+
+def _mount_name(mount: Mount) -> str:
+    return mount.source
+
+
+def _size(container: Container, containers: Containers) -> str:
+    own, all_bytes = sizes(container, containers)
+    virtual = f" (virtual {format_decimal_bytes(all_bytes)})" if all_bytes else ""
+    return f"{format_decimal_bytes(own)}{virtual}"
+
+
+def sizes(container: Container, containers: Containers) -> tuple[int, int]:
+    """Return the bytes that a container has written, and those of all its files with its image's."""
+    own = disk.content_bytes(container.state.upper)
+    try:
+        below = containers.images.content_bytes(containers.images.resolve(container.record.image_id))
+    except LabError:  # the image has been removed by force, or is damaged: its layers are still there
+        below = sum(disk.content_bytes(layer) for layer in container.state.layers if os.path.isdir(layer))
+    return own, own + below

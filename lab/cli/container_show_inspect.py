@@ -1,0 +1,114 @@
+"""`lab inspect`, `lab container inspect` and `lab port`: what is known of a container, all of it or its ports."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from lab.cli import gotemplate, output
+from lab.cli.container_show import sizes
+from lab.container import inspection, port_bindings
+from lab.container.containers import Container, Containers
+from lab.container.image.description import inspect_document
+from lab.errors import EXIT_FAILURE, EXIT_OK, ImageNotFound, LabError, NoSuchContainer, SpecError
+from lab.linux.cgroup import usage
+from lab.paths import Paths
+
+_TYPES = ("container", "image")
+
+Find = Callable[[str], dict[str, object]]
+
+
+def add_inspect(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `inspect`, which looks for containers and images."""
+    parser.add_argument("--type", choices=_TYPES, default=None, help="look only for these (default: all)")
+    add_inspect_container(parser)
+
+
+def add_inspect_container(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `container inspect`."""
+    parser.add_argument("-f", "--format", default="", metavar="FORMAT", help="'json' or TEMPLATE")
+    parser.add_argument("-s", "--size", action="store_true", help="also how much a container has written, and holds")
+    parser.add_argument("names", metavar="NAME", nargs="+", help="name, id, or the beginning of an id")
+
+
+def inspect(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Show all that is known of containers and images."""
+    return _inspect(arguments, paths, (arguments.type,) if arguments.type else _TYPES)
+
+
+def inspect_container(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Show all that is known of containers."""
+    return _inspect(arguments, paths, ("container",))
+
+
+def _inspect(arguments: argparse.Namespace, paths: Paths, kinds: tuple[str, ...]) -> int:
+    """Show what is found; names that mean nothing do not keep the others from being shown."""
+    documents, errors = [], []
+    with Containers(paths) as containers:
+        finders: dict[str, Find] = {
+            "container": lambda name: _container(containers, name, sized=arguments.size),
+            "image": lambda name: inspect_document(containers.images, containers.images.resolve(name)),
+        }
+        for name in arguments.names:
+            try:
+                documents.append(_first(name, tuple(finders[kind] for kind in kinds)))
+            except (NoSuchContainer, ImageNotFound) as error:
+                errors.append(error)
+    output.text(gotemplate.render_documents(arguments.format, documents))
+    for missing in errors:
+        output.error(str(missing), hint=missing.hint)
+    return EXIT_FAILURE if errors else EXIT_OK
+
+
+def _first(name: str, finders: tuple[Find, ...]) -> dict[str, object]:
+    for find in finders:
+        try:
+            return find(name)
+        except (NoSuchContainer, ImageNotFound):
+            if len(finders) == 1:
+                raise
+    raise NoSuchContainer(f"No such object: {name}", hint="lab ps -a; lab images")
+
+
+def _container(containers: Containers, name: str, *, sized: bool) -> dict[str, object]:
+    container = containers.get(name)
+    own, whole = sizes(container, containers) if sized else (None, None)
+    facts = inspection.Facts(oom_killed=_ran_out_of_memory(containers, container), layer_bytes=own, root_bytes=whole)
+    return inspection.document(container, containers.engine.directory.load_spec(container.id), facts)
+
+
+def _ran_out_of_memory(containers: Containers, container: Container) -> bool:
+    """Return whether the kernel killed for memory in its last run, whose cgroup stays until it is started again."""
+    memory = containers.engine.runtime.layout.hierarchy("memory")
+    return memory is not None and bool(usage.oom_kills(memory.directory(container.state.cgroup)))
+
+
+def add_port(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `port`."""
+    parser.add_argument("container", metavar="CONTAINER", help="name, id, or the beginning of an id")
+    parser.add_argument("port", metavar="PORT[/PROTOCOL]", nargs="?", help="only this port of the container")
+
+
+def port(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Show where a container's ports are published."""
+    with Containers(paths) as containers:
+        bindings = inspection.bindings(containers.get(arguments.container))
+    if not arguments.port:
+        for inner in sorted(bindings):
+            for address in _addresses(bindings, inner):
+                output.line(f"{inner} -> {address}")
+        return EXIT_OK
+    wanted = port_bindings.ports(arguments.port)
+    if len(wanted) != 1:
+        raise SpecError(f"invalid port: {arguments.port}", hint="such as 80/tcp")
+    found = _addresses(bindings, wanted[0])
+    if not found:
+        raise LabError(f"No public port '{arguments.port}' published for {arguments.container}")
+    for address in found:
+        output.line(address)
+    return EXIT_OK
+
+
+def _addresses(bindings: port_bindings.Bindings, inner: port_bindings.ContainerPort) -> list[str]:
+    return [f"{host.address or port_bindings.ANY}:{host.number}" for host in bindings.get(inner, ())]

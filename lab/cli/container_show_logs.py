@@ -1,0 +1,107 @@
+"""`lab logs`: what a container has written."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+
+from lab.container import logs as reading
+from lab.container.containers import Container, Containers
+from lab.container.image.filters import until_ns
+from lab.errors import EXIT_OK, ContainerError, NoSuchContainer, SpecError
+from lab.paths import Paths
+
+_STDOUT, _STDERR = 1, 2
+
+
+def add_logs(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `logs`."""
+    add = parser.add_argument
+    add("-f", "--follow", action="store_true", help="go on with what comes, until the container ends")
+    add("-n", "--tail", metavar="N", default="all", help="only the last N lines (default: all)")
+    add("--since", metavar="TIME", default="", help="only from this time on: 2026-01-02T13:23:37Z, or 10m for ago")
+    add("--until", metavar="TIME", default="", help="only until this time")
+    add("-t", "--timestamps", action="store_true", help="say when each line was written")
+    add("--details", action="store_true", help="put the attributes that --log-opt has asked for before each line")
+    add("container", metavar="CONTAINER", help="name, id, or the beginning of an id")
+
+
+def logs(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Write what a container has written, each stream to our own of its kind."""
+    with Containers(paths) as containers:
+        container = containers.get(arguments.container)
+        wanted = reading.Wanted(
+            tail=_tail(arguments.tail),
+            since_ns=_instant_ns("since", arguments.since),
+            until_ns=_instant_ns("until", arguments.until),
+            timestamps=arguments.timestamps,
+            details="" if arguments.details else None,
+        )
+        with reading.Reader(container.state.bundle, wanted) as reader:
+            if arguments.follow and container.is_running:
+                write(_follow(containers, container, reader, wanted))
+            else:
+                write(reader.pieces())
+    return EXIT_OK
+
+
+def write(pieces: Iterable[reading.Piece]) -> None:
+    """Write pieces of output to our own streams, in their order.
+
+    Raises:
+        BrokenPipeError: nobody reads any more.
+    """
+    for to_error, data in pieces:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(_STDERR if to_error else _STDOUT, left) :]
+
+
+def _tail(text: str) -> int | None:
+    return int(text) if text.isdigit() else None  # whatever is no number is all, as docker has it
+
+
+def _instant_ns(name: str, text: str) -> int | None:
+    if not text:
+        return None
+    try:
+        return until_ns(text, time.time_ns())
+    except ContainerError:
+        reason = f'failed to parse value as time or duration: "{text}"'
+        raise SpecError(f'invalid value for "{name}": {reason}', hint=f"--{name} 10m") from None
+
+
+def _follow(
+    containers: Containers, container: Container, reader: reading.Reader, wanted: reading.Wanted
+) -> Iterator[reading.Piece]:
+    def left() -> int | None:
+        return None if wanted.until_ns is None else wanted.until_ns - time.time_ns()
+
+    with ExitStack() as stack:
+        try:
+            process = os.pidfd_open(container.state.pid)
+        except ProcessLookupError:
+            yield from reader.pieces()
+            return
+        stack.callback(os.close, process)
+        ended = _end_of(containers, container.id)
+        yield from reading.follow(reader, container.state.bundle, ended=ended, process=process, until=left)
+
+
+def _end_of(containers: Containers, container_id: str) -> Callable[[], bool]:
+    """Return what tells whether a container's end has been noted; it has that done where nobody is there to do it."""
+
+    def ended() -> bool:
+        try:
+            found = containers.get(container_id)
+        except NoSuchContainer:
+            return True
+        process = found.state.process
+        if found.ended is None and process is not None and not process.is_alive():
+            containers.engine.spawner.ensure()
+        return found.ended is not None
+
+    return ended

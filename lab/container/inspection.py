@@ -1,0 +1,364 @@
+"""A container as docker's ``container inspect`` tells it, and in the words of its lists.
+
+Source: docs.docker.com/reference/api/engine, "Inspect a container", and the answers of a daemon.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lab.container import defaults, port_bindings, supervision
+from lab.container.containers import Container
+from lab.container.image.description import config_document
+from lab.container.options.run import RunOptions
+from lab.container.spec.runtime import Mount, Spec
+from lab.units import NS_PER_S, format_age_ns
+
+_NEVER = "0001-01-01T00:00:00Z"  # how Go writes a time that is not known
+_NANO_CPUS = 1_000_000_000
+_BIND = "bind"
+_OWN_FILES = frozenset(("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", defaults.INIT_PATH, "/dev/shm"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is not in the container's own files: whether it ran out of memory, and the sizes that were asked for."""
+
+    oom_killed: bool = False
+    layer_bytes: int | None = None
+    root_bytes: int | None = None
+
+
+def status_text(container: Container, now_ns: int) -> str:
+    """Return docker's column STATUS: "Up 5 minutes (healthy)", "Exited (0) 3 minutes ago"; by the time of day."""
+    ended = container.ended
+    if container.status == "created":
+        return "Created"
+    if container.is_running:
+        up = f"Up {format_age_ns(now_ns - container.started_ns)}"
+        return f"{up} ({_condition(container)})" if _condition(container) else up
+    if ended is None:
+        return f"Exited ({container.exit_code})"
+    word = "Restarting" if container.status == "restarting" else "Exited"
+    return f"{word} ({container.exit_code}) {format_age_ns(now_ns - ended.ended_ns)} ago"
+
+
+def _condition(container: Container) -> str:
+    if container.is_paused:
+        return "Paused"
+    found = health(container)
+    return "health: starting" if found == "starting" else found
+
+
+def health(_: Container) -> str:
+    """Return docker's word for a container's health: starting, healthy, unhealthy; "" without a check."""
+    return ""
+
+
+def labels(container: Container) -> dict[str, str]:
+    """Return a container's labels: its image's, and its own, which replace them; sorted."""
+    return dict(sorted({**container.record.image.labels, **container.record.options.labels}.items()))
+
+
+def exposed_ports(container: Container) -> tuple[port_bindings.ContainerPort, ...]:
+    """Return the ports that a container says that it listens on, published ones included; sorted."""
+    options, image = container.record.options, container.record.image
+    texts = (*image.exposed_ports, *options.expose)
+    found = {port for text in texts for port in port_bindings.ports(text)}
+    return tuple(sorted(found | set(port_bindings.published(options.publish))))
+
+
+def bindings(container: Container) -> port_bindings.Bindings:
+    """Return which ports of the host lead to a container now: none while it does not run."""
+    return port_bindings.published(container.record.options.publish) if container.is_running else {}
+
+
+def document(container: Container, spec: Spec, facts: Facts) -> dict[str, object]:
+    """Return docker's JSON object for a container, its fields in docker's order."""
+    bundle, record = container.state.bundle, container.record
+    sizes = {"SizeRw": facts.layer_bytes, "SizeRootFs": facts.root_bytes}
+    return {
+        "Id": container.id,
+        "Created": supervision.timestamp(record.created_ns),
+        "Path": record.args[0],
+        "Args": list(record.args[1:]),
+        "State": _state(container, facts),
+        "Image": record.image_id,
+        "ResolvConfPath": os.path.join(bundle, "resolv.conf"),
+        "HostnamePath": os.path.join(bundle, "hostname"),
+        "HostsPath": os.path.join(bundle, "hosts"),
+        "LogPath": os.path.join(bundle, supervision.LOG_FILE),
+        "Name": f"/{container.name}",
+        "RestartCount": record.restarts,
+        "Driver": "overlay2",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": None,
+        "HostConfig": host_config(record.options, spec),
+        "GraphDriver": {"Data": _graph_data(container), "Name": "overlay2"},
+        **{name: size for name, size in sizes.items() if size is not None},
+        "Mounts": [_mount(mount, container) for mount in user_mounts(spec)],
+        "Config": _config(container, spec),
+        "NetworkSettings": _network_settings(container),
+    }
+
+
+def _state(container: Container, facts: Facts) -> dict[str, object]:
+    ended = container.ended
+    return {
+        "Status": container.status,
+        "Running": container.is_running or container.status == "restarting",
+        "Paused": container.is_paused,
+        "Restarting": container.status == "restarting",
+        "OOMKilled": facts.oom_killed,
+        "Dead": False,
+        "Pid": container.state.pid,
+        "ExitCode": container.exit_code,
+        "Error": "",
+        "StartedAt": supervision.timestamp(container.started_ns) if container.started_ns else _NEVER,
+        "FinishedAt": supervision.timestamp(ended.ended_ns) if ended is not None else _NEVER,
+    }
+
+
+def _graph_data(container: Container) -> dict[str, str]:
+    state = container.state
+    return {
+        "LowerDir": ":".join(state.layers),
+        "MergedDir": state.rootfs,
+        "UpperDir": state.upper,
+        "WorkDir": state.work,
+    }
+
+
+def user_mounts(spec: Spec) -> tuple[Mount, ...]:
+    """Return the binds and volumes of a container, without what every container has."""
+    return tuple(each for each in spec.mounts if each.type == _BIND and each.destination not in _OWN_FILES)
+
+
+def is_volume(mount: Mount, bundle: str) -> bool:
+    """Return whether a mount is of a volume that goes with the container."""
+    return mount.source.startswith(os.path.join(bundle, "volumes") + os.sep)
+
+
+def _mount(mount: Mount, container: Container) -> dict[str, object]:
+    writable = "ro" not in mount.options
+    common = {"Source": mount.source, "Destination": mount.destination, "Mode": "", "RW": writable}
+    if is_volume(mount, container.state.bundle):
+        name = f"{container.id}-{os.path.basename(mount.source)}"
+        return {"Type": "volume", "Name": name, **common, "Driver": "local", "Propagation": ""}
+    return {"Type": _BIND, **common, "Mode": "" if writable else "ro", "Propagation": "rprivate"}
+
+
+def _config(container: Container, spec: Spec) -> dict[str, object]:
+    """Return docker's Config: what the image says, replaced by what the user said."""
+    options, image = container.record.options, container.record.image
+    attached = not options.open_stdin and not options.terminal
+    given = {
+        "Hostname": options.hostname or container.id[:12],
+        "Domainname": options.domainname,
+        "User": options.user or image.user,
+        "Tty": options.terminal,
+        "OpenStdin": options.open_stdin,
+        "StdinOnce": options.open_stdin and attached,
+        "ExposedPorts": {str(port): {} for port in exposed_ports(container)},
+        "Env": _environment(spec, container),
+        "Cmd": list(options.command or (() if options.entrypoint is not None else image.cmd)) or None,
+        "Image": options.image,
+        "WorkingDir": options.workdir or image.working_dir,
+        "Entrypoint": list(image.entrypoint if options.entrypoint is None else options.entrypoint) or None,
+        "Labels": labels(container),
+        "StopSignal": options.stop_signal or image.stop_signal,
+        "StopTimeout": options.stop_timeout_s,
+        "Healthcheck": None if options.healthcheck is None else options.healthcheck.to_document(),
+    }
+    optional = ("ExposedPorts", "StopSignal", "StopTimeout", "Healthcheck")
+    basic = config_document(image)
+    found = {**basic, **{name: value for name, value in given.items() if name not in optional or value}}
+    order = (*_CONFIG_ORDER, *found)
+    return {name: found[name] for name in dict.fromkeys(order) if name in found}
+
+
+_CONFIG_ORDER = (
+    "Hostname", "Domainname", "User", "AttachStdin", "AttachStdout", "AttachStderr", "ExposedPorts", "Tty", "OpenStdin",
+    "StdinOnce", "Env", "Cmd", "Healthcheck", "Image", "Volumes", "WorkingDir", "Entrypoint", "OnBuild", "Labels",
+    "StopSignal", "StopTimeout", "Shell",
+)  # fmt: skip
+
+
+def _environment(spec: Spec, container: Container) -> list[str]:
+    """Return the variables as docker tells them: without those that every process gets (HOSTNAME, HOME, TERM)."""
+    given = {line.partition("=")[0] for line in (*container.record.image.env, *container.record.options.env)}
+    implied = {"HOSTNAME", "HOME", "TERM"} - given
+    return [line for line in spec.process.env if line.partition("=")[0] not in implied]
+
+
+def host_config(options: RunOptions, spec: Spec) -> dict[str, object]:
+    """Return docker's HostConfig."""
+    return {
+        "Binds": [text for text in options.volumes if ":" in text] or None,
+        "ContainerIDFile": "",
+        "LogConfig": {"Type": "json-file", "Config": dict(options.log_options)},
+        "NetworkMode": options.network,
+        "PortBindings": port_bindings.document(port_bindings.published(options.publish)),
+        "RestartPolicy": {"Name": options.restart, "MaximumRetryCount": options.restarts_most},
+        "AutoRemove": options.removes,
+        "VolumeDriver": "",
+        "VolumesFrom": None,
+        "CapAdd": list(options.cap_add) or None,
+        "CapDrop": list(options.cap_drop) or None,
+        "CgroupnsMode": options.cgroupns or "private",
+        "Dns": list(options.dns),
+        "DnsOptions": list(options.dns_options),
+        "DnsSearch": list(options.dns_search),
+        "ExtraHosts": list(options.add_hosts) or None,
+        "GroupAdd": list(options.groups) or None,
+        "IpcMode": options.ipc or "private",
+        "Cgroup": "",
+        "Links": None,
+        "OomScoreAdj": options.oom_score_adj or 0,
+        "PidMode": options.pid,
+        "Privileged": options.privileged,
+        "PublishAllPorts": False,
+        "ReadonlyRootfs": options.read_only,
+        "SecurityOpt": list(options.security_options) or None,
+        **({"Tmpfs": _pairs(options.tmpfs)} if options.tmpfs else {}),
+        "UTSMode": options.uts,
+        "UsernsMode": options.userns,
+        "ShmSize": options.shm_bytes if options.shm_bytes is not None else 64 << 20,
+        **({"Sysctls": dict(text.split("=", 1) for text in options.sysctls)} if options.sysctls else {}),
+        "Runtime": "lab",
+        "ConsoleSize": [0, 0],
+        "Isolation": "",
+        **_limits(options),
+        "MaskedPaths": list(spec.linux.masked_paths) or None,
+        "ReadonlyPaths": list(spec.linux.readonly_paths) or None,
+        **({"Init": True} if options.init else {}),
+    }
+
+
+def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
+    return {path: rest for path, _, rest in (text.partition(":") for text in texts)}
+
+
+def _limits(options: RunOptions) -> dict[str, object]:
+    memory = options.memory_bytes or 0
+    swap = options.memory_swap_bytes or 2 * memory
+    return {
+        "CpuShares": options.cpu_shares or 0,
+        "Memory": memory,
+        "NanoCpus": round((options.cpus or 0) * _NANO_CPUS),
+        "CgroupParent": options.cgroup_parent,
+        **_block_io(options.block_io),
+        "CpuPeriod": options.cpu_period_us or 0,
+        "CpuQuota": options.cpu_quota_us or 0,
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "CpusetCpus": options.cpuset_cpus,
+        "CpusetMems": options.cpuset_mems,
+        "Devices": [_device(text) for text in options.devices],
+        "DeviceCgroupRules": list(options.device_rules) or None,
+        "DeviceRequests": None,
+        "MemoryReservation": options.memory_reservation_bytes or 0,
+        "MemorySwap": swap,
+        "MemorySwappiness": None,
+        "OomKillDisable": options.oom_kill_disable,
+        "PidsLimit": options.pids_limit,
+        "Ulimits": [_ulimit(text) for text in options.ulimits],
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
+    }
+
+
+_BLOCK_IO = {
+    "device-read-bps": "BlkioDeviceReadBps",
+    "device-write-bps": "BlkioDeviceWriteBps",
+    "device-read-iops": "BlkioDeviceReadIOps",
+    "device-write-iops": "BlkioDeviceWriteIOps",
+}
+
+
+def _block_io(texts: tuple[str, ...]) -> dict[str, object]:
+    pairs = [(flag, value) for flag, _, value in (text.partition("=") for text in texts)]
+    weight = next((int(value) for flag, value in pairs if flag == "blkio-weight"), 0)
+    limits = {name: [_rate(value) for given, value in pairs if given == flag] for flag, name in _BLOCK_IO.items()}
+    return {"BlkioWeight": weight, "BlkioWeightDevice": [], **limits}
+
+
+def _rate(text: str) -> dict[str, object]:
+    from lab.units import parse_bytes
+
+    path, _, rate = text.rpartition(":")
+    return {"Path": path, "Rate": parse_bytes(rate)}
+
+
+def _device(text: str) -> dict[str, str]:
+    host, *rest = text.split(":")
+    inside = next((part for part in rest if part.startswith("/")), host)
+    access = next((part for part in rest if not part.startswith("/")), "rwm")
+    return {"PathOnHost": host, "PathInContainer": inside, "CgroupPermissions": access}
+
+
+def _ulimit(text: str) -> dict[str, object]:
+    name, _, limits = text.partition("=")
+    soft, _, hard = limits.partition(":")
+    return {"Name": name, "Hard": int(hard or soft), "Soft": int(soft)}
+
+
+def _network_settings(container: Container) -> dict[str, object]:
+    bound = port_bindings.document(bindings(container))
+    ports: dict[str, object] = {str(port): None for port in exposed_ports(container)} if container.is_running else {}
+    endpoint = _endpoint(container)
+    common = ("Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPAddress", "IPPrefixLen", "IPv6Gateway")
+    pid = container.state.pid
+    return {
+        "Bridge": "",
+        "SandboxID": "",
+        "HairpinMode": False,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "Ports": {**ports, **bound},
+        "SandboxKey": f"/proc/{pid}/ns/net" if pid else "",
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+        "EndpointID": "",
+        **{name: endpoint[name] for name in common},
+        "MacAddress": endpoint["MacAddress"],
+        "Networks": {network_name(container): endpoint},
+    }
+
+
+def network_name(container: Container) -> str:
+    """Return the name of the network that a container is connected to."""
+    return "bridge" if container.record.options.network == "default" else container.record.options.network
+
+
+def _endpoint(container: Container) -> Mapping[str, object]:
+    attachment = container.state.attachment if container.is_running else None
+    return {
+        "IPAMConfig": None,
+        "Links": None,
+        "Aliases": None,
+        "NetworkID": "",
+        "EndpointID": "",
+        "Gateway": attachment.gateway if attachment else "",
+        "IPAddress": attachment.address if attachment else "",
+        "IPPrefixLen": attachment.prefix_length if attachment else 0,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "MacAddress": attachment.mac if attachment else "",
+        "DriverOpts": None,
+    }
+
+
+def local_time(instant_ns: int) -> str:
+    """Return a time of day as docker's lists write it: "2026-11-24 08:01:46 +0000 UTC"."""
+    import datetime
+
+    return datetime.datetime.fromtimestamp(instant_ns // NS_PER_S).astimezone().strftime("%Y-%m-%d %H:%M:%S %z %Z")
