@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from lab.cli import output
 from lab.cli.attached_run import STDERR, STDIN, STDOUT, Attachment, stay_with
 from lab.cli.attachment import DETACH_KEYS, Detached, DetachFilter, Relay, detach_sequence, following_size, raw_terminal
-from lab.cli.container_create import environment_lines
+from lab.cli.run_flags import environment_lines
 from lab.container import console
 from lab.container.containers import Container, Containers
 from lab.container.spawner_client import Running, StartFailed, Stdio

@@ -136,7 +136,6 @@ def add_rm(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `rm`."""
     parser.add_argument("-f", "--force", action="store_true", help="kill it first if it runs")
     parser.add_argument("-v", "--volumes", action="store_true", help="its anonymous volumes as well")
-    parser.add_argument("-l", "--link", action="store_true", help=argparse.SUPPRESS)
     add_names(parser)
 
 

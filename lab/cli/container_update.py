@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lab.cli.container_create import restart_policy
+from lab.cli.run_flags import restart_policy
 from lab.cli.container_life import add_names, each
 from lab.container.containers import Containers
 from lab.paths import Paths
