@@ -6,15 +6,22 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 
+from lab.cli import output
+from lab.cli.attachment import Relay, raw_terminal, terminal_size
 from lab.cli.build_output import BuildOutput, ProgressMode
+from lab.container.console import Pair
 from lab.container.engine import Engine
 from lab.container.host_trust import find_bundle, host_trust
-from lab.container.image.build import BuildRequest, build
+from lab.container.image.build import BuildRequest
+from lab.container.image.build import build as build_image
 from lab.container.image.build_context import STDIN, ContextSource
 from lab.container.image.build_run import Surroundings, network_of
 from lab.container.image.reference import parse_reference
+from lab.container.spawner_client import Stdio
 from lab.errors import EXIT_OK, BuildFailed, SpecError
+from lab.linux import pty
 from lab.paths import Paths
 
 EPILOG = """examples:
@@ -28,7 +35,7 @@ EPILOG = """examples:
 The exit code is that of a RUN command that failed, 1 for any other fault."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_build(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.epilog = EPILOG
     parser.add_argument(
@@ -69,14 +76,14 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add("--progress", choices=tuple(ProgressMode), default=ProgressMode.AUTO, help="how progress is shown")
 
 
-def run(arguments: argparse.Namespace, paths: Paths) -> int:
-    """Build, and return the exit code."""
+def build(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Build an image, and return the exit code."""
     request = _request(arguments, paths)
     told = BuildOutput(ProgressMode.QUIET if arguments.quiet else ProgressMode(arguments.progress))
     if arguments.pull:
         told.noted("--pull: base images are taken from the store as they are")
     with Engine(paths) as engine:
-        image = build(paths, engine, request, told)
+        image = build_image(paths, engine, request, told)
     if arguments.iidfile:
         with open(arguments.iidfile, "w", encoding="ascii") as file:
             file.write(image.config_digest)
@@ -101,14 +108,34 @@ def _request(arguments: argparse.Namespace, paths: Paths) -> BuildRequest:
 
 
 def _surroundings(arguments: argparse.Namespace, paths: Paths) -> Surroundings:
-    shell = arguments.on_failure == "shell"
-    if shell and STDIN in (arguments.context, arguments.file):
-        raise BuildFailed("--on-failure shell needs standard input, which the context is read from")
-    network = network_of(arguments.network)
-    if not arguments.trust_host_ca:
-        return Surroundings(network=network, shell_on_failure=shell)
-    trust = host_trust(find_bundle(), os.path.join(paths.cache, "host-trust"))
-    return Surroundings(network=network, shell_on_failure=shell, mounts=trust.mounts, env=trust.env)
+    found = Surroundings(network=network_of(arguments.network))
+    if arguments.on_failure == "shell":
+        if STDIN in (arguments.context, arguments.file):
+            raise BuildFailed("--on-failure shell needs standard input, which the context is read from")
+        found = replace(found, on_failure=_stay_with, terminal=sys.stdin.isatty())
+    if arguments.trust_host_ca:
+        trust = host_trust(find_bundle(), os.path.join(paths.cache, "host-trust"))
+        found = replace(found, mounts=trust.mounts, env=trust.env)
+    return found
+
+
+def _stay_with(engine: Engine, container_id: str) -> None:
+    """Start a shell and connect this command's streams, or its terminal, to it until it ends."""
+    output.note("the step has failed: this is a shell in it; `exit` ends the build")
+    if not sys.stdin.isatty():
+        engine.start(container_id, stdio=Stdio(stdin=0, stdout=1, stderr=2)).wait()
+        return
+    with Pair() as pair:
+        running = engine.start(container_id, stdio=pair.stdio)
+        master = pair.receive()
+    if (size := terminal_size(sys.stdin.fileno())) is not None:
+        pty.set_size(master, *size)
+    relay = Relay()
+    relay.input(sys.stdin.fileno(), os.dup(master))
+    relay.output(master, sys.stdout.fileno())
+    with raw_terminal(sys.stdin.fileno()):
+        relay.run()
+    running.wait()
 
 
 def _build_args(texts: list[str]) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lab.cli import image_lists, image_removal, image_transfer, output
 from lab.cli.verb import Verb, add_verbs, chosen
+from lab.cli.verbs import lazy
 from lab.errors import EXIT_FAILURE, EXIT_OK, SpecError
 from lab.paths import Paths
 from lab.units import format_bytes
@@ -111,6 +112,9 @@ VERBS: dict[str, Verb] = {
         example="sudo lab image bootstrap busybox",
         add_arguments=_add_bootstrap,
         run=_bootstrap,
+    ),
+    "build": lazy(
+        "lab.cli.build", "build", text="build an image from a Dockerfile", example="sudo lab build -t app ."
     ),
     "export": Verb(
         help="write one image for another tool",

@@ -37,7 +37,7 @@ class Noun(Protocol):
 NOUNS = {
     "bench": "run suites, resume, show and export runs",
     "container": "run containers, and all that is done with them",
-    "build": "build an image from a Dockerfile",
+    "builder": "what builds keep for the next ones",
     "doctor": "show what this host can do, found by trying",
     "image": "make, list and remove images",
     "report": "build the report of a run",
@@ -47,7 +47,7 @@ _CONTAINER_VERBS = (
     "attach", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "pause", "rename",
     "restart", "rm", "run", "start", "stop", "unpause", "update", "wait",
 )  # fmt: skip
-_IMAGE_VERBS = ("history", "import", "load", "save", "tag")
+_IMAGE_VERBS = ("build", "history", "import", "load", "save", "tag")
 STANDALONE: dict[str, tuple[str, str]] = {
     **{verb: ("container", verb) for verb in _CONTAINER_VERBS},
     **{verb: ("image", verb) for verb in _IMAGE_VERBS},
@@ -56,7 +56,7 @@ STANDALONE: dict[str, tuple[str, str]] = {
     "rmi": ("image", "rm"),
 }
 """Verbs that stand alone, as docker's do: the noun that they belong to, and what they are called there."""
-WITHOUT_VERBS = frozenset(("build", "doctor", "setup"))
+WITHOUT_VERBS = frozenset(("doctor", "setup"))
 EXIT_DOCKER_USAGE = 125
 _LINE_WIDTH = 100
 _INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")

@@ -31,6 +31,12 @@ def error(message: str, *, hint: str = "") -> None:
         print(f"     try: {hint}", file=sys.stderr)
 
 
+def confirmed(warning: str) -> bool:
+    """Ask on standard output, as docker's prune does, and return whether the answer on standard input was yes."""
+    print(f"{warning}\nAre you sure you want to continue? [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def document(value: object) -> None:
     """Write ``value`` as indented JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))

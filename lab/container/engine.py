@@ -79,8 +79,9 @@ class Engine:
         return self._spawner.pid
 
     def warm_up(self) -> None:
-        """Start the spawner now, so that the first container does not wait for it."""
+        """Start the spawner now, so that the first container does not wait for it, and repair as ``create`` does."""
         self._spawner.ensure()
+        self._repair_once()
 
     def create(self, config: ContainerConfig, files: Mapping[str, str] = MappingProxyType({})) -> ContainerState:
         """Lay a container out: its layers unpacked, its own layer empty, its network's bridge there; nothing runs.

@@ -35,11 +35,13 @@ Output = Callable[[bytes], None]
 class Surroundings:
     """What every command of a build gets: ``network`` unless RUN says otherwise, variables and mounts beside its own.
 
-    None of it counts for the cache. ``shell_on_failure`` opens a shell in the step that fails.
+    None of it counts for the cache. ``on_failure`` is called with a container that is to run a shell in the step that
+    failed: it starts it, stays with it to its end, and gives it a terminal if ``terminal`` says so.
     """
 
     network: ContainerNetwork = ContainerNetwork.BRIDGE
-    shell_on_failure: bool = False
+    on_failure: Callable[[Engine, str], None] | None = None
+    terminal: bool = False
     env: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
 
@@ -95,18 +97,19 @@ class Commands:
         if code:
             if self._cancelled:
                 raise BuildCancelled("cancelled, since another step failed")
-            if self._surroundings.shell_on_failure:
-                self._shell(command, kept, work)
+            if self._surroundings.on_failure is not None:
+                self._open_shell(self._surroundings.on_failure, command, kept, work)
             words = " ".join(command.action.args)
             raise BuildFailed(f"the command '{words}' returned a non-zero code: {code}", exit_code=code)
         return kept
 
-    def _shell(self, command: Command, failed: str, work: str) -> None:
-        """Open a shell on this process's streams, where the failed command was and as it has left everything."""
+    def _open_shell(self, stay_with: Callable[[Engine, str], None], command: Command, failed: str, work: str) -> None:
+        """Have a shell where the failed command was, and everything as it has left it."""
         self.cancel()
-        config = replace(self._config(command, (*command.layers, failed), work), args=_SHELL)
+        config = self._config(command, (*command.layers, failed), work)
+        config = replace(config, args=_SHELL, terminal=self._surroundings.terminal)
         with self._created(config, last=True) as (container_id, _):
-            self._engine.start(container_id, stdio=Stdio(stdin=0, stdout=1, stderr=2)).wait()
+            stay_with(self._engine, container_id)
 
     def cancel(self) -> None:
         """End what runs; safe to call twice."""

@@ -78,7 +78,7 @@ def test_a_failure_gives_the_commands_code_and_repeats_its_output(yard: Yard) ->
     _dockerfile(yard, "RUM x")
     assert _lab(yard, yard.context).returncode == 1
     assert _lab(yard, "/none").returncode == 1
-    assert _lab(yard, "--no-such-flag", yard.context).returncode == 2
+    assert _lab(yard, "--no-such-flag", yard.context).returncode == 125
 
 
 def test_the_dockerfile_may_come_from_standard_input_or_another_file(yard: Yard) -> None:
@@ -169,6 +169,53 @@ def test_a_shell_opens_in_the_step_that_failed(yard: Yard) -> None:
     assert _lab(yard, "--on-failure", "shell", "-").returncode == 1
 
 
+def test_a_shell_in_a_failed_step_has_a_terminal_if_we_have_one(yard: Yard) -> None:
+    _dockerfile(yard, "RUN echo half > /made && exit 3")
+    master, slave = os.openpty()
+    process = subprocess.Popen(
+        _argv(yard, "--on-failure", "shell", yard.context),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
+    os.close(slave)
+    _type(master, b"# ", b"tty; cat /made\n")
+    seen = _type(master, b"half", b"exit\n")
+    while data := _read(master):
+        seen += data
+    os.close(master)
+    assert process.wait(TIMEOUT_S) == 3
+    assert b"/dev/pts/0" in seen
+
+
+def _type(master: int, prompt: bytes, text: bytes) -> bytes:
+    seen = b""
+    while prompt not in seen:
+        data = _read(master)
+        assert data, seen
+        seen += data
+    os.write(master, text)
+    return seen
+
+
+def _read(master: int) -> bytes:
+    try:
+        return os.read(master, 4096)
+    except OSError:  # EIO: the other end has gone
+        return b""
+
+
+def test_what_builds_keep_is_removed_when_asked(yard: Yard) -> None:
+    _dockerfile(yard, "RUN true")
+    _lab(yard, yard.context)
+    argv = [sys.executable, "-m", "lab", "--root", yard.paths.root, "builder", "prune"]
+    asked = subprocess.run(argv, input=b"n\n", capture_output=True, timeout=TIMEOUT_S)
+    assert (asked.returncode, asked.stdout.endswith(b"[y/N] "), yard.cache.size_bytes() > 0) == (0, True, True)
+    done = subprocess.run([*argv, "-f"], capture_output=True, timeout=TIMEOUT_S)
+    assert (done.returncode, done.stdout.startswith(b"Total:"), yard.cache.size_bytes()) == (0, True, 0)
+
+
 def test_secrets_come_from_files_and_variables(yard: Yard) -> None:
     _dockerfile(
         yard, "RUN --mount=type=secret,id=a --mount=type=secret,id=b cat /run/secrets/a /run/secrets/b", s="one "
@@ -177,7 +224,7 @@ def test_secrets_come_from_files_and_variables(yard: Yard) -> None:
         yard, "--secret", f"id=a,src={yard.context}/s", "--secret", "id=b,env=SECRET", yard.context, SECRET="two"
     )
     assert b"one two" in done.stderr
-    assert _lab(yard, "--secret", "id=a,src=/none", yard.context).returncode == 2
+    assert _lab(yard, "--secret", "id=a,src=/none", yard.context).returncode == 1
 
 
 def test_build_arguments_may_come_from_the_environment(yard: Yard) -> None:

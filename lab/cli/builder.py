@@ -1,0 +1,35 @@
+"""`lab builder`: what builds keep, so that the next ones are fast."""
+
+from __future__ import annotations
+
+import argparse
+
+from lab.cli import output
+from lab.cli.verb import Verb
+from lab.errors import EXIT_OK
+from lab.paths import Paths
+from lab.units import format_bytes
+
+
+def _add_prune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-a", "--all", action="store_true", help="accepted: all of it is removed anyway")
+    parser.add_argument("-f", "--force", action="store_true", help="do not ask")
+
+
+def _prune(arguments: argparse.Namespace, paths: Paths) -> int:
+    from lab.container.image.build_cache import BuildCache
+
+    if not arguments.force and not output.confirmed("WARNING! This will remove all build cache."):
+        return EXIT_OK
+    output.line(f"Total:\t{format_bytes(BuildCache(paths.builds).prune())}")
+    return EXIT_OK
+
+
+VERBS: dict[str, Verb] = {
+    "prune": Verb(
+        help="remove what builds keep: the next ones make every step anew",
+        example="sudo lab builder prune -f",
+        add_arguments=_add_prune,
+        run=_prune,
+    ),
+}
