@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from lab.cli import output
 from lab.cli.attached_run import Attachment, stay_with
 from lab.cli.attachment import DETACH_KEYS
-from lab.container.containers import Containers, signal_number
+from lab.container.containers import Containers
+from lab.container.options.signals import signal_number
 from lab.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, LabError, NoSuchContainer, SpecError
 from lab.paths import Paths
 

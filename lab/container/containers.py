@@ -11,27 +11,29 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from lab.container import console, etc_files, event_stream, events, supervision
+from lab.container import console, etc_files, event_stream, events, log_file, supervision
 from lab.container.defaults import capability_sets
 from lab.container.engine import Engine
 from lab.container.image.store import ImageStore
 from lab.container.names import Names, new_id
 from lab.container.network.model import Attachment
 from lab.container.options import health as health_options
+from lab.container.options import logs as log_options
 from lab.container.options.configure import Surroundings, configure
 from lab.container.options.run import RESTART_NEVER, RunOptions
+from lab.container.options.signals import signal_number
+from lab.container.pipes import open_stdin, opened_pipes
 from lab.container.record import FILE as RECORD_FILE
 from lab.container.record import ContainerRecord
 from lab.container.spawner_client import Running, StartFailed, Stdio, Streams, Supervision
 from lab.container.spec import codec
 from lab.container.spec.runtime import Process, Status, User
 from lab.container.state import ContainerState
-from lab.errors import NoSuchContainer, SpecError, StateConflict
+from lab.errors import NoSuchContainer, StateConflict
 from lab.linux import capabilities
 from lab.linux.cgroup import layout as cgroup_layout
 from lab.linux.cgroup import usage
@@ -39,7 +41,6 @@ from lab.paths import Paths
 from lab.units import NS_PER_S
 
 STOP_TIMEOUT_S = 10
-STDIN_PIPE = "stdin"
 _RESOLV_CONF = "/etc/resolv.conf"
 
 
@@ -185,6 +186,7 @@ class Containers:
             RECORD_FILE: json.dumps(codec.encode(record)),
             events.ACTOR_FILE: self._actor(record, name, os.path.join(config.cgroup_parent, container_id)),
             **_etc(options, container_id, None, gateway=""),
+            **_log_files(options),
         }
         try:
             self.engine.create(config, files)
@@ -282,7 +284,7 @@ class Containers:
         )
         if options.terminal:
             return self._start_terminal(container_id, wanted, options)
-        with _pipes(state.bundle, open_stdin=options.open_stdin) as (stdio, kept):
+        with opened_pipes(state.bundle, open_stdin=options.open_stdin) as (stdio, kept):
             if kept is not None and wanted.streams.kept is None and not _is_attached(wanted.streams):
                 wanted = replace(wanted, streams=replace(wanted.streams, kept=kept))
             return self._start(container_id, stdio, wanted, options)
@@ -335,10 +337,7 @@ class Containers:
         Raises:
             NoSuchContainer: there is none.
         """
-        path = os.path.join(self.engine.state(container_id).bundle, STDIN_PIPE)
-        with contextlib.suppress(FileExistsError):
-            os.mkfifo(path, 0o600)
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)  # for writing alone it would need a reader already
+        return open_stdin(self.engine.state(container_id).bundle)
 
     def stop(self, container_id: str, *, timeout_s: int | None = None, signal_number: int | None = None) -> None:
         """Ask a container to end, by its stop signal, and kill it if it has not after ``timeout_s`` (negative: wait).
@@ -508,6 +507,11 @@ def _note_signal(container: Container, signal_number: int) -> None:
     events.note(container.state.bundle, "kill", f'"signal": "{int(signal_number)}"')
 
 
+def _log_files(options: RunOptions) -> dict[str, str]:
+    limits = log_options.limits(options.log_driver, options.log_options)
+    return {} if limits is None else {log_file.LIMITS_FILE: f"{limits[0]} {limits[1]}"}
+
+
 def _agree_to_start(bundle: str, restarts_done: int) -> None:
     """Under the container's lock: a user's start ends every stop, a restart has to be wanted still."""
     stopping = os.path.join(bundle, supervision.STOPPING_FILE)
@@ -536,48 +540,6 @@ def stop_signal(record: ContainerRecord) -> int:
         SpecError: it has none of that name.
     """
     return signal_number(record.options.stop_signal or record.image.stop_signal or "SIGTERM")
-
-
-def signal_number(text: str) -> int:
-    """Return the number of a signal: "9", "KILL", "SIGKILL", "RTMIN+3", in any case.
-
-    Raises:
-        SpecError: there is none.
-    """
-    name, plus, offset = text.upper().removeprefix("SIG").partition("+")
-    if name.isdigit() and 0 < int(name) < signal.NSIG:
-        return int(name)
-    found = getattr(signal, f"SIG{name}", None)
-    if not isinstance(found, signal.Signals) or (plus and not offset.isdigit()):
-        raise SpecError(f"invalid signal: {text}")
-    return found + (int(offset) if plus else 0)
-
-
-@contextmanager
-def _pipes(bundle: str, *, open_stdin: bool) -> Iterator[tuple[Stdio, int | None]]:
-    """Make a container's named pipes and give what it gets of them, and the other end of its standard input."""
-    opened: list[int] = []
-    try:
-        for name in (*supervision.PIPES, *((STDIN_PIPE,) if open_stdin else ())):
-            with contextlib.suppress(FileExistsError):
-                os.mkfifo(os.path.join(bundle, name), 0o600)
-        stdout, stderr = (_open(opened, os.path.join(bundle, name), os.O_RDWR) for name in supervision.PIPES)
-        if not open_stdin:
-            yield Stdio(stdin=_open(opened, os.devnull, os.O_RDONLY), stdout=stdout, stderr=stderr), None
-            return
-        path = os.path.join(bundle, STDIN_PIPE)
-        stdin = _open(opened, path, os.O_RDONLY | os.O_NONBLOCK)
-        kept = _open(opened, path, os.O_WRONLY)
-        os.set_blocking(stdin, True)
-        yield Stdio(stdin=stdin, stdout=stdout, stderr=stderr), kept
-    finally:
-        for descriptor in opened:
-            os.close(descriptor)
-
-
-def _open(opened: list[int], path: str, flags: int) -> int:
-    opened.append(os.open(path, flags | os.O_CLOEXEC))
-    return opened[-1]
 
 
 def _etc(options: RunOptions, container_id: str, attachment: Attachment | None, *, gateway: str) -> dict[str, str]:
