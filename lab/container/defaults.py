@@ -133,11 +133,12 @@ class ContainerConfig:
     ``options.mounts``) in any order: the outer one of nested ones is mounted first, and one at the place of a default
     mount replaces it. ``shm_bytes`` is the size of /dev/shm. ``pid``, ``ipc``, ``uts``, ``cgroupns`` and
     ``network_namespace`` are a ``NamespaceMode`` or "container:ID" with a whole id; ``ipc`` also "none". With
-    ``uid_mappings`` and ``gid_mappings``, from ``options.users``, it has a user namespace of its own. ``init`` is the
-    host's path of a program that runs as process 1 and starts ``args``, from ``init_program``. A ``terminal`` is handed
-    over as ``init_ops.open_console`` says. ``cgroup_parent`` is relative to every hierarchy's root. ``volatile`` leaves
-    out every sync of the container's layer: it cannot outlive a crash. ``anonymous_volumes`` are paths that get a fresh
-    directory of the host, which goes with the container. A ``detached`` container outlives the engine that started it.
+    ``uid_mappings`` and ``gid_mappings``, from ``options.users``, it has a user namespace of its own; a ``rootless``
+    one is what ``rootless.reduced`` makes. ``init`` is the host's path of a program that runs as process 1 and starts
+    ``args``, from ``init_program``. A ``terminal`` is handed over as ``init_ops.open_console`` says. ``cgroup_parent``
+    is relative to every hierarchy's root. ``volatile`` leaves out every sync of the container's layer: it cannot
+    outlive a crash. ``anonymous_volumes`` are paths that get a fresh directory of the host, which goes with the
+    container. A ``detached`` container outlives the engine that started it.
     """
 
     id: str
@@ -172,6 +173,7 @@ class ContainerConfig:
     cgroupns: str = NamespaceMode.PRIVATE
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
+    rootless: bool = False
     init: str = ""
     terminal: bool = False
     console_size: ConsoleSize = field(default_factory=ConsoleSize)
@@ -286,6 +288,9 @@ def mounts(config: ContainerConfig, volume_directories: tuple[str, ...]) -> tupl
 def _as_configured(mount: Mount, config: ContainerConfig) -> Mount | None:
     if mount.destination == "/dev/shm":
         return _shared_memory(mount, config)
+    if mount.type == "sysfs" and config.uid_mappings and config.network_namespace != NamespaceMode.PRIVATE:
+        # the kernel lets a user namespace mount only that of its own network
+        return Mount(destination="/sys", type="bind", source="/sys", options=("rbind", *mount.options))
     if config.privileged and "ro" in mount.options:
         return replace(mount, options=tuple(option for option in mount.options if option != "ro"))
     return mount
@@ -315,5 +320,7 @@ def _volume_mounts(destinations: tuple[str, ...], sources: tuple[str, ...]) -> t
 
 
 def _with_devices(config: ContainerConfig) -> Resources:
+    if config.rootless:  # the host keeps its user from what he may not open
+        return config.resources
     rules = (DeviceRule(allow=True),) if config.privileged else (*DEVICE_RULES, *config.resources.devices)
     return replace(config.resources, devices=rules)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType, TracebackType
 
-from lab.container import defaults
+from lab.container import defaults, rootless
 from lab.container.defaults import ContainerConfig, ContainerNetwork
 from lab.container.image.store import ImageStore
 from lab.container.network import ipam, presence
@@ -91,11 +91,13 @@ class Engine:
         Raises:
             ImageNotFound: the store has no such manifest.
             StateConflict: the id is taken.
-            UnavailableError: this host cannot enforce one of its limits.
+            UnavailableError: this host cannot enforce one of its limits, or its user may not have it.
             KernelError: the bridge could not be made.
         """
         self._repair_once()
         self._spawner.ensure()
+        if os.geteuid():
+            config = rootless.reduced(config, os.geteuid(), os.getegid())
         config = replace(config, capabilities=grantable(config.capabilities, self._runtime.layout))
         bundle = self._directory.bundle(config.id)
         state = ContainerState(

@@ -13,7 +13,7 @@ from typing import ParamSpec
 
 from lab.container import init_ops as ops
 from lab.container import user_namespace as users
-from lab.container.init import MARK
+from lab.container.init import MARK, STATUS_NUMBER
 from lab.container.spec.runtime import JOINS, Capabilities, IdMapping, Linux, Mount, NamespaceType, Process, Spec
 from lab.linux import capabilities as caps
 from lab.linux import idmap
@@ -210,13 +210,30 @@ def plan_exec(
     seccomp: bytes,
     detached: bool = False,
     has_own_users: bool = False,
-    rootless: bool = False,
 ) -> tuple[InitOp, ...]:
     """Return the steps that bring a new process into a running container, whose first process is ``pidfd``."""
     return (
         InitOp.of(ops.join_cgroups, task_files),
         InitOp.of(ops.enter_namespaces, pidfd, flags),
-        *((InitOp.of(users.become_root, not rootless),) if has_own_users else ()),
+        *((InitOp.of(users.become_root, True),) if has_own_users else ()),
+        InitOp(MARK, ("namespaces",)),
+        InitOp.of(ops.new_session),
+        *_plan_terminal(process, is_main=False),
+        *plan_process(process, bounding_set, seccomp, detached=detached),
+    )
+
+
+def plan_rootless_exec(
+    process: Process, *, first: Identity, flags: int, bounding_set: int, seccomp: bytes, detached: bool
+) -> tuple[InitOp, ...]:
+    """Return the steps of ``plan_exec`` for an ordinary user, whose spawner may not enter a pid namespace.
+
+    The process that the spawner has cloned enters all namespaces of the one that is ``first`` in the container, and
+    stands in outside for one that it forks into them.
+    """
+    return (
+        InitOp.of(users.enter_and_fork, *first, flags, STATUS_NUMBER),
+        InitOp.of(users.become_root, False),
         InitOp(MARK, ("namespaces",)),
         InitOp.of(ops.new_session),
         *_plan_terminal(process, is_main=False),

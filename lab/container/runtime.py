@@ -93,12 +93,13 @@ class Runtime:
 
     def __init__(self, directory: ContainerDirectory, processes: SpawnerClient, *, cache: str) -> None:
         """``cache`` is where compiled seccomp profiles are kept."""
-        self.layout = cgroup.detect()
+        self._rootless = os.geteuid() != 0
+        found = cgroup.detect()
+        self.layout = replace(found, hierarchies=()) if self._rootless else found  # whose cgroups are not his
         self.directory = directory
         self._spawner = processes
         self._cache = cache
         self._bounding_set = capabilities.bounding_set()
-        self._rootless = os.geteuid() != 0
         self._filters: dict[tuple[str, frozenset[str]], bytes] = {}
         self._running: dict[str, Running] = {}
         self._confinements: dict[str, _Confinement] = {}
@@ -308,6 +309,8 @@ class Runtime:
         """
         state = self.directory.load(container_id)
         confinement = self._confinement(container_id)
+        if self._rootless:
+            return self._exec_rootless(state, process, confinement, stdio, detached=detached)
         with _open_process(state) as pidfd, self._open_unified(state.cgroup) as cgroup_fd:
             plan = init_plan.plan_exec(
                 process,
@@ -316,7 +319,6 @@ class Runtime:
                 flags=confinement.joined,
                 bounding_set=self._bounding(confinement.has_own_users),
                 has_own_users=confinement.has_own_users,
-                rootless=self._rootless,
                 seccomp=self._filter(process, confinement.profile),
                 detached=detached,
             )
@@ -337,11 +339,29 @@ class Runtime:
             task_files=tuple(_task_file(each.directory(state.cgroup)) for each in hierarchies),
             pidfd=spawner.PIDFD_NUMBER,
             flags=confinement.joined,
-            bounding_set=self._bounding_set,
+            bounding_set=self._bounding(confinement.has_own_users),
+            has_own_users=confinement.has_own_users,
             seccomp=self._filter(process, confinement.profile),
             detached=True,
         )
         return encode(plan)
+
+    def _exec_rootless(
+        self, state: ContainerState, process: Process, confinement: _Confinement, stdio: Stdio, *, detached: bool
+    ) -> Running:
+        with _open_process(state):  # or it does not run
+            assert state.process is not None
+            plan = init_plan.plan_rootless_exec(
+                process,
+                first=(state.process.pid, state.process.started_ticks),
+                flags=confinement.joined,
+                bounding_set=_EVERYTHING,
+                seccomp=self._filter(process, confinement.profile),
+                detached=detached,
+            )
+            running = self._spawner.begin(encode(plan), flags=0, stdio=stdio, detached=detached)
+        running.await_started()
+        return running
 
     def kill(self, container_id: str, signal_number: int) -> None:
         """Send a signal to the container's first process.
@@ -412,6 +432,9 @@ class Runtime:
             TimeoutError: the kernel did not end them.
         """
         state = self.directory.load(container_id)
+        if self._rootless:
+            with contextlib.suppress(StateConflict):
+                self.kill(container_id, signal.SIGKILL)  # the kernel ends the rest of its pid namespace
         cgroup.kill(self.layout, state.cgroup, deadline_ns=_soon())
         running = self._running.get(container_id)
         if running is not None:

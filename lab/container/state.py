@@ -209,6 +209,7 @@ class ContainerDirectory:
             return
         shutil.rmtree(temporary, ignore_errors=True)
         if os.path.exists(temporary):
+            _let_owner_in(temporary)
             shutil.rmtree(temporary)  # now with the reason why it cannot be
 
     def ids(self) -> tuple[str, ...]:
@@ -259,6 +260,15 @@ def _supervised(state: ContainerState) -> ContainerState:
     if ended is None:
         return replace(state, status=Status.RUNNING, process=process, exit_code=None)
     return replace(state, status=Status.STOPPED, process=process, exit_code=ended.code)
+
+
+def _let_owner_in(path: str) -> None:
+    """Make directories that their owner has closed to himself, as overlay's own is, removable by who is not root."""
+    for directory, names, _ in os.walk(path):
+        for name in names:
+            inner = os.path.join(directory, name)
+            if not os.path.islink(inner):
+                os.chmod(inner, 0o700)
 
 
 def _maker_gone(found: re.Match[str]) -> bool:

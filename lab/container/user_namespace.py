@@ -19,6 +19,7 @@ import socket
 from lab.container.storage import overlay
 from lab.linux import idmap, mount, prctl
 from lab.linux import namespaces as ns
+from lab.linux.pidfd import start_time_ticks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _READY, _FAILED = b"r", b"!"
 _MESSAGE_BYTES = 4096
 _ECONNRESET, _EINVAL = 104, 22
+_BY_SIGNAL, _SIGKILL = 128, 9
 _RECURSIVE = mount.AT_EMPTY_PATH | mount.AT_RECURSIVE
 
 
@@ -180,6 +182,29 @@ def become_root(sets_groups: bool) -> None:
     prctl.prctl(prctl.PR_SET_DUMPABLE, 1)  # which the change took away, and with it what is our own below /proc/self
 
 
+def enter_and_fork(pid: int, started_ticks: int, flags: int, status_number: int) -> None:
+    """Enter the namespaces of a running container and go on in a child there; this process ends as the child ends.
+
+    It keeps nothing of the pipe ``status_number``, whose end means that the child has executed its program.
+
+    Raises:
+        ProcessLookupError: the container's first process, known by pid and start, has ended.
+    """
+    descriptor = os.pidfd_open(pid)
+    if start_time_ticks(pid) != started_ticks:
+        raise ProcessLookupError(3, "no such process", f"/proc/{pid}")
+    os.setsid()
+    ns.setns(descriptor, flags | ns.CLONE_NEWPID, path="the container's first process")
+    os.close(descriptor)
+    child = os.fork()
+    if child:
+        os.close(status_number)
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        os._exit(code if code >= 0 else _BY_SIGNAL - code)
+    prctl.prctl(prctl.PR_SET_PDEATHSIG, _SIGKILL)
+
+
 STEPS: tuple[Callable[..., None], ...] = (
     await_mapping,
     attach_root,
@@ -187,4 +212,5 @@ STEPS: tuple[Callable[..., None], ...] = (
     pivot_keeping_old_root,
     leave_old_root,
     become_root,
+    enter_and_fork,
 )

@@ -12,6 +12,7 @@ from lab.linux import mount
 # The kernel's defaults for these are its builder's choice. Off, a directory that was renamed, or a file of which only
 # the mode changed, is copied up whole: the upper directory can then be packed as a layer, and moved to another host.
 _OPTIONS = (("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"))
+_USER_OPTIONS = (("redirect_dir", "nofollow"), ("index", "off"))  # "off" follows, which user attributes may not
 _CONTEXT_STRING_MAX = 255  # of fsconfig(2)
 
 
@@ -27,9 +28,9 @@ def mount_overlay(
         OSError: with errno and the kernel's own explanation where it gave one.
     """
     if takes_layers_one_by_one():
-        _mount_by_context(lower, upper, work, target, ["volatile"] * volatile + ["userxattr"] * user_attributes)
+        _mount_by_context(lower, upper, work, target, volatile, user_attributes)
     else:
-        options = classic_options(lower, upper, work, volatile) + ",userxattr" * user_attributes
+        options = classic_options(lower, upper, work, volatile, user_attributes=user_attributes)
         mount.mount("overlay", target, "overlay", 0, options)
 
 
@@ -40,22 +41,26 @@ def takes_layers_one_by_one() -> bool:
     return (int(major), int(minor.partition("-")[0])) >= (6, 8)
 
 
-def classic_options(lower: tuple[str, ...], upper: str, work: str, volatile: bool) -> str:
+def classic_options(
+    lower: tuple[str, ...], upper: str, work: str, volatile: bool, *, user_attributes: bool = False
+) -> str:
     """Return the option string of mount(2), in which ``\\``, ``:`` and ``,`` of paths are escaped."""
     options = [
         "lowerdir=" + ":".join(_escaped(path) for path in lower),
         "upperdir=" + _escaped(upper),
         "workdir=" + _escaped(work),
-        *(f"{key}={value}" for key, value in _OPTIONS),
+        *(f"{key}={value}" for key, value in (_USER_OPTIONS if user_attributes else _OPTIONS)),
     ]
-    return ",".join(options + ["volatile"] * volatile)
+    return ",".join(options + ["userxattr"] * user_attributes + ["volatile"] * volatile)
 
 
 def _escaped(path: str) -> str:
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
-def _mount_by_context(lower: tuple[str, ...], upper: str, work: str, target: str, flags: list[str]) -> None:
+def _mount_by_context(
+    lower: tuple[str, ...], upper: str, work: str, target: str, volatile: bool, user_attributes: bool
+) -> None:
     directories = (*(("lowerdir+", path) for path in lower), ("upperdir", upper), ("workdir", work))
     context = mount.fsopen("overlay", mount.FSOPEN_CLOEXEC)
     opened: list[int] = []
@@ -63,9 +68,9 @@ def _mount_by_context(lower: tuple[str, ...], upper: str, work: str, target: str
         mount.fsconfig_set_string(context, "source", "overlay")
         for key, path in directories:
             mount.fsconfig_set_string(context, key, _short(path, opened))
-        for key, value in _OPTIONS:
+        for key, value in _USER_OPTIONS if user_attributes else _OPTIONS:
             mount.fsconfig_set_string(context, key, value)
-        for flag in flags:
+        for flag in ["userxattr"] * user_attributes + ["volatile"] * volatile:
             mount.fsconfig_set_flag(context, flag)
         mount.fsconfig_create(context, target)
         descriptor = mount.fsmount(context, mount.FSMOUNT_CLOEXEC, mount.MOUNT_ATTR_RELATIME)

@@ -130,3 +130,10 @@ def test_it_can_be_connected_to_a_bridge(containers: Containers) -> None:
     containers.engine.release_network()
     assert "inet " in outcome.out
     assert "1 packets received" in outcome.out
+
+
+def test_it_can_be_on_the_hosts_network(containers: Containers) -> None:
+    script = "/bin/busybox readlink /proc/self/ns/net; ls /sys/class/net; echo x > /sys/class/net/lo/mtu"
+    outcome = containers.shell(script, network_namespace="host", **REMAPPED)
+    assert outcome.out.split() == [os.readlink("/proc/self/ns/net"), *sorted(os.listdir("/sys/class/net"))]
+    assert "Read-only file system" in outcome.err
