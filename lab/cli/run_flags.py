@@ -69,7 +69,7 @@ def _add_life(parser: argparse.ArgumentParser) -> None:
     add("--health-retries", metavar="N", type=int, default=0, help="failures in a row until it is unhealthy")
     add("--health-on-failure", choices=_ON_UNHEALTHY, default="none", help="what is done to one that is unhealthy")
     add("--no-healthcheck", action="store_true", help="ask nothing, whatever the image says")
-    add("--log-driver", choices=("json-file", "local", "none"), default="json-file", help="accepted: logs are files")
+    add("--log-driver", choices=("json-file", "local", "none"), default="json-file", help="none: nothing is kept; else a file")
     add("--log-opt", metavar="NAME=VALUE", action="append", default=[], help="max-size, max-file; repeatable")
 
 
@@ -183,6 +183,7 @@ def _with_life(options: RunOptions, arguments: argparse.Namespace) -> RunOptions
         init=arguments.init,
         healthcheck=_healthcheck(arguments),
         health_on_failure=arguments.health_on_failure,
+        log_driver=arguments.log_driver,
         log_options=_pairs(arguments.log_opt),
     )
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lab.container import defaults, port_bindings, supervision
+from lab.container import defaults, log_file, port_bindings
 from lab.container.containers import Container
 from lab.container.image.description import config_document
 from lab.container.options.run import RunOptions
@@ -81,7 +81,7 @@ def document(container: Container, spec: Spec, facts: Facts) -> dict[str, object
     sizes = {"SizeRw": facts.layer_bytes, "SizeRootFs": facts.root_bytes}
     return {
         "Id": container.id,
-        "Created": supervision.timestamp(record.created_ns),
+        "Created": log_file.timestamp(record.created_ns),
         "Path": record.args[0],
         "Args": list(record.args[1:]),
         "State": _state(container, facts),
@@ -89,7 +89,7 @@ def document(container: Container, spec: Spec, facts: Facts) -> dict[str, object
         "ResolvConfPath": os.path.join(bundle, "resolv.conf"),
         "HostnamePath": os.path.join(bundle, "hostname"),
         "HostsPath": os.path.join(bundle, "hosts"),
-        "LogPath": os.path.join(bundle, supervision.LOG_FILE),
+        "LogPath": os.path.join(bundle, log_file.LOG_FILE),
         "Name": f"/{container.name}",
         "RestartCount": record.restarts,
         "Driver": "overlay2",
@@ -119,8 +119,8 @@ def _state(container: Container, facts: Facts) -> dict[str, object]:
         "Pid": container.state.pid,
         "ExitCode": container.exit_code,
         "Error": "",
-        "StartedAt": supervision.timestamp(container.started_ns) if container.started_ns else _NEVER,
-        "FinishedAt": supervision.timestamp(ended.ended_ns) if ended is not None else _NEVER,
+        "StartedAt": log_file.timestamp(container.started_ns) if container.started_ns else _NEVER,
+        "FinishedAt": log_file.timestamp(ended.ended_ns) if ended is not None else _NEVER,
     }
 
 
@@ -201,7 +201,7 @@ def host_config(options: RunOptions, spec: Spec) -> dict[str, object]:
     return {
         "Binds": [text for text in options.volumes if ":" in text] or None,
         "ContainerIDFile": "",
-        "LogConfig": {"Type": "json-file", "Config": dict(options.log_options)},
+        "LogConfig": {"Type": options.log_driver, "Config": dict(options.log_options)},
         "NetworkMode": options.network,
         "PortBindings": port_bindings.document(port_bindings.published(options.publish)),
         "RestartPolicy": {"Name": options.restart, "MaximumRetryCount": options.restarts_most},

@@ -1,4 +1,4 @@
-"""Reading what a container has written: the log that ``supervision.py`` keeps, from any place, in constant memory.
+"""Reading what a container has written: the log that ``log_file.py`` writes, from any place, in constant memory.
 
 A log is one file, or several when it is kept short: ``container.log``, before it ``container.log.1`` and so on. Each of
 its lines is an entry: time, stream, F or P, text. P is a part of a line, whose rest, up to an F, comes later.
@@ -12,13 +12,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lab.container import supervision
+from lab.container import log_file
 from lab.linux import inotify
 
 _BLOCK_BYTES = 1 << 18
 _TIME_END, _STREAM, _TAG, _TEXT = 30, slice(31, 37), slice(38, 39), 40  # an entry's head has one length
 _STDOUT = b"stdout"
-_ROTATED = re.compile(rf"{re.escape(supervision.LOG_FILE)}\.(\d+)")
+_ROTATED = re.compile(rf"{re.escape(log_file.LOG_FILE)}\.(\d+)")
 _CHANGES = inotify.IN_MODIFY | inotify.IN_MOVED_TO | inotify.IN_MOVED_FROM | inotify.IN_CREATE | inotify.IN_DELETE_SELF
 
 Piece = tuple[bool, bytes]
@@ -45,8 +45,8 @@ class Renderer:
 
     def __init__(self, wanted: Wanted) -> None:
         """Nothing has been rendered yet."""
-        self._since = b"" if wanted.since_ns is None else supervision.timestamp(wanted.since_ns).encode()
-        self._until = b"" if wanted.until_ns is None else supervision.timestamp(wanted.until_ns).encode()
+        self._since = b"" if wanted.since_ns is None else log_file.timestamp(wanted.since_ns).encode()
+        self._until = b"" if wanted.until_ns is None else log_file.timestamp(wanted.until_ns).encode()
         self._with_time = wanted.timestamps
         self._details = b"" if wanted.details is None else f"{wanted.details} ".encode()
         self._is_plain = not (self._since or self._until or self._with_time or self._details)
@@ -90,8 +90,8 @@ class Renderer:
 def files(bundle: str) -> tuple[str, ...]:
     """Return the files of a container's log that exist, the oldest first."""
     numbers = [int(found[1]) for name in os.listdir(bundle) if (found := _ROTATED.fullmatch(name))]
-    paths = [f"{supervision.LOG_FILE}.{number}" for number in sorted(numbers, reverse=True)]
-    found_paths = (os.path.join(bundle, name) for name in (*paths, supervision.LOG_FILE))
+    paths = [f"{log_file.LOG_FILE}.{number}" for number in sorted(numbers, reverse=True)]
+    found_paths = (os.path.join(bundle, name) for name in (*paths, log_file.LOG_FILE))
     return tuple(path for path in found_paths if os.path.exists(path))
 
 

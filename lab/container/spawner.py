@@ -121,6 +121,7 @@ class Spawner:
         """Serve nobody yet; ``paths`` are root, cache and run directory of the root that a shared one serves."""
         self._paths = paths
         self._loop = Loop()
+        self._peek = supervision.Peek()
         self._buffer = bytearray(wire.MAX_MESSAGE_BYTES)
         self._engines: dict[int, socket.socket] = {}
         self._children: dict[int, _Child] = {}  # by pidfd
@@ -231,7 +232,7 @@ class Spawner:
 
     def _supervise(self, fields: SupervisionFields, given: list[int]) -> Supervised:
         bundle, has_terminal, streams, policy = fields
-        supervised = Supervised(self._loop, bundle, policy, has_terminal=has_terminal)
+        supervised = Supervised(self._loop, bundle, policy, self._peek, has_terminal=has_terminal)
         _give(supervised, streams, given)
         return supervised
 
@@ -491,7 +492,7 @@ class Spawner:
                 self._run_later("remove", name, 0)
 
     def _adopt(self, bundle: str, left: supervision.Left) -> None:
-        supervised = Supervised(self._loop, bundle, left.policy, has_terminal=left.has_terminal)
+        supervised = Supervised(self._loop, bundle, left.policy, self._peek, has_terminal=left.has_terminal)
         try:
             process = os.pidfd_open(left.pid)
         except ProcessLookupError:

@@ -5,11 +5,8 @@ It works on files of the container's directory, so that nothing is lost when it 
     stdout, stderr   named pipes; the container holds both ends, so it never writes into the void
     pid              its first process, when that was started, and what is to happen at its end (``Left``)
     exit             how it ended and when, and the number of the restart that follows (``Ended``)
-    container.log    what it wrote, one line each: time, stream, F for a full line or P for a part, text
+    container.log    what it wrote: ``log_file.py``
     check, health    its health check and what came of it: ``health.py``
-
-The log has the form of Kubernetes' container runtimes: lines can be cut, joined and read by ``cut`` and ``grep``.
-Source: github.com/kubernetes/design-proposals-archive, node/kubelet-cri-logging.md.
 
 This file is imported by the spawner: nothing heavy here.
 """
@@ -24,7 +21,9 @@ import termios
 import time
 
 from lab.container import events
+from lab.container.log_file import Log
 from lab.container.loop import WRITABLE, Loop
+from lab.linux import pipe
 from lab.linux.pidfd import start_time_ticks
 
 TYPE_CHECKING = False
@@ -36,7 +35,6 @@ if TYPE_CHECKING:  # typing costs milliseconds on the container start path
 
 PID_FILE = "pid"
 EXIT_FILE = "exit"
-LOG_FILE = "container.log"
 STOPPING_FILE = "stopping"
 """There while a user wants the container to be stopped: no restart policy starts it again."""
 PIPES = ("stdout", "stderr")
@@ -55,51 +53,29 @@ _RETRY_NS = 500_000_000  # between attempts to note an end on a full disk
 _BACKLOG_BYTES = 1 << 20  # what may wait for a listener before the container has to
 
 
-class Log:
-    """The log of one container, appended to."""
+class Peek:
+    """Reads pipes in two steps, look and take: what a reader that is killed between them has not noted is still there.
 
-    def __init__(self, path: str) -> None:
-        """Open the log, and make it if it is not there."""
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        self._lost_bytes = 0
+    So who writes down what it has seen before it takes it loses nothing; one serves any number of pipes.
+    """
 
-    @property
-    def size_bytes(self) -> int:
-        """How long the log is now."""
-        return os.fstat(self._descriptor).st_size
+    def __init__(self) -> None:
+        self._source, self._target = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
-    def append(self, stream: str, data: bytes) -> None:
-        """Add what has come from a stream. A full disk loses lines, which the log says when there is room again."""
-        entry = entries(stream, data, time.time_ns())
-        if self._lost_bytes:
-            note = f"[{self._lost_bytes} bytes of output were not logged: no space left on device]\n"
-            entry = entries("stderr", note.encode(), time.time_ns()) + entry
-        try:
-            os.write(self._descriptor, entry)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-                raise
-            self._lost_bytes += len(data)
-        else:
-            self._lost_bytes = 0
+    def look(self, descriptor: int) -> bytes:
+        """Return what is in a pipe, b"" at its end.
 
-    def close(self) -> None:
-        """Close the log."""
-        os.close(self._descriptor)
+        Raises:
+            BlockingIOError: there is nothing now.
+        """
+        size = pipe.tee(descriptor, self._target, _CHUNK_BYTES)
+        return os.read(self._source, size) if size else b""
 
-
-def entries(stream: str, data: bytes, at_ns: int) -> bytes:
-    """Return ``data``, which came at one instant (time of day), as lines of the log."""
-    head = f"{timestamp(at_ns)} {stream} ".encode()
-    *lines, rest = data.split(b"\n")
-    full = b"".join((head, b"F ", (b"\n" + head + b"F ").join(lines), b"\n")) if lines else b""
-    return full + (b"".join((head, b"P ", rest, b"\n")) if rest else b"")
-
-
-def timestamp(at_ns: int) -> str:
-    """Return a time of day (nanoseconds since the epoch) as RFC 3339 has it, in UTC with nanoseconds."""
-    seconds, nanoseconds = divmod(at_ns, 1_000_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09d}Z"
+    def take(self, descriptor: int, size_bytes: int) -> None:
+        """Remove what has been seen."""
+        while size_bytes:
+            size_bytes -= os.splice(descriptor, self._null, size_bytes)
 
 
 class Listener:
@@ -165,13 +141,14 @@ class Listener:
 class Output:
     """One stream of a container: read away as it comes, into the log and to all listeners."""
 
-    def __init__(self, loop: Loop, stream: str, descriptor: int, log: Log) -> None:
-        """Take over the reading end."""
+    def __init__(self, loop: Loop, stream: str, descriptor: int, log: Log, peek: Peek | None) -> None:
+        """Take over the reading end; without ``peek`` it is a terminal."""
         os.set_blocking(descriptor, False)
         self._loop = loop
         self._stream = stream
         self._descriptor = descriptor
         self._log = log
+        self._peek = peek
         self._listeners: list[Listener] = []
         self._is_paused = False
         loop.watch(descriptor, self._on_readable)
@@ -203,14 +180,21 @@ class Output:
 
     def _read(self) -> bool:
         try:
-            data = os.read(self._descriptor, _CHUNK_BYTES)
+            data = self._look()
         except OSError:  # EAGAIN: nothing now; EIO: a terminal whose last user has gone
             return False
         if data:
             self._log.append(self._stream, data)
+            if self._peek is not None:
+                self._peek.take(self._descriptor, len(data))
             for listener in self._listeners:
                 listener.write(data)
         return bool(data)
+
+    def _look(self) -> bytes:
+        if self._peek is None:
+            return os.read(self._descriptor, _CHUNK_BYTES)
+        return self._peek.look(self._descriptor)
 
     def _resume(self) -> None:
         if self._is_paused and self._descriptor >= 0:
@@ -256,7 +240,7 @@ class TerminalInput:
 class Supervised:
     """One container under supervision, from before its start until its end is noted."""
 
-    def __init__(self, loop: Loop, bundle: str, policy: Policy, *, has_terminal: bool) -> None:
+    def __init__(self, loop: Loop, bundle: str, policy: Policy, peek: Peek, *, has_terminal: bool) -> None:
         """Open the log and the pipes; a terminal comes later, from the container itself, by ``take_console``."""
         self.id = os.path.basename(bundle)
         self._policy = policy
@@ -264,7 +248,8 @@ class Supervised:
         self._loop = loop
         self._bundle = bundle
         self.actor = events.Actor(bundle)
-        self._log = Log(self._path(LOG_FILE))
+        self._peek = peek
+        self._log = Log(bundle)
         self._outputs = {} if has_terminal else {name: self._open(name) for name in PIPES}
         self._waiting: list[tuple[str, Listener]] = []
         self._inputs: list[TerminalInput] = []
@@ -281,11 +266,11 @@ class Supervised:
 
     def _open(self, name: str) -> Output:
         descriptor = os.open(self._path(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        return Output(self._loop, name, descriptor, self._log)
+        return Output(self._loop, name, descriptor, self._log, self._peek)
 
     def take_console(self, master: int) -> None:
         """Take over the terminal that the container has opened for itself."""
-        output = self._outputs["stdout"] = Output(self._loop, "stdout", master, self._log)
+        output = self._outputs["stdout"] = Output(self._loop, "stdout", master, self._log, None)
         for _, listener in self._waiting:
             output.add(listener)
         self._waiting.clear()

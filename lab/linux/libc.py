@@ -53,6 +53,7 @@ _NUMBERS = {
         "inotify_add_watch": 254,
         "inotify_init1": 294,
         "syncfs": 306,
+        "tee": 276,
         **_SINCE_5_1,
     },
     "aarch64": {
@@ -74,6 +75,7 @@ _NUMBERS = {
         "inotify_init1": 26,
         "inotify_add_watch": 27,
         "syncfs": 267,
+        "tee": 77,
         **_SINCE_5_1,
     },
 }

@@ -83,5 +83,6 @@ class RunOptions:
     userns: str = ""
     cgroupns: str = ""
     cgroup_parent: str = ""
+    log_driver: str = "json-file"
     log_options: Mapping[str, str] = field(default_factory=dict)
     trusts_host_ca: bool = False
