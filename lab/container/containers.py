@@ -25,6 +25,7 @@ from lab.container.options import health as health_options
 from lab.container.options import logs as log_options
 from lab.container.options.configure import Surroundings, configure
 from lab.container.options.run import RESTART_NEVER, RunOptions
+from lab.container.options.sharing import with_ids
 from lab.container.options.signals import signal_number
 from lab.container.pipes import open_stdin, opened_pipes
 from lab.container.record import FILE as RECORD_FILE
@@ -164,6 +165,7 @@ class Containers:
             StateConflict: the name is taken.
             UnavailableError: this host cannot enforce one of its limits.
         """
+        options = with_ids(options, self.find)
         image = self.images.resolve(options.image)
         container_id = new_id()
         layers = self.images.layer_directories(image.manifest_digest)
@@ -203,7 +205,11 @@ class Containers:
 
             program = init_program.ensure(self.paths.cache)
         return Surroundings(
-            bounding_set=capabilities.bounding_set(), read=_read_text, environ=environ or {}, init_program=program
+            bounding_set=capabilities.bounding_set(),
+            read=_read_text,
+            environ=environ or {},
+            init_program=program,
+            rootless=os.geteuid() != 0,
         )
 
     def _actor(self, record: ContainerRecord, name: str, cgroup: str) -> str:

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from lab.container.defaults import ContainerConfig, ContainerNetwork, NamespaceMode
+from lab.container.defaults import ContainerConfig, NamespaceMode
 from lab.container.options import devices, limits, mounts, security
 from lab.container.options.run import RunOptions
+from lab.container.options.sharing import sharing
 from lab.container.spec.image import ExecutionConfig
 from lab.container.spec.runtime import Cpu, Device, DeviceRule, Memory, Mount, Pids, Resources
 from lab.errors import SpecError
@@ -23,13 +24,15 @@ class Surroundings:
     """What a configuration takes from the host, found beforehand.
 
     ``read`` gives the text of a file that an option names; ``environ`` is the caller's environment, for variables that
-    are named without a value; ``init_program`` is the host's path of the program of --init.
+    are named without a value; ``init_program`` is the host's path of the program of --init; ``rootless`` if the engine
+    is not root's.
     """
 
     bounding_set: int
     read: Callable[[str], str]
     environ: Mapping[str, str] = field(default_factory=dict)
     init_program: str = ""
+    rootless: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,7 @@ def configure(
         options.cap_add, options.cap_drop, privileged=options.privileged, bounding_set=around.bounding_set
     )
     secured = security.security_options(options.security_options, read=around.read)
+    shared = sharing(options, read=around.read, rootless=around.rootless)
     nodes, rules = _devices(options)
     config = ContainerConfig(
         id=container_id,
@@ -59,7 +63,7 @@ def configure(
         layers=layers,
         env=environment(image.env, options.env, around.environ),
         cwd=options.workdir or image.working_dir or "/",
-        hostname=options.hostname,
+        hostname=shared.hostname,
         domainname=options.domainname,
         user=options.user or image.user or "0",
         additional_groups=options.groups,
@@ -70,7 +74,9 @@ def configure(
         rlimits=limits.ulimits(options.ulimits),
         oom_score_adj=None if options.oom_score_adj is None else limits.oom_score_adj(options.oom_score_adj),
         sysctls=limits.sysctls(
-            options.sysctls, own_ipc=options.ipc != NamespaceMode.HOST, own_network=options.network != "host"
+            options.sysctls,
+            own_ipc=shared.ipc != NamespaceMode.HOST,
+            own_network=shared.network_namespace != NamespaceMode.HOST,
         ),
         devices=nodes,
         capabilities=granted.names,
@@ -79,18 +85,21 @@ def configure(
         unmasked=secured.unmasked,
         read_only=options.read_only,
         no_new_privileges=secured.no_new_privileges,
-        network=_network(options.network),
-        pid=options.pid or NamespaceMode.PRIVATE,
-        ipc=options.ipc or NamespaceMode.PRIVATE,
-        uts=options.uts or NamespaceMode.PRIVATE,
-        cgroupns=options.cgroupns or NamespaceMode.PRIVATE,
+        network=shared.network,
+        network_namespace=shared.network_namespace,
+        pid=shared.pid,
+        ipc=shared.ipc,
+        uts=shared.uts,
+        cgroupns=shared.cgroupns,
+        uid_mappings=shared.users.uid_mappings,
+        gid_mappings=shared.users.gid_mappings,
         init=around.init_program if options.init else "",
         terminal=options.terminal,
         cgroup_parent=options.cgroup_parent.strip("/") or "lab",
         volatile=options.removes,
         detached=True,
     )
-    return Configured(config=config, warnings=granted.warnings)
+    return Configured(config=config, warnings=(*granted.warnings, *shared.warnings))
 
 
 def arguments(options: RunOptions, image: ExecutionConfig) -> tuple[str, ...]:
@@ -205,10 +214,3 @@ def _anonymous(options: RunOptions, image: ExecutionConfig) -> tuple[str, ...]:
         if not os.path.isabs(path):
             raise SpecError(f"invalid volume specification: '{path}': invalid mount path: must be absolute")
     return tuple(dict.fromkeys(os.path.normpath(path) for path in wanted if path not in named))
-
-
-def _network(name: str) -> ContainerNetwork:
-    known = {"bridge": ContainerNetwork.BRIDGE, "default": ContainerNetwork.BRIDGE, "none": ContainerNetwork.NONE}
-    if name not in known:
-        raise SpecError(f"network {name} not found", hint="bridge or none")
-    return known[name]
