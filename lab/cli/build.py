@@ -13,6 +13,7 @@ from lab.cli.attachment import Relay, raw_terminal, terminal_size
 from lab.cli.build_output import BuildOutput, ProgressMode
 from lab.container.console import Pair
 from lab.container.engine import Engine
+from lab.container.etc_files import extra_host
 from lab.container.host_trust import find_bundle, host_trust
 from lab.container.image.build import BuildRequest
 from lab.container.image.build import build as build_image
@@ -59,6 +60,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 def _add_how(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--network", metavar="MODE", default="default", help="network of RUN: default or none")
+    add("--add-host", metavar="NAME:IP", action="append", default=[], help="a line for /etc/hosts; repeatable")
     add("--no-cache", action="store_true", help="make every step anew")
     add("--pull", action="store_true", help="accepted: base images are taken from the store as they are")
     add("--secret", metavar="id=ID[,src=FILE|,env=NAME]", action="append", default=[], help="for --mount=type=secret")
@@ -108,7 +110,10 @@ def _request(arguments: argparse.Namespace, paths: Paths) -> BuildRequest:
 
 
 def _surroundings(arguments: argparse.Namespace, paths: Paths) -> Surroundings:
-    found = Surroundings(network=network_of(arguments.network))
+    hosts = tuple(extra_host(text, gateway="") for text in arguments.add_host)
+    if any(not address for _, address in hosts):
+        raise BuildFailed("--add-host NAME:host-gateway is not possible in a build", hint="give the host's address")
+    found = Surroundings(network=network_of(arguments.network), hosts=hosts)
     if arguments.on_failure == "shell":
         if STDIN in (arguments.context, arguments.file):
             raise BuildFailed("--on-failure shell needs standard input, which the context is read from")

@@ -10,9 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from lab.container import defaults
+from lab.container import defaults, etc_files
 from lab.container.defaults import ContainerConfig, ContainerNetwork
 from lab.container.engine import Engine
+from lab.container.etc_files import ResolverConfig
 from lab.container.image import build_root
 from lab.container.image.build_copy import Manner, Tree, writing
 from lab.container.image.build_steps import Execute
@@ -27,6 +28,8 @@ _FILES = tuple(
     Mount(destination=f"/etc/{name}", type="bind", source=os.devnull) for name in ("hostname", "hosts", "resolv.conf")
 )
 _SHELL = ("/bin/sh",)
+_HOST_NAME = "buildkitsandbox"  # what commands see in docker's builder
+_RESOLV_CONF = "/etc/resolv.conf"
 
 Output = Callable[[bytes], None]
 
@@ -35,8 +38,9 @@ Output = Callable[[bytes], None]
 class Surroundings:
     """What every command of a build gets: ``network`` unless RUN says otherwise, variables and mounts beside its own.
 
-    None of it counts for the cache. ``on_failure`` is called with a container that is to run a shell in the step that
-    failed: it starts it, stays with it to its end, and gives it a terminal if ``terminal`` says so.
+    ``hosts`` are names with addresses. None of it counts for the cache. ``on_failure`` is called with a container that
+    is to run a shell in the step that failed: it starts it, stays with it to its end, and gives it a terminal if
+    ``terminal`` says so.
     """
 
     network: ContainerNetwork = ContainerNetwork.BRIDGE
@@ -44,6 +48,7 @@ class Surroundings:
     terminal: bool = False
     env: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    hosts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,7 @@ class Commands:
         self._running: set[str] = set()
         self._cancelled = False
         self._lock = threading.Lock()
+        self._resolver: ResolverConfig | None = None
         self._known: list[tuple[tuple[str, ...], frozenset[str]]] = []
         self._remover = ThreadPoolExecutor(1, "build-remover")
         self._removals: list[Future[None]] = []
@@ -127,7 +133,7 @@ class Commands:
             args=action.args,
             env=(*around.env, *action.hidden_env, *action.env, *command.env),
             cwd=action.cwd,
-            hostname="buildkitsandbox",  # what commands see that were written for docker's builder
+            hostname=_HOST_NAME,
             user=action.user or "0",
             mounts=(*around.mounts, *command.mounts),
             network=around.network if action.network == "default" else network_of(action.network),
@@ -145,10 +151,22 @@ class Commands:
             self._known.append((layers, wanted))
         return found
 
+    def _etc_files(self) -> dict[str, str]:
+        with suppress(FileNotFoundError), open(_RESOLV_CONF, encoding="utf-8", errors="replace") as file:
+            self._resolver = self._resolver or etc_files.parse_resolver(file.read())
+        resolver = etc_files.resolver_for_network(self._resolver or ResolverConfig(), ResolverConfig())
+        return {
+            "hosts": etc_files.hosts((), (), self._surroundings.hosts),
+            "hostname": etc_files.hostname(_HOST_NAME),
+            "resolv.conf": etc_files.resolv_conf(resolver),
+        }
+
     @contextmanager
     def _created(self, config: ContainerConfig, *, last: bool = False) -> Iterator[tuple[str, str]]:
         """Give a container's id and its own layer; ``last`` is created though the build has been cancelled."""
-        state = self._engine.create(config)
+        bundle = self._engine.directory.bundle(config.id)
+        config = replace(config, mounts=(*config.mounts, *etc_files.mounts(bundle, _destinations(config))))
+        state = self._engine.create(config, self._etc_files())
         try:
             with self._lock:
                 self._running.add(config.id)
@@ -177,6 +195,10 @@ class Commands:
             code = self._engine.wait(container_id)
             running.close()
         return 0 if code is None else code
+
+
+def _destinations(config: ContainerConfig) -> Iterator[str]:
+    return (mount.destination for mount in config.mounts)
 
 
 def network_of(name: str) -> ContainerNetwork:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lab.container.defaults import ContainerNetwork
+from lab.container.image.build_run import Surroundings
 from lab.errors import BuildFailed, DockerfileError, ImageNotFound
 
 if TYPE_CHECKING:
@@ -31,6 +33,14 @@ def test_a_command_runs_as_user_in_directory_and_with_variables(yard: Yard) -> N
         "RUN id -u && id -g && pwd && echo $E $A $HOME && echo oops >&2"
     )
     assert yard.seen.output == "12\n34\n/a/b\nenv arg /home/me\noops\n"
+
+
+def test_a_command_finds_names_and_leaves_none_of_the_files_for_that(yard: Yard) -> None:
+    around = Surroundings(network=ContainerNetwork.NONE, hosts=(("somewhere", "10.9.8.7"),))
+    image = yard.build("RUN rm -f /etc/shells; cat /etc/hosts /etc/resolv.conf; hostname", surroundings=around)
+    assert "10.9.8.7\tsomewhere\n" in yard.seen.output
+    assert "nameserver" in yard.seen.output
+    assert yard.changed(image) == ["etc", "etc/shells"]
 
 
 def test_a_heredoc_is_run(yard: Yard) -> None:
