@@ -6,11 +6,19 @@ aloud, as in the specification; v1 takes it so for memory and processors, all el
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lab.container.device_program import compile_rules
-from lab.container.spec.runtime import Cpu, DeviceRule, Memory, Pids, Resources
+from lab.container.spec.runtime import BlockIo, Cpu, DeviceRule, Memory, Pids, Resources, ThrottleDevice
 from lab.linux.cgroup.layout import CgroupLayout, CgroupWrite
 
 CPU_PERIOD_US = 100_000
+_THROTTLES = (  # in the specification, in v1's file names, and in v2's io.max
+    ("throttle_read_bps_device", "read_bps", "rbps"),
+    ("throttle_write_bps_device", "write_bps", "wbps"),
+    ("throttle_read_iops_device", "read_iops", "riops"),
+    ("throttle_write_iops_device", "write_iops", "wiops"),
+)
 
 
 def limits(
@@ -32,6 +40,7 @@ def plan(resources: Resources, layout: CgroupLayout) -> tuple[CgroupWrite, ...]:
         *_plan_cpuset(resources.cpu, layout.version("cpuset")),
         *_plan_memory(resources.memory, layout.version("memory")),
         *_plan_pids(resources.pids, layout.version("pids")),
+        *_plan_block_io(resources.block_io, layout),
         *_plan_devices(resources.devices, layout.version("devices")),
     )
 
@@ -50,7 +59,9 @@ def controllers(resources: Resources) -> tuple[str, ...]:
 
 def unenforceable(resources: Resources, layout: CgroupLayout) -> tuple[str, ...]:
     """Return the controllers that ``resources`` need and this host lacks; devices on v2 are a BPF program's matter."""
-    missing = (name for name in controllers(resources) if layout.version(name) is None)
+    missing = [name for name in controllers(resources) if layout.version(name) is None]
+    if resources.block_io != BlockIo() and not layout.select(("blkio", "io")):
+        missing.append("io")
     return tuple(name for name in missing if name != "devices" or layout.hierarchy("") is None)
 
 
@@ -119,6 +130,17 @@ def _plan_pids(pids: Pids, version: int | None) -> tuple[CgroupWrite, ...]:
 
 def _or_max(limit: int | None) -> int | str | None:
     return "max" if limit is not None and limit < 0 else limit
+
+
+def _plan_block_io(block_io: BlockIo, layout: CgroupLayout) -> Iterator[CgroupWrite]:
+    for field, kind, key in _THROTTLES:
+        devices: tuple[ThrottleDevice, ...] = getattr(block_io, field)
+        for device in devices:
+            numbers = f"{device.major}:{device.minor}"
+            if layout.version("blkio") == 1:
+                yield from _write("blkio", f"blkio.throttle.{kind}_device", f"{numbers} {device.rate}")
+            elif layout.version("io") == 2:
+                yield from _write("io", "io.max", f"{numbers} {key}={device.rate}")
 
 
 def _plan_devices(rules: tuple[DeviceRule, ...], version: int | None) -> tuple[CgroupWrite, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from lab.container.defaults import ContainerConfig, NamespaceMode
 from lab.container.options import devices, limits, mounts, security
+from lab.container.options.block_io import block_io
 from lab.container.options.run import RunOptions
 from lab.container.options.sharing import sharing
 from lab.container.spec.image import ExecutionConfig
@@ -148,6 +149,7 @@ def resources(options: RunOptions, rules: tuple[DeviceRule, ...] = ()) -> Resour
         memory=Memory(limit=memory, swap=swap),
         cpu=_cpu(options),
         pids=Pids(limit=options.pids_limit if options.pids_limit and options.pids_limit > 0 else None),
+        block_io=block_io(options.block_io),
     )
 
 

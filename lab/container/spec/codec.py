@@ -15,6 +15,8 @@ from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
+_LARGE = ("id", "io", "iops")
+
 
 def encode(value: object) -> Any:  # Any: JSON has no type of its own in Python
     """Return a dataclass, or what its fields hold, as plain JSON values."""
@@ -42,9 +44,9 @@ def decode(kind: type[T], document: Any) -> T:  # Any: what json.loads returns
 
 
 def camel(name: str) -> str:
-    """Return ``snake_case`` as ``camelCase``; a last word "id" is "ID", as in ``containerID``."""
+    """Return ``snake_case`` as ``camelCase``; some words are written large, as in ``containerID``."""
     head, *tail = name.split("_")
-    return head + "".join("ID" if word == "id" else word.capitalize() for word in tail)
+    return head + "".join(word.upper() if word in _LARGE else word.capitalize() for word in tail)
 
 
 def _is_default(field: dataclasses.Field[Any], value: object) -> bool:  # Any: fields of every type

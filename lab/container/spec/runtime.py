@@ -186,6 +186,25 @@ class Pids:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ThrottleDevice:
+    """A whole block device by its numbers, and ``rate`` bytes or operations per second."""
+
+    major: int
+    minor: int
+    rate: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockIo:
+    """What block devices may be asked for: bytes (``bps``) and operations (``iops``) per second."""
+
+    throttle_read_bps_device: tuple[ThrottleDevice, ...] = ()
+    throttle_write_bps_device: tuple[ThrottleDevice, ...] = ()
+    throttle_read_iops_device: tuple[ThrottleDevice, ...] = ()
+    throttle_write_iops_device: tuple[ThrottleDevice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
     """Limits, to be enforced by cgroups."""
 
@@ -193,6 +212,7 @@ class Resources:
     memory: Memory = field(default_factory=Memory)
     cpu: Cpu = field(default_factory=Cpu)
     pids: Pids = field(default_factory=Pids)
+    block_io: BlockIo = field(default_factory=BlockIo)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +121,34 @@ def test_tasks_are_counted_and_listed(layout: CgroupLayout, name: str, start: St
     pids = cgroup.processes(layout, os.path.dirname(name))
     assert len(pids) == 2
     assert process.pid in pids
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[str]:
+    """Return the path of a small disk of zeros."""
+    with open(tmp_path / "disk", "wb") as file:
+        file.truncate(4 * MIB)
+    attached = command.run(("losetup", "--find", "--show", file.name))
+    assert attached.exit_code == 0, attached.error_text
+    yield attached.text
+    command.run(("losetup", "--detach", attached.text))
+
+
+def test_what_is_read_from_a_disk_is_counted_and_held_back(
+    layout: CgroupLayout, name: str, start: Start, disk: str
+) -> None:
+    device = os.stat(disk).st_rdev
+    numbers = f"{os.major(device)}:{os.minor(device)}"
+    v1 = layout.version("blkio") == 1
+    controller, file, rate = ("blkio", "blkio.throttle.read_bps_device", MIB) if v1 else ("io", "io.max", f"rbps={MIB}")
+    cgroup.write(layout, name, [CgroupWrite(controller=controller, file=file, value=f"{numbers} {rate}")])
+    before_ns = time.monotonic_ns()
+    start(f"dd if={disk} of=/dev/null bs=128k count=8 iflag=direct 2>/dev/null; echo ready; sleep 1000")
+    assert time.monotonic_ns() - before_ns > 500_000_000  # 1 MiB at 1 MiB/s, less what may be had in advance
+    counted = (usage.io_v1 if v1 else usage.io_v2)(_directory(layout, name, controller))
+    assert counted is not None
+    assert counted.read_bytes >= MIB
+    assert counted.reads >= 8
 
 
 def test_a_kill_for_want_of_memory_leaves_its_evidence(layout: CgroupLayout, name: str, start: Start) -> None:
