@@ -111,7 +111,8 @@ def load(arguments: argparse.Namespace, paths: Paths) -> int:
     if not arguments.input and sys.stdin.isatty():
         raise LabError("requested load from stdin, but stdin is empty", hint="lab load -i FILE")
     with _opened(arguments.input or STDIN) as source:
-        for loaded in load_archive(ImageStore.open(paths), source, arguments.input or "standard input"):
+        subject = arguments.input or "standard input"
+        for loaded in load_archive(ImageStore.open(paths), source, subject, unpack=os.geteuid() == 0):
             _tell_loaded(loaded)
     return EXIT_OK
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import IO, BinaryIO
+from typing import BinaryIO, Protocol
 
 from lab.container.image import names
 from lab.container.image.archive_file import ArchiveFile, open_archive, require_layout
@@ -21,14 +22,15 @@ from lab.container.image.store import ImageStore
 from lab.container.image.stored import StoredImage
 from lab.container.spec.image import REF_NAME, Descriptor, ImageConfig, Index, Manifest, MediaType, Platform
 from lab.container.storage.blobs import READ_BYTES, BlobWriter
-from lab.container.storage.compression import Compression, Readable, compression_of, decompressed
-from lab.container.storage.pack import Layer, pack_stream
+from lab.container.storage.compression import Compression, Readable, compressing, compression_of, decompressed
+from lab.container.storage.layers import chain_ids
 from lab.errors import ContainerError, DigestMismatch, ImageNotFound, LabError, LayerCorrupt
 
 _INDEXES = ("image.index.v1+json", "manifest.list.v2+json")
 _INDEX_DEPTH_MAX = 4
 _HEAD_BYTES = 6
-_DAMAGED_HINT = "the archive is damaged: save or download it again"
+_KEPT = {Compression.GZIP: MediaType.LAYER_GZIP, Compression.ZSTD: MediaType.LAYER_ZSTD}
+_DAMAGED = "the archive is damaged: save or download it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +45,10 @@ class Loaded:
     renamed_id: str = ""
 
 
-def load(store: ImageStore, source: BinaryIO, subject: str) -> tuple[Loaded, ...]:
+def load(store: ImageStore, source: BinaryIO, subject: str, *, unpack: bool = False) -> tuple[Loaded, ...]:
     """Store all images of an archive; ``subject`` names it in errors.
+
+    With ``unpack`` their layers are unpacked on the way, as a container needs them; that takes root.
 
     Raises:
         LayerCorrupt: the archive, or something in it, is damaged; images before that are stored.
@@ -55,8 +59,9 @@ def load(store: ImageStore, source: BinaryIO, subject: str) -> tuple[Loaded, ...
     try:
         with store.content_shared(), open_archive(source, subject, store.blobs.ingest) as archive:
             require_layout(archive)
-            images = _oci_images if archive.has("index.json") else _docker_images
-            return tuple(loaded for each in images(store, archive) for loaded in _named(store, each))
+            found = _oci_images if archive.has("index.json") else _docker_images
+            taker = _Taker(store, archive, unpack=unpack)
+            return tuple(loaded for each in found(taker) for loaded in _named(store, each))
     except LabError:
         store.collect()  # what was stored for an image that did not come to be
         raise
@@ -90,18 +95,115 @@ def _id_of(store: ImageStore, reference: Reference) -> str:
         return ""
 
 
+class _Taker:
+    """Takes content out of an archive into the store."""
+
+    def __init__(self, store: ImageStore, archive: ArchiveFile, *, unpack: bool) -> None:
+        self.store = store
+        self.archive = archive
+        self._unpack = unpack
+
+    def blob(self, digest: str) -> None:
+        """Take a blob as it is."""
+        if self.store.blobs.has(digest):
+            return
+        with self.archive.opened(_blob(digest)) as content, self.store.blobs.writing() as writer:
+            while data := content.read(READ_BYTES):
+                writer.write(data)
+            _require_digest(writer, digest)
+
+    def layer_blob(self, descriptor: Descriptor, layer: _Layer) -> None:
+        """Take a layer as it is, and read it on the way."""
+        if self.store.blobs.has(descriptor.digest):
+            return
+        with self.archive.opened(_blob(descriptor.digest)) as content, self.store.blobs.writing() as writer:
+            self._consume(decompressed(_Copied(content, writer)), layer)
+            _require_digest(writer, descriptor.digest)
+
+    def layer(self, path: str, layer: _Layer) -> Descriptor:
+        """Take a layer as it is, or compressed if it is not, and read it on the way."""
+        with self.archive.opened(path) as content:
+            compression = compression_of(content.read(_HEAD_BYTES))
+            content.seek(0)
+            with self.store.blobs.writing() as writer:
+                if compression in _KEPT:
+                    self._consume(decompressed(_Copied(content, writer)), layer)
+                else:
+                    compression = Compression.GZIP
+                    with compressing(writer, compression) as compressed:
+                        self._consume(_Copied(decompressed(content), compressed), layer)
+        return Descriptor(media_type=_KEPT[compression], digest=writer.digest, size=writer.size_bytes)
+
+    def _consume(self, tar: Readable, layer: _Layer) -> None:
+        """Read a tar to its end; it has to be the one that the configuration names."""
+        directory = self.store.layers.path(layer.chain_id)
+        if self._unpack and not os.path.isdir(directory):
+            self.store.layers.fill(layer.chain_id, layer.diff_id, tar, subject=f"layer {layer.diff_id}")
+            return
+        tar_hash = hashlib.sha256()
+        while data := tar.read(READ_BYTES):
+            tar_hash.update(data)
+        actual = f"sha256:{tar_hash.hexdigest()}"
+        if actual != layer.diff_id:
+            raise DigestMismatch(f"tar of layer {layer.diff_id}", expected=layer.diff_id, actual=actual, hint=_DAMAGED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layer:
+    """A layer by its place in an image."""
+
+    diff_id: str
+    chain_id: str
+
+
+def _layers_of(config: ImageConfig, given: Sequence[object]) -> tuple[_Layer, ...]:
+    diff_ids = config.rootfs.diff_ids
+    if len(given) != len(diff_ids):
+        raise ContainerError(f"an image in it has {len(given)} layers, its configuration {len(diff_ids)}")
+    return tuple(
+        _Layer(diff_id=diff_id, chain_id=chain_id)
+        for diff_id, chain_id in zip(diff_ids, chain_ids(diff_ids), strict=True)
+    )
+
+
+class _Sink(Protocol):
+    def write(self, data: bytes, /) -> int: ...
+
+
+class _Copied:
+    """A stream that is written elsewhere as it is read."""
+
+    def __init__(self, source: Readable, target: _Sink) -> None:
+        self._source = source
+        self._target = target
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(size)
+        self._target.write(data)
+        return data
+
+
+def _require_digest(writer: BlobWriter, digest: str) -> None:
+    if writer.digest != digest:
+        raise DigestMismatch(_blob(digest), expected=digest, actual=writer.digest, hint=_DAMAGED)
+
+
+def _blob(digest: str) -> str:
+    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
+
+
 # -- OCI layouts -------------------------------------------------------------------------------------------------------
 
 
-def _oci_images(store: ImageStore, archive: ArchiveFile) -> Iterator[_Found]:
+def _oci_images(taker: _Taker) -> Iterator[_Found]:
     references: dict[str, tuple[Reference, ...]] = {}
     manifests: dict[str, Descriptor] = {}
-    for entry in Index.from_json(archive.document("index.json")).manifests:
-        manifest = _for_this_machine(archive, entry)
+    for entry in Index.from_json(taker.archive.document("index.json")).manifests:
+        manifest = _for_this_machine(taker.archive, entry)
         manifests[manifest.digest] = manifest
         references[manifest.digest] = (*references.get(manifest.digest, ()), *_names_in(entry))
     for digest, manifest in manifests.items():
-        _store_manifest(store, archive, manifest)
+        _take_manifest(taker, manifest)
         yield _Found(manifest=replace(manifest, annotations={}, platform=None), references=references[digest])
 
 
@@ -132,47 +234,34 @@ def _for_this_machine(archive: ArchiveFile, entry: Descriptor, depth: int = 0) -
     raise ContainerError(f"it holds no image for {wanted}, only for {there or 'nothing that it names'}")
 
 
-def _store_manifest(store: ImageStore, archive: ArchiveFile, entry: Descriptor) -> None:
-    data = archive.document(_blob(entry.digest))
-    manifest = Manifest.from_json(data)
-    config = ImageConfig.from_json(archive.document(_blob(manifest.config.digest)))
-    _require_as_many(manifest.layers, config)
-    for part in (*manifest.layers, manifest.config, entry):
-        if not store.blobs.has(part.digest):
-            _store_blob(store, archive, part.digest)
-
-
-def _store_blob(store: ImageStore, archive: ArchiveFile, digest: str) -> None:
-    with archive.opened(_blob(digest)) as content, store.blobs.writing() as writer:
-        while data := content.read(READ_BYTES):
-            writer.write(data)
-        if writer.digest != digest:
-            raise DigestMismatch(_blob(digest), expected=digest, actual=writer.digest, hint=_DAMAGED_HINT)
-
-
-def _blob(digest: str) -> str:
-    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
+def _take_manifest(taker: _Taker, entry: Descriptor) -> None:
+    manifest = Manifest.from_json(taker.archive.document(_blob(entry.digest)))
+    config = ImageConfig.from_json(taker.archive.document(_blob(manifest.config.digest)))
+    for descriptor, layer in zip(manifest.layers, _layers_of(config, manifest.layers), strict=True):
+        taker.layer_blob(descriptor, layer)
+    taker.blob(manifest.config.digest)
+    taker.blob(entry.digest)
 
 
 # -- docker's own form -------------------------------------------------------------------------------------------------
 
 
-def _docker_images(store: ImageStore, archive: ArchiveFile) -> Iterator[_Found]:
+def _docker_images(taker: _Taker) -> Iterator[_Found]:
+    store = taker.store
     known = {
         source.diff_id: source.descriptor
         for image in store.readable()
         for source in store.layer_sources(image)
         if store.blobs.has(source.descriptor.digest)
     }
-    for entry in _docker_entries(archive.document("manifest.json")):
-        config_json = archive.document(entry.config)
-        config = ImageConfig.from_json(config_json)
-        _require_as_many(entry.layers, config)
-        for path, diff_id in zip(entry.layers, config.rootfs.diff_ids, strict=True):
-            if diff_id not in known:
-                known[diff_id] = _store_layer(store, archive, path, diff_id)
-        layers = tuple(known[diff_id] for diff_id in config.rootfs.diff_ids)
-        yield _Found(manifest=store.add_documents(config_json, layers), references=entry.references)
+    for entry in _docker_entries(taker.archive.document("manifest.json")):
+        config_json = taker.archive.document(entry.config)
+        layers = _layers_of(ImageConfig.from_json(config_json), entry.layers)
+        for path, layer in zip(entry.layers, layers, strict=True):
+            if layer.diff_id not in known:
+                known[layer.diff_id] = taker.layer(path, layer)
+        manifest = store.add_documents(config_json, [known[layer.diff_id] for layer in layers])
+        yield _Found(manifest=manifest, references=entry.references)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,47 +290,3 @@ def _texts(entry: dict[str, object], key: str) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise LayerCorrupt(f"{key} in manifest.json is not a list of texts")
     return tuple(values)
-
-
-def _store_layer(store: ImageStore, archive: ArchiveFile, path: str, diff_id: str) -> Descriptor:
-    """Store a layer as it is, or compressed if it is not; its tar has to be the one that the configuration names."""
-    with archive.opened(path) as content:
-        compression = compression_of(content.read(_HEAD_BYTES))
-        content.seek(0)
-        if compression in (Compression.GZIP, Compression.ZSTD):
-            layer = _stored_as_it_is(store, content, compression)
-        else:
-            layer = pack_stream(store.blobs, decompressed(content))
-    if layer.diff_id != diff_id:
-        raise DigestMismatch(f"layer {path}", expected=diff_id, actual=layer.diff_id, hint=_DAMAGED_HINT)
-    return layer.descriptor
-
-
-def _stored_as_it_is(store: ImageStore, content: IO[bytes], compression: Compression) -> Layer:
-    tar_hash = hashlib.sha256()
-    with store.blobs.writing() as writer:
-        plain = decompressed(_Copied(content, writer))
-        while data := plain.read(READ_BYTES):
-            tar_hash.update(data)
-    media_type = MediaType.LAYER_ZSTD if compression is Compression.ZSTD else MediaType.LAYER_GZIP
-    descriptor = Descriptor(media_type=media_type, digest=writer.digest, size=writer.size_bytes)
-    return Layer(descriptor=descriptor, diff_id=f"sha256:{tar_hash.hexdigest()}")
-
-
-class _Copied:
-    """A stream that is written elsewhere as it is read."""
-
-    def __init__(self, source: Readable, target: BlobWriter) -> None:
-        self._source = source
-        self._target = target
-
-    def read(self, size: int, /) -> bytes:
-        data = self._source.read(size)
-        self._target.write(data)
-        return data
-
-
-def _require_as_many(layers: Sequence[object], config: ImageConfig) -> None:
-    expected = len(config.rootfs.diff_ids)
-    if len(layers) != expected:
-        raise ContainerError(f"an image in it has {len(layers)} layers, its configuration {expected}")

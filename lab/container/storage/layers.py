@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lab.container.spec.image import Descriptor
@@ -70,8 +71,23 @@ class LayerStore:
         os.makedirs(self._root, mode=0o711, exist_ok=True)
         with durable.locked(f"{path}.lock"):
             if not os.path.isdir(path):
-                self._unpack_to(path, source)
+                with self._unfinished(path) as unfinished:
+                    self._note_size(source.chain_id, self._unpack_blob(unfinished, source))
         return path
+
+    def fill(self, chain_id: str, diff_id: str, tar: Readable, *, subject: str) -> None:
+        """Unpack a layer from its ``tar`` as that comes from elsewhere; one that is there already stays as it is.
+
+        ``tar`` is read in another thread, to its end, and only there. ``subject`` names it in errors.
+
+        Raises:
+            DigestMismatch: the tar has another digest than ``diff_id``; nothing is left.
+            LayerCorrupt: the tar is damaged, too large, or tries to leave its root; nothing is left.
+        """
+        path = self.path(chain_id)
+        os.makedirs(self._root, mode=0o711, exist_ok=True)
+        with durable.locked(f"{path}.lock"), self._unfinished(path) as directory:
+            self._note_size(chain_id, self._unpack(tar, directory, diff_id, subject))
 
     def content_bytes(self, source: LayerSource) -> int:
         """Return the bytes of the layer's files and targets of links, hard links counted once; read once, then known.
@@ -133,37 +149,47 @@ class LayerStore:
             subject = f"layer {source.descriptor.digest}"
             return measure(_uncompressed(blob, source.descriptor.media_type), self._limits, subject=subject)
 
-    def _unpack_to(self, path: str, source: LayerSource) -> None:
+    @contextmanager
+    def _unfinished(self, path: str) -> Iterator[str]:
+        """Give a directory that becomes ``path`` after the block, and goes if the block fails; we hold the lock."""
         unfinished = path + _UNFINISHED
         if os.path.isdir(unfinished):  # we hold the lock, so whoever made it is dead
             _remove_tree(unfinished)
         os.mkdir(unfinished, mode=0o755)
         try:
-            size_bytes = self._unpack_checked(unfinished, source)
-            self._note_size(source.chain_id, size_bytes)
-            os.rename(unfinished, path)
+            yield unfinished
+            if os.path.isdir(path):  # only where the caller did not look first
+                _remove_tree(unfinished)
+            else:
+                os.rename(unfinished, path)
         except BaseException:
             _remove_tree(unfinished)
             raise
         durable.sync_directory(self._root)
 
-    def _unpack_checked(self, directory: str, source: LayerSource) -> int:
+    def _unpack_blob(self, directory: str, source: LayerSource) -> int:
         descriptor = source.descriptor
+        subject = f"layer {descriptor.digest}"
         with self._blobs.reading(descriptor.digest) as blob:
-            tar = _HashedStream(_uncompressed(blob, descriptor.media_type), self._limits.stream_bytes)
             try:
-                with ReadAhead(tar, piece_bytes=READ_BYTES) as pieces:
-                    size_bytes = unpack(pieces, directory, self._limits, subject=f"layer {descriptor.digest}")
-                    while pieces.read(READ_BYTES):
-                        pass
-            except LayerCorrupt:
+                tar = _uncompressed(blob, descriptor.media_type)
+                return self._unpack(tar, directory, source.diff_id, subject)
+            except (LayerCorrupt, DigestMismatch):
                 blob.finish()  # damage on disk is told as that, not as a bad archive
                 raise
-        if tar.digest != source.diff_id:
+
+    def _unpack(self, tar: Readable, directory: str, diff_id: str, subject: str) -> int:
+        """Unpack a tar, compare its digest, and return the bytes of its files."""
+        hashed = _HashedStream(tar, self._limits.stream_bytes)
+        with ReadAhead(hashed, piece_bytes=READ_BYTES) as pieces:
+            size_bytes = unpack(pieces, directory, self._limits, subject=subject)
+            while pieces.read(READ_BYTES):
+                pass
+        if hashed.digest != diff_id:
             raise DigestMismatch(
-                f"tar of layer {descriptor.digest}",
-                expected=source.diff_id,
-                actual=tar.digest,
+                f"tar of {subject}",
+                expected=diff_id,
+                actual=hashed.digest,
                 hint="the image's configuration and its layers do not belong together: pull or make it anew",
             )
         return size_bytes
