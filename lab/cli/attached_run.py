@@ -20,7 +20,7 @@ from lab.cli.attachment import (
 )
 from lab.container.containers import Containers
 from lab.container.options.run import RunOptions
-from lab.container.spawner_client import Running, Streams
+from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Streams
 from lab.errors import EXIT_OK, LabError
 
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -61,10 +61,27 @@ def stay_with(
             code = running.wait()
         except Detached:
             return EXIT_OK
+        except SpawnerDied:
+            code = _go_on(relay, containers, container_id, options, wanted)
         if options.removes:
             with contextlib.suppress(LabError):  # the spawner may be faster, where it thinks that we are gone
                 containers.remove(container_id, force=True)
         return EXIT_OK if code is None else code
+
+
+def _go_on(
+    relay: Relay, containers: Containers, container_id: str, options: RunOptions, wanted: Attachment
+) -> int | None:
+    """Connect again, with the outputs only: the container has outlived who supervised it, and has another one now."""
+    while True:
+        with _connected(relay, containers, container_id, options, set(wanted.streams) - {"stdin"}) as streams:
+            try:
+                running = containers.engine.spawner.attach(container_id, streams)
+            except StartFailed:  # it has ended meanwhile
+                return containers.wait(container_id)
+        with contextlib.closing(running), contextlib.suppress(SpawnerDied):
+            relay.run()
+            return running.wait()
 
 
 def _enter_terminal(

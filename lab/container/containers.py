@@ -30,7 +30,7 @@ from lab.container.options.signals import signal_number
 from lab.container.pipes import open_stdin, opened_pipes
 from lab.container.record import FILE as RECORD_FILE
 from lab.container.record import ContainerRecord
-from lab.container.spawner_client import Running, StartFailed, Stdio, Streams, Supervision
+from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Stdio, Streams, Supervision
 from lab.container.spec import codec
 from lab.container.spec.runtime import Process, Status, User
 from lab.container.state import ContainerState
@@ -437,14 +437,13 @@ class Containers:
         container = self.get(container_id)
         if container.ended is not None or not container.started_ns:
             return container.exit_code
-        try:  # also when its process has just ended: its end is noted before we are told
-            running = self.engine.spawner.attach(container.id, Streams())
-        except StartFailed:
-            return self.get(container.id).exit_code
-        try:
-            return running.wait(deadline_ns)
-        finally:
-            running.close()
+        while True:
+            try:  # also when its process has just ended: its end is noted before we are told
+                running = self.engine.spawner.attach(container.id, Streams())
+            except StartFailed:
+                return self.get(container.id).exit_code
+            with contextlib.closing(running), contextlib.suppress(SpawnerDied):  # another one goes on with it
+                return running.wait(deadline_ns)
 
     def remove(self, container_id: str, *, force: bool = False) -> None:
         """Remove a container with its layer, its log and its anonymous volumes; ``force`` kills it first.

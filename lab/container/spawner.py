@@ -342,7 +342,7 @@ class Spawner:
     def _on_end(self, child: _Child) -> None:
         while child.status >= 0:  # whatever it said before comes first
             self._on_status(child)
-        if child.pidfd in self._children:  # else a failed one: already reaped and answered
+        if self._children.get(child.pidfd) is child:  # else a failed one: already reaped and answered
             self._on_exit(child)
 
     def _on_status(self, child: _Child) -> None:
@@ -554,7 +554,7 @@ def _reap(child: _Child) -> int:
     try:
         status = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
     except ChildProcessError:  # adopted: it is another's child
-        code = pidfd.exit_code(child.pidfd)
+        code = pidfd.exit_code(child.pidfd, child.pid)
         return supervision.LOST_CODE if code is None else code
     assert status is not None
     return status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status

@@ -67,12 +67,38 @@ _PIDFD_INFO_EXIT = 1 << 3
 _INFO_BYTES = 64
 
 
-def exit_code(pidfd: int) -> int | None:
+def exit_code(pidfd: int, pid: int) -> int | None:
     """Return how a process ended that was another's child: its exit code, or 128 and the signal.
 
-    None where the kernel does not say: before Linux 6.15, or before its parent has waited for it.
-    Source: linux/include/uapi/linux/pidfd.h, PIDFD_GET_INFO.
+    None where the kernel does not say: before Linux 6.15, once its parent has waited for it.
+    Source: linux/include/uapi/linux/pidfd.h, PIDFD_GET_INFO; man proc_pid_stat(5), field 52, for a zombie.
     """
+    status = _zombie_status(pid)
+    if status is None or _has_been_waited_for(pidfd):  # then the pid may be another's by now
+        status = _waited_status(pidfd)
+    if status is None:
+        return None
+    return status >> 8 & 0xFF if not status & 0x7F else 128 + (status & 0x7F)
+
+
+def _zombie_status(pid: int) -> int | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(fields[49]) if fields[0] == b"Z" else None
+
+
+def _has_been_waited_for(pidfd: int) -> bool:
+    try:
+        pidfd_send_signal(pidfd, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def _waited_status(pidfd: int) -> int | None:
     information = bytearray(_PIDFD_INFO_EXIT.to_bytes(8, "little") + bytes(_INFO_BYTES - 8))
     try:
         syscall("ioctl", pidfd, _PIDFD_GET_INFO, information)
@@ -80,5 +106,4 @@ def exit_code(pidfd: int) -> int | None:
         return None
     if not int.from_bytes(information[:8], "little") & _PIDFD_INFO_EXIT:
         return None
-    status = int.from_bytes(information[_INFO_BYTES - 4 :], "little")
-    return status >> 8 & 0xFF if not status & 0x7F else 128 + (status & 0x7F)
+    return int.from_bytes(information[_INFO_BYTES - 4 :], "little")
