@@ -1,4 +1,4 @@
-"""`lab builder`: what builds keep, so that the next ones are fast."""
+"""`lab builder`: images from Dockerfiles, and what builds keep so that the next ones are fast."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 
 from lab.cli import output
 from lab.cli.verb import Verb
+from lab.cli.verbs import lazy
 from lab.errors import EXIT_OK
 from lab.paths import Paths
 from lab.units import format_bytes
@@ -26,6 +27,7 @@ def _prune(arguments: argparse.Namespace, paths: Paths) -> int:
 
 
 VERBS: dict[str, Verb] = {
+    "build": lazy("lab.cli.build", "build", text="build an image from a Dockerfile", example="sudo lab build -t app ."),
     "prune": Verb(
         help="remove what builds keep: the next ones make every step anew",
         example="sudo lab builder prune -f",

@@ -114,7 +114,7 @@ VERBS: dict[str, Verb] = {
         run=_bootstrap,
     ),
     "build": lazy(
-        "lab.cli.build", "build", text="build an image from a Dockerfile", example="sudo lab build -t app ."
+        "lab.cli.build", "build", text="build an image from a Dockerfile", example="sudo lab image build -t app ."
     ),
     "export": Verb(
         help="write one image for another tool",

@@ -37,20 +37,24 @@ class Noun(Protocol):
 NOUNS = {
     "bench": "run suites, resume, show and export runs",
     "container": "run containers, and all that is done with them",
-    "builder": "what builds keep for the next ones",
+    "builder": "build images, and remove what builds keep",
     "doctor": "show what this host can do, found by trying",
     "image": "make, list and remove images",
     "report": "build the report of a run",
+    "system": "disk usage, events, information, and repair",
     "setup": "make the base images and the guest kernel, if they are not there",
 }
 _CONTAINER_VERBS = (
-    "attach", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "pause", "rename",
-    "restart", "rm", "run", "start", "stop", "unpause", "update", "wait",
+    "attach", "commit", "cp", "create", "diff", "exec", "export", "kill", "logs", "pause", "port",
+    "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait",
 )  # fmt: skip
-_IMAGE_VERBS = ("build", "history", "import", "load", "save", "tag")
+_IMAGE_VERBS = ("history", "import", "load", "save", "tag")
+_SYSTEM_VERBS = ("events", "info", "inspect", "version")
 STANDALONE: dict[str, tuple[str, str]] = {
     **{verb: ("container", verb) for verb in _CONTAINER_VERBS},
     **{verb: ("image", verb) for verb in _IMAGE_VERBS},
+    **{verb: ("system", verb) for verb in _SYSTEM_VERBS},
+    "build": ("builder", "build"),
     "ps": ("container", "ls"),
     "images": ("image", "ls"),
     "rmi": ("image", "rm"),

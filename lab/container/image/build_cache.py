@@ -19,10 +19,9 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
-from lab.container.spec import codec
-from lab.container.spec.image import Descriptor
+from lab.container.spec.image import Descriptor, is_digest
 from lab.container.state import ProcessIdentity
 from lab.container.storage import durable
 from lab.container.storage.pack import Layer
@@ -54,7 +53,7 @@ class Cached:
     @property
     def layer(self) -> Layer | None:
         """The packed layer, if it has been packed; its blob may be gone."""
-        if not self.digest:
+        if not is_digest(self.digest) or not is_digest(self.diff_id):
             return None
         descriptor = Descriptor(media_type=self.media_type, digest=self.digest, size=self.size)
         return Layer(descriptor=descriptor, diff_id=self.diff_id)
@@ -91,9 +90,9 @@ class BuildCache:
         """
         try:
             with open(self._document(key), encoding="utf-8") as file:
-                found = codec.decode(Cached, json.load(file))
+                found = Cached(**json.load(file))
         except (FileNotFoundError, ValueError, TypeError):
-            return None  # never there, or cut off by a crash of the host
+            return None  # never there, cut off by a crash of the host, or of another version
         if not found.name:
             return found
         if os.path.isdir(self.directory(found)) and found.boot in ("", self._boot):
@@ -188,7 +187,7 @@ class BuildCache:
     def _write(self, key: str, cached: Cached) -> None:
         temporary = f"{self._document(key)}.{_new_name()}"
         with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(codec.encode(cached), file)
+            json.dump(asdict(cached), file)
         os.replace(temporary, self._document(key))
 
     def _forget(self, key: str) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from lab.container.image import instructions as i
 from lab.container.image.build_scope import PROXIES, Scope, platform_arguments
 from lab.container.image.build_steps import Action, Before, CopyFiles, Effect, Execute, apply, begin
 from lab.container.image.dockerfile import Dockerfile, Instruction, Keyword
-from lab.container.spec import codec
 from lab.container.spec.image import ExecutionConfig
 from lab.errors import BuildFailed
 
@@ -150,7 +149,7 @@ def cache_key(parent: str, action: Action, content: tuple[str, ...]) -> str:
     counts = replace(action, sources=(), origin="", inline=()) if isinstance(action, CopyFiles) else action
     if isinstance(counts, Execute):
         counts = replace(counts, hidden_env=(), arguments=())
-    document = [CACHE_VERSION, parent, type(action).__name__, codec.encode(counts), content]
+    document = [CACHE_VERSION, parent, type(action).__name__, asdict(counts), content]
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

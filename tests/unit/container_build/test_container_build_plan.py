@@ -226,7 +226,7 @@ def test_a_target_is_a_name_or_a_number() -> None:
 
 
 def test_a_key_does_not_change_between_versions() -> None:
-    assert p.cache_key("p", ACTION, ("c",)) == "1899d0c5b54443aaf95d505bf5f5a4a5fe52e179793636e3686d112b8ac59074"
+    assert p.cache_key("p", ACTION, ("c",)) == "0a35fe7a7e117643c0228a3129b9c6bbbf33b7945bfead713a9104e1416cf230"
 
 
 @pytest.mark.parametrize(
