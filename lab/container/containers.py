@@ -23,6 +23,7 @@ from lab.container.names import Names, new_id
 from lab.container.network.model import Attachment
 from lab.container.options import health as health_options
 from lab.container.options import logs as log_options
+from lab.container.options import names as names_options
 from lab.container.options.configure import Surroundings, configure
 from lab.container.options.run import RESTART_NEVER, RunOptions
 from lab.container.options.sharing import with_ids
@@ -32,7 +33,7 @@ from lab.container.record import FILE as RECORD_FILE
 from lab.container.record import ContainerRecord
 from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Stdio, Streams, Supervision
 from lab.container.spec import codec
-from lab.container.spec.runtime import Process, Status, User
+from lab.container.spec.runtime import JOINS, Process, Status, User
 from lab.container.state import ContainerState
 from lab.errors import NoSuchContainer, StateConflict
 from lab.linux import capabilities
@@ -42,7 +43,6 @@ from lab.paths import Paths
 from lab.units import NS_PER_S
 
 STOP_TIMEOUT_S = 10
-_RESOLV_CONF = "/etc/resolv.conf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +172,8 @@ class Containers:
         configured = configure(container_id, options, image.config.config, layers, self._surroundings(options, environ))
         config = configured.config
         bundle = self.engine.directory.bundle(container_id)
+        joined = config.network_namespace.removeprefix(JOINS) if config.network_namespace.startswith(JOINS) else ""
+        shown = self.engine.directory.bundle(joined) if joined else bundle  # one network, one set of names
         record = ContainerRecord(
             id=container_id,
             created_ns=time.time_ns(),
@@ -181,13 +183,13 @@ class Containers:
             image=image.config.config,
         )
         config = replace(
-            config, mounts=(*config.mounts, *etc_files.mounts(bundle, (m.destination for m in config.mounts)))
+            config, mounts=(*config.mounts, *etc_files.mounts(shown, (m.destination for m in config.mounts)))
         )
         name = self._claim(name, container_id)
         files = {
             RECORD_FILE: json.dumps(codec.encode(record)),
             events.ACTOR_FILE: self._actor(record, name, os.path.join(config.cgroup_parent, container_id)),
-            **_etc(options, container_id, None, gateway=""),
+            **names_options.etc_content(options, container_id, read=_read_text),
             **_log_files(options),
         }
         try:
@@ -206,7 +208,7 @@ class Containers:
             program = init_program.ensure(self.paths.cache)
         return Surroundings(
             bounding_set=capabilities.bounding_set(),
-            read=_read_text,
+            read=_read_named,
             environ=environ or {},
             init_program=program,
             rootless=os.geteuid() != 0,
@@ -309,7 +311,12 @@ class Containers:
         def prepare(state: ContainerState, attachment: Attachment | None) -> None:
             _agree_to_start(state.bundle, wanted.restarts_done)
             self._write_check(state)
-            for name, text in _etc(options, container_id, attachment, gateway="").items():
+            address = "" if attachment is None else attachment.address
+            gateway = "" if attachment is None else attachment.gateway
+            content = names_options.etc_content(
+                options, container_id, read=_read_text, address=address, gateway=gateway
+            )
+            for name, text in content.items():
                 if name == "hosts":  # the only one that the address changes
                     _write_text(os.path.join(state.bundle, name), text)
 
@@ -547,26 +554,16 @@ def stop_signal(record: ContainerRecord) -> int:
     return signal_number(record.options.stop_signal or record.image.stop_signal or "SIGTERM")
 
 
-def _etc(options: RunOptions, container_id: str, attachment: Attachment | None, *, gateway: str) -> dict[str, str]:
-    """Return the content of a container's hosts, hostname and resolv.conf."""
-    host_name = options.hostname or container_id[:12]
-    addresses = () if attachment is None else (attachment.address,)
-    extra = [etc_files.extra_host(text, gateway=gateway) for text in options.add_hosts]
-    wanted = etc_files.ResolverConfig(nameservers=options.dns, search=options.dns_search, options=options.dns_options)
-    resolver = etc_files.resolver_for_network(etc_files.parse_resolver(_read_text(_RESOLV_CONF)), wanted)
-    return {
-        "hosts": etc_files.hosts(addresses, etc_files.own_names(host_name, options.domainname), extra),
-        "hostname": etc_files.hostname(host_name),
-        "resolv.conf": etc_files.resolv_conf(resolver),
-    }
-
-
 def _read_text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        return _read_named(path)
     except FileNotFoundError:
         return ""
+
+
+def _read_named(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def _write_text(path: str, text: str) -> None:

@@ -57,6 +57,11 @@ def hosts(addresses: Iterable[str], names: Iterable[str], extra: Iterable[tuple[
     return "".join(f"{address}\t{name}\n" for address, name in lines)
 
 
+def hosts_of_host(text: str, extra: Iterable[tuple[str, str]]) -> str:
+    """Return the content of /etc/hosts on the host's network: the host's ``text``, and ``extra`` (name, address)."""
+    return text + "".join(f"{address}\t{name}\n" for name, address in extra)
+
+
 def own_names(host_name: str, domain_name: str, aliases: Iterable[str] = ()) -> tuple[str, ...]:
     """Return what a container calls itself in its /etc/hosts."""
     if "." in host_name:

@@ -407,7 +407,7 @@ def set_named_user(
     try:
         uid, gid, gids = user_database.identify(user, additional_groups, passwd, group)
     except LookupError as error:
-        raise OSError(_ENOENT, error.args[0]) from None
+        raise OSError(0, error.args[0]) from None
     if uid and keep:
         keep_capabilities()
     set_user(uid, gid, gids, umask)
@@ -441,8 +441,8 @@ def _own_streams(uid: int) -> None:
 
 def _is_made_for_us(number: int) -> bool:
     # a pipe, or a terminal of our own /dev/pts; a file or terminal of the host keeps its owner
-    name = os.readlink(f"/proc/self/fd/{number}")
-    return name.startswith("pipe:") or (os.isatty(number) and os.fstat(number).st_dev == os.stat("/dev/pts").st_dev)
+    status = os.fstat(number)
+    return stat.S_ISFIFO(status.st_mode) or (os.isatty(number) and status.st_dev == os.stat("/dev/pts").st_dev)
 
 
 def set_capabilities(effective: int, permitted: int, inheritable: int, ambient: int) -> None:

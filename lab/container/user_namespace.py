@@ -15,6 +15,7 @@ from __future__ import annotations
 import marshal
 import os
 import socket
+import stat
 
 from lab.container.storage import overlay
 from lab.linux import idmap, mount, prctl
@@ -53,16 +54,16 @@ def prepare(pid: int, setup: Setup, channel: socket.socket, streams: Iterable[in
         if root is None:
             channel.send(_READY)
             return
-        _give_streams(streams, int(uid_map.split()[1]))
+        _give_streams(streams, int(uid_map.split()[1]), int(gid_map.split()[1]))
         _mount_in_helper(pid, setup, root, channel)
     except OSError as error:
         _send_failure(channel, error)
 
 
-def _give_streams(streams: Iterable[int], uid: int) -> None:
+def _give_streams(streams: Iterable[int], uid: int, gid: int) -> None:
     for number in set(streams):
-        if os.readlink(f"/proc/self/fd/{number}").startswith("pipe:"):
-            os.fchown(number, uid, -1)
+        if stat.S_ISFIFO(os.fstat(number).st_mode):
+            os.fchown(number, uid, gid)
 
 
 def _mount_in_helper(pid: int, setup: Setup, root: Overlay, channel: socket.socket) -> None:

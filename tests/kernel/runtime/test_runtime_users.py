@@ -81,8 +81,9 @@ def test_devices_proc_and_terminal_files_work(containers: Containers) -> None:
     assert outcome.out.split()[:3] == ["2", "sh", "lo"]
 
 
-def test_its_output_can_be_opened_by_its_own_root(containers: Containers) -> None:
-    assert containers.shell("echo there > /dev/stdout", **REMAPPED).out == "there\n"
+@pytest.mark.parametrize("user", ["0", "5"])
+def test_its_output_can_be_opened_by_its_own_users(containers: Containers, user: str) -> None:
+    assert containers.shell("echo there > /dev/stdout", user=user, **REMAPPED).out == "there\n"
 
 
 def test_another_user_inside_is_yet_another_outside(containers: Containers) -> None:

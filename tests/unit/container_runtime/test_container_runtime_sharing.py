@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from lab.container.defaults import ContainerNetwork
+from lab.container.options.names import etc_content
 from lab.container.options.run import RunOptions
 from lab.container.options.sharing import Sharing, sharing, with_ids
 from lab.errors import SpecError
@@ -83,3 +84,27 @@ def test_an_ordinary_user_is_told_of_the_network_that_there_is_not() -> None:
 def test_what_cannot_be_is_refused_in_dockers_words(changes: dict[str, object], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         _shared(**changes)
+
+
+HOST_FILES = {"/etc/hosts": "127.0.0.1\tlocalhost\n", "/etc/resolv.conf": "nameserver 127.0.0.53\nsearch a.org\n"}
+
+
+def _etc(**changes: object) -> dict[str, str]:
+    options = replace(OPTIONS, **changes)  # type: ignore[arg-type]
+    return dict(
+        etc_content(options, "0123456789abcdef", read=HOST_FILES.__getitem__, address="10.0.0.2", gateway="10.0.0.1")
+    )
+
+
+def test_the_etc_files_name_the_container_and_what_the_user_adds() -> None:
+    found = _etc(add_hosts=("host.docker.internal:host-gateway",), dns=("1.1.1.1",))
+    assert found["hostname"] == "0123456789ab\n"
+    assert found["hosts"].endswith("10.0.0.1\thost.docker.internal\n10.0.0.2\t0123456789ab\n")
+    assert found["resolv.conf"] == "nameserver 1.1.1.1\nsearch a.org\n"
+
+
+def test_on_the_hosts_network_they_are_the_hosts() -> None:
+    found = _etc(network="host", add_hosts=("db:10.0.0.9",))
+    assert found["hosts"] == "127.0.0.1\tlocalhost\n10.0.0.9\tdb\n"
+    assert found["resolv.conf"] == HOST_FILES["/etc/resolv.conf"]
+    assert found["hostname"] == os.uname().nodename + "\n"
