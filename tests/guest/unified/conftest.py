@@ -27,7 +27,7 @@ from lab.vm.kernel_options import host_tsc_khz, kernel_options
 
 VCPUS = 2
 MEMORY = "1536M"
-DEADLINE_S = 420
+DEADLINE_S = 600  # three minutes where nothing else runs
 MODULES = ("virtiofs", "overlay", "loop", "veth", "bridge", "nf_tables", "nft_chain_nat", "nft_masq", "nft_nat", "tun")
 QBOOT = "/usr/share/qemu/qboot.rom"
 # As many descriptors as this process may have at all: virtiofsd keeps one for every file that the guest knows.

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-pytestmark = [pytest.mark.root, pytest.mark.needs("qemu"), pytest.mark.needs("virtiofsd"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.root, pytest.mark.needs("qemu"), pytest.mark.needs("virtiofsd"), pytest.mark.timeout(700)]
 
 INSIDE = (
     "tests/kernel/linux/test_linux_bpf.py",
