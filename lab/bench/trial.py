@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from lab.bench.model import Better, Cell, Metric, Noise, Sample, Trial, TrialKind, TrialStatus, Unit, WorkloadUse
 from lab.bench.probes import cpu, footprint, noise
-from lab.bench.readiness import wait_http
+from lab.bench.readiness import Answer, wait_http
 from lab.bench.workloads.protocol import Clock, Context, Needs, Workload
 from lab.errors import LabError, TargetError, TargetTimeout
 from lab.target.protocol import Backend, Reachable, Target, Traceable
@@ -28,6 +28,12 @@ from lab.units import format_duration_ns
 METRICS = (
     Metric(name="provision_wall", unit=Unit.NANOSECONDS, better=Better.LOWER, title="time to lay an instance out"),
     Metric(name="startup_wall", unit=Unit.NANOSECONDS, better=Better.LOWER, title="start-up time, request to ready"),
+    Metric(
+        name="startup_resolution",
+        unit=Unit.NANOSECONDS,
+        better=Better.NEITHER,
+        title="resolution of a service's start-up",
+    ),
     Metric(name="stop_wall", unit=Unit.NANOSECONDS, better=Better.LOWER, title="time from stop request to gone"),
     Metric(name="destroy_wall", unit=Unit.NANOSECONDS, better=Better.LOWER, title="time to remove an instance"),
     *cpu.METRICS,
@@ -174,10 +180,10 @@ class Measurement:
         self._marks(MarkName.REQUESTED, None)
         target.start()
         harness_ns = cpu.harness_ns() - harness_ns  # the harness asking for the service is none of the target's
-        if needs.serves:
-            self._await_service(target, self._marks)
+        answer = self._await_service(target, self._marks) if needs.serves else None
         after = cpu.read_all()  # at once: to ask for the footprint is work for a daemon
         self._sample("startup_wall", self._marks.between(MarkName.REQUESTED, MarkName.READY))
+        self._sample("startup_resolution", answer.resolution_ns if answer is not None else None)
         self._samples.extend(cpu.samples(before, after, target.footprint(), harness_ns))
 
     def _context(self, target: Target, available_bytes: int) -> Context:
@@ -202,6 +208,7 @@ class Measurement:
         with self._bind_directory(name, needs) as volumes:
             spec = self._spec(name, needs, port, volumes)
             with open_target(place.backend, spec, marks, shield=self._shield) as target:
+                marks(MarkName.REQUESTED, None)
                 target.start()
                 if needs.serves:
                     self._await_service(target, marks)
@@ -219,18 +226,24 @@ class Measurement:
 
         return counted
 
-    def _await_service(self, target: Target, marks: Marks) -> None:
+    def _await_service(self, target: Target, marks: Marks) -> Answer:
         if not isinstance(target, Reachable):
             raise TargetError("it has no endpoint for a service", backend=self._place.cell.arm, phase="ready")
         timeout_ns = target.spec.start_timeout_ns
-        answered = wait_http(target.endpoint(), clock=self._clock, deadline_ns=self._clock() + timeout_ns)
-        if answered is None:
+        answer = wait_http(
+            target.endpoint(),
+            clock=self._clock,
+            requested_ns=marks.stamps[str(MarkName.REQUESTED)],
+            deadline_ns=self._clock() + timeout_ns,
+        )
+        if answer is None:
             raise TargetTimeout(
                 f"the service did not answer within {format_duration_ns(timeout_ns)}",
                 backend=self._place.cell.arm,
                 phase="ready",
             )
-        marks(MarkName.READY, answered)
+        marks(MarkName.READY, answer.at_ns)
+        return answer
 
     def _memory(self, target: Target, state: str, available_bytes: int) -> tuple[Sample, ...]:
         begun = time.process_time_ns()

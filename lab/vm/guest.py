@@ -98,13 +98,21 @@ class Guest:
         return self._channels.stamps[Instant.USERSPACE]
 
     def await_started(self, *, deadline_ns: int) -> None:
-        """Wait until the main command has been started and the kernel's age is known.
+        """Wait until the main command has been started, the disks and the network being there.
 
         Raises:
             DomainError: the guest is gone; the message has its last lines.
             TimeoutError: it did not come by ``deadline_ns``; so has this.
         """
-        self._await("its main command", lambda: self._channels.kernel_age_ns is not None, deadline_ns)
+        self._await("its main command", lambda: self._agent.main_started, deadline_ns)
+
+    def await_kernel_age(self, *, deadline_ns: int) -> None:
+        """Wait until init has told the kernel's age: after the first output, or once the main command is silent.
+
+        Raises:
+            DomainError, TimeoutError: as the other waits.
+        """
+        self._await("its kernel's age", lambda: self._channels.kernel_age_ns is not None, deadline_ns)
 
     def await_output(self, *, deadline_ns: int) -> int:
         """Return when the first byte of the main command's output came.
@@ -121,9 +129,10 @@ class Guest:
         return self._channels.stamps[Instant.CONNECTED]
 
     @property
-    def kernel_age_ns(self) -> int | None:
-        """How long the kernel had run when init began, on the guest's clock."""
-        return self._channels.kernel_age_ns
+    def kernel_entered_ns(self) -> int | None:
+        """When the guest's kernel began (CLOCK_MONOTONIC), by its own age when init began; None before it is told."""
+        age_ns = self._channels.kernel_age_ns
+        return None if age_ns is None else self._channels.stamps[Instant.USERSPACE] - age_ns
 
     @property
     def pid(self) -> int | None:

@@ -196,11 +196,19 @@ class DomainTarget:
         self._marks(MarkName.ENVIRONMENT, guest.run(self._guest_command(self._spec.command), deadline_ns=deadline_ns))
         userspace_ns = guest.await_userspace(deadline_ns=deadline_ns)
         guest.await_started(deadline_ns=deadline_ns)
-        if guest.kernel_age_ns is not None:
-            self._marks(MarkName.KERNEL, userspace_ns - guest.kernel_age_ns)
+        if self._spec.service_port is not None:
+            self._marks(MarkName.USERSPACE, userspace_ns)
+            return
+        ready_ns = guest.await_output(deadline_ns=deadline_ns)
+        guest.await_kernel_age(deadline_ns=deadline_ns)
+        self._mark_kernel(guest)
         self._marks(MarkName.USERSPACE, userspace_ns)
-        if self._spec.service_port is None:
-            self._marks(MarkName.READY, guest.await_output(deadline_ns=deadline_ns))
+        self._marks(MarkName.READY, ready_ns)
+
+    def _mark_kernel(self, guest: Guest) -> None:
+        """Tell when the kernel was entered, if that is known: of a service not until it has been silent for a while."""
+        if guest.kernel_entered_ns is not None:
+            self._marks(MarkName.KERNEL, guest.kernel_entered_ns)
 
     def _domain_spec(self, cgroup_directories: tuple[str, ...]) -> DomainSpec:
         limits = self._spec.limits
@@ -284,6 +292,8 @@ class DomainTarget:
         guest, self._guest = self._guest, None
         if guest is None:
             return
+        if self._spec.service_port is not None:
+            self._mark_kernel(guest)
         try:
             with self._told("stop"):
                 end = guest.stop(grace_ns=_TERM_GRACE_NS)
