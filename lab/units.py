@@ -141,6 +141,21 @@ def format_decimal_bytes(size_bytes: float, *, digits: int = 3) -> str:
     return f"{size_bytes:.{digits}g}{_DECIMAL_UNITS[unit]}"
 
 
+_BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def format_binary_bytes(size_bytes: float) -> str:
+    """Return an amount of memory as docker's lists write it: "23.54GiB", with four digits, in powers of 1024.
+
+    Source: https://pkg.go.dev/github.com/docker/go-units#BytesSize.
+    """
+    unit = 0
+    while size_bytes >= 1024 and unit < len(_BINARY_UNITS) - 1:
+        size_bytes /= 1024
+        unit += 1
+    return f"{size_bytes:.4g}{_BINARY_UNITS[unit]}"
+
+
 def format_age_ns(age_ns: int) -> str:
     """Return how long ago something was as docker's lists write it: "About an hour", "3 weeks".
 

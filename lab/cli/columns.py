@@ -12,14 +12,14 @@ WIDTH_MIN = 10
 PADDING = 3
 
 
-def align(text: str) -> str:
+def align(text: str, *, width_min: int = WIDTH_MIN) -> str:
     """Return ``text`` with its tabs replaced by the spaces that align the columns; lines end as they did."""
     rows = [line.split("\t") for line in text.split("\n")]
-    _align_block(rows, 0, len(rows), 0)
+    _align_block(rows, 0, len(rows), 0, width_min)
     return "\n".join("".join(row) for row in rows)
 
 
-def _align_block(rows: list[list[str]], begin: int, end: int, column: int) -> None:
+def _align_block(rows: list[list[str]], begin: int, end: int, column: int, width_min: int) -> None:
     """Widen the cells of a column, and of those to its right, in each run of rows that have the column."""
     row = begin
     while row < end:
@@ -29,10 +29,10 @@ def _align_block(rows: list[list[str]], begin: int, end: int, column: int) -> No
         last = row
         while last < end and column < len(rows[last]) - 1:
             last += 1
-        width = max(WIDTH_MIN, *(display_width(rows[index][column]) + PADDING for index in range(row, last)))
+        width = max(width_min, *(display_width(rows[index][column]) + PADDING for index in range(row, last)))
         for index in range(row, last):
             rows[index][column] += " " * (width - display_width(rows[index][column]))
-        _align_block(rows, row, last, column + 1)
+        _align_block(rows, row, last, column + 1, width_min)
         row = last
 
 

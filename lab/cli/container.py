@@ -39,6 +39,8 @@ VERBS = {
         example="lab container inspect -f '{{.State.Pid}}' web",
     ),
     "port": lazy(f"{_SHOW}_inspect", "port", text="show where ports are published", example="lab port web 80/tcp"),
+    "top": lazy(f"{_SHOW}_top", "top", text="show a container's processes", example="lab top web -o pid,comm"),
+    "stats": lazy(f"{_SHOW}_stats", "stats", text="show what containers use", example="lab stats --no-stream"),
     "cp": lazy(_FILES, "cp", text="copy files to and from containers", example="lab cp web:/etc/hosts ."),
     "diff": lazy(_FILES, "diff", text="show what a container has changed in its files", example="lab diff web"),
     "export": lazy(_FILES, "export", text="write a container's files as a tar", example="lab export -o web.tar web"),

@@ -230,6 +230,10 @@ class Engine:
         """Return the state of every container of this root, by id."""
         return tuple(self._directory.load(container_id) for container_id in self._directory.ids())
 
+    def leftovers(self) -> tuple[str, ...]:
+        """Return the ids of containers without owner, which ``repair`` removes."""
+        return tuple(state.id for state in self.list() if _is_leftover(state))
+
     def repair(self) -> tuple[str, ...]:
         """Remove what killed processes left: containers without owner, directories that were never complete.
 

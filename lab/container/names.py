@@ -113,17 +113,28 @@ class Names:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self._directory, name))
 
+    def owners(self) -> dict[str, str]:
+        """Return all names with the ids that they mean, whether there are such containers or not."""
+        try:
+            names = os.listdir(self._directory)
+        except FileNotFoundError:
+            return {}
+        return {name: self._owner(os.path.join(self._directory, name)) for name in names}
+
+    def forget(self, name: str) -> None:
+        """Take a name back whose container is gone; one that means a container by now stays."""
+        path = os.path.join(self._directory, name)
+        if not self._exists(self._owner(path)):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
     def of(self, container_id: str) -> str:
         """Return the name of a container, "" if it has none."""
         return self.all().get(container_id, "")
 
     def all(self) -> dict[str, str]:
         """Return the names of all containers, by id."""
-        try:
-            names = os.listdir(self._directory)
-        except FileNotFoundError:
-            return {}
-        return {self._owner(os.path.join(self._directory, name)): name for name in names}
+        return {owner: name for name, owner in self.owners().items()}
 
     def resolve(self, reference: str, ids: Iterable[str]) -> str:
         """Return the id that is meant by a whole id, a name, or the beginning of one id.

@@ -414,6 +414,15 @@ def connect_shared(paths: Paths) -> socket.socket:
         os.close(lock)
 
 
+def has_shared(paths: Paths) -> bool:
+    """Return whether a root has a shared spawner now; none is started."""
+    try:
+        _connect(paths.run).close()
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    return True
+
+
 def _connect(directory: str) -> socket.socket:
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:

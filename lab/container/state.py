@@ -216,12 +216,16 @@ class ContainerDirectory:
         """Return the ids of all containers, sorted."""
         return tuple(sorted(name for name in self._names() if not name.startswith(".")))
 
+    def unfinished(self) -> tuple[str, ...]:
+        """Return the names of directories whose maker died before they were complete, or gone."""
+        return tuple(name for name in self._names() if (found := _UNFINISHED.fullmatch(name)) and _maker_gone(found))
+
     def remove_unfinished(self) -> tuple[str, ...]:
         """Remove directories whose maker died before they were complete, or gone; return their names.
 
         Any number of processes may do so at once; what cannot be removed stays for the next one.
         """
-        stale = tuple(name for name in self._names() if (found := _UNFINISHED.fullmatch(name)) and _maker_gone(found))
+        stale = self.unfinished()
         for name in stale:
             shutil.rmtree(os.path.join(self._path, name), ignore_errors=True)
         return stale

@@ -105,13 +105,38 @@ def leased(directory: str, bridge_name: str) -> tuple[Lease, ...]:
     Raises:
         OSError: a lease file cannot be read.
     """
+    return tuple(known for known in _leases(directory, bridge_name) if not is_stale(known, look(known)))
+
+
+def _leases(directory: str, bridge_name: str) -> tuple[Lease, ...]:
     leases = _leases_path(directory, bridge_name)
     try:
         names = sorted(name for name in os.listdir(leases) if name != _LAST and not name.endswith(_UNFINISHED))
     except FileNotFoundError:
         return ()
     found = (_read_lease(os.path.join(leases, name)) for name in names)
-    return tuple(known for known in found if known is not None and not is_stale(known, look(known)))
+    return tuple(known for known in found if known is not None)
+
+
+def stale(directory: str, bridge_name: str) -> dict[str, str]:
+    """Return the leases that nobody can be using any more: address to owner.
+
+    Raises:
+        OSError: a lease file cannot be read.
+    """
+    known = _leases(directory, bridge_name)
+    return {each.address: each.owner for each in known if is_stale(each, look(each))}
+
+
+def release_stale(directory: str, bridge_name: str, address: str) -> None:
+    """Give an address back if its lease is still stale; one that is not leased is no error.
+
+    Raises:
+        OSError: the lease file cannot be read or removed.
+    """
+    with locked(directory, bridge_name):
+        if address in stale(directory, bridge_name):
+            os.unlink(os.path.join(_leases_path(directory, bridge_name), address))
 
 
 def forget(directory: str, bridge_name: str) -> None:

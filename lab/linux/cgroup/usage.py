@@ -79,6 +79,12 @@ def memory_v1(directory: str) -> MemoryUsage | None:
     )
 
 
+def memory_limit(directory: str) -> int | None:
+    """Return the limit in bytes of a cgroup of either version; None without one, where v1 gives a huge number."""
+    text = _text(directory, "memory.max") or _text(directory, "memory.limit_in_bytes") or "max"
+    return None if text.strip() == "max" else int(text)
+
+
 def cpu_v2(directory: str) -> CpuUsage | None:
     """Return the CPU counters of a v2 directory; the throttling ones are 0 where the controller is not enabled."""
     stat = _flat(directory, "cpu.stat")

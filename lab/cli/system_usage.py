@@ -1,0 +1,205 @@
+"""`lab system df` and `lab system prune`: what takes the disk, and room made on it."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from lab.cli import gotemplate, output
+from lab.cli.container_show import FORMAT_HELP, SHORT, command_shown, filter_text, image_shown
+from lab.cli.template_values import Value
+from lab.container import disk_usage, inspection
+from lab.container.containers import Container, Containers
+from lab.container.disk_usage import ACTIVE, ContainerUsage, ImageUsage, Summary, Usage
+from lab.container.image.build_cache import BuildCache
+from lab.container.image.filters import Listed, conditions, instant_ns, parse_filters, until_ns
+from lab.container.image.stored import StoredImage
+from lab.container.storage import disk
+from lab.errors import EXIT_OK, LabError, StateConflict
+from lab.paths import Paths
+from lab.units import format_age_ns, format_decimal_bytes
+
+_DIGITS = 4
+_SUMMARY_HEADINGS = {
+    "Active": "ACTIVE",
+    "Reclaimable": "RECLAIMABLE",
+    "Size": "SIZE",
+    "TotalCount": "TOTAL",
+    "Type": "TYPE",
+}
+_SUMMARY = gotemplate.table(("{{.Type}}", "{{.TotalCount}}", "{{.Active}}", "{{.Size}}", "{{.Reclaimable}}"))
+_PRUNED = ("label", "label!", "until")
+_WARNING = """WARNING! This will remove:
+  - all stopped containers
+  - {images}
+  - unused build cache
+"""
+Rows = Iterable[Mapping[str, Value]]
+
+
+def add_df(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `system df`."""
+    parser.add_argument("--format", metavar="FORMAT", default="", help=FORMAT_HELP)
+    parser.add_argument("-v", "--verbose", action="store_true", help="each image, container and volume")
+
+
+def df(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Show what takes how much of the disk."""
+    with Containers(paths) as containers:
+        usage = disk_usage.measure(containers)
+        if arguments.verbose and not arguments.format:
+            output.text("".join(_details(usage, containers)))
+            return EXIT_OK
+    rows = [_summary(each) for each in disk_usage.summarize(usage)]
+    output.text(gotemplate.render_rows(arguments.format, rows, _SUMMARY_HEADINGS, default=_SUMMARY))
+    return EXIT_OK
+
+
+def _summary(found: Summary) -> dict[str, Value]:
+    share = f" ({found.reclaimable_bytes * 100 // found.size_bytes}%)" if found.size_bytes else ""
+    return {
+        "Active": str(found.active),
+        "Reclaimable": f"{format_decimal_bytes(found.reclaimable_bytes, digits=_DIGITS)}{share}",
+        "Size": format_decimal_bytes(found.size_bytes, digits=_DIGITS),
+        "TotalCount": str(found.total),
+        "Type": found.kind,
+    }
+
+
+def _details(usage: Usage, containers: Containers) -> Iterator[str]:
+    yield "Images space usage:\n\n"
+    images = [row for each in usage.images for row in _image_rows(each, containers)]
+    yield _table(
+        ("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"), images
+    )
+    yield "\nContainers space usage:\n\n"
+    rows = [_container_row(each, containers) for each in usage.containers]
+    yield _table(("CONTAINER ID", "IMAGE", "COMMAND", "LOCAL VOLUMES", "SIZE", "CREATED", "STATUS", "NAMES"), rows)
+    yield "\nLocal Volumes space usage:\n\n"
+    volumes = [(each.name, str(each.links), format_decimal_bytes(each.size_bytes)) for each in usage.volumes]
+    yield _table(("VOLUME NAME", "LINKS", "SIZE"), volumes)
+    yield f"\nBuild cache usage: {format_decimal_bytes(usage.cache_bytes, digits=_DIGITS)}\n"
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    from lab.cli.columns import align
+
+    return align("".join("\t".join(row) + "\n" for row in (headings, *rows)))
+
+
+def _image_rows(found: ImageUsage, containers: Containers) -> Iterator[tuple[str, ...]]:
+    image = found.image
+    created_ns = instant_ns(image.config.created)
+    age = "N/A" if created_ns is None else _ago(created_ns)
+    sizes = (found.size_bytes, found.shared_bytes, found.size_bytes - found.shared_bytes)
+    facts = (age, *map(format_decimal_bytes, sizes), str(found.containers))
+    names = [name for name in containers.images.names_of(image) if not name.digest]
+    called = [(name.repository, name.tag) for name in names] or [("<none>", "<none>")]
+    for repository, tag in called:
+        yield (repository, tag, image.config_digest.removeprefix("sha256:")[:SHORT], *facts)
+
+
+def _container_row(found: ContainerUsage, containers: Containers) -> tuple[str, ...]:
+    container = found.container
+    return (
+        container.id[:SHORT],
+        image_shown(container, containers, whole=False),
+        command_shown(container.record.args, whole=False),
+        str(found.volumes),
+        format_decimal_bytes(found.size_bytes),
+        _ago(container.record.created_ns),
+        inspection.status_text(container, time.time_ns()),
+        container.name,
+    )
+
+
+def _ago(instant: int) -> str:
+    return f"{format_age_ns(time.time_ns() - instant)} ago"
+
+
+def add_prune(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `system prune`."""
+    add = parser.add_argument
+    add("-a", "--all", action="store_true", help="also images with a name that no container uses")
+    add("-f", "--force", action="store_true", help="do not ask")
+    add(
+        "--filter",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        type=filter_text,
+        help="until=TIME, label=KEY[=VALUE], label!=…; repeatable",
+    )
+    add("--volumes", action="store_true", help="accepted: anonymous volumes go with their containers")
+
+
+def prune(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Remove what no container uses: stopped containers, images, the build cache."""
+    filters = parse_filters(arguments.filter, _PRUNED)
+    images = "all images without at least one container associated to them" if arguments.all else "all dangling images"
+    if not arguments.force and not output.confirmed(_WARNING.format(images=images)):
+        return EXIT_OK
+    with Containers(paths) as containers:
+        freed = _prune_containers(containers, filters) + _prune_images(containers, filters, with_names=arguments.all)
+    if not filters:
+        freed += _prune_build_cache(paths)
+    output.line(f"Total reclaimed space: {format_decimal_bytes(freed, digits=_DIGITS)}")
+    return EXIT_OK
+
+
+def _prune_containers(containers: Containers, filters: Mapping[str, Sequence[str]]) -> int:
+    removed, freed = [], 0
+    wanted = _container_condition(filters)
+    for container in containers.all():
+        if container.status not in ACTIVE and wanted(container):
+            size_bytes = disk.content_bytes(container.state.upper)
+            try:
+                containers.remove(container.id)
+            except LabError:  # it was started or removed meanwhile
+                continue
+            removed.append(container.id)
+            freed += size_bytes
+    _tell("Deleted Containers:", removed)
+    return freed
+
+
+def _container_condition(filters: Mapping[str, Sequence[str]]) -> Callable[[Container], bool]:
+    now_ns = time.time_ns()
+    until = [until_ns(text, now_ns) for text in filters.get("until", ())]
+
+    def has(container: Container, text: str) -> bool:
+        key, equals, value = text.partition("=")
+        labels = inspection.labels(container)
+        return key in labels and (not equals or labels[key] == value)
+
+    return lambda container: (
+        all(container.record.created_ns < instant for instant in until)
+        and all(has(container, text) for text in filters.get("label", ()))
+        and not any(has(container, text) for text in filters.get("label!", ()))
+    )
+
+
+def _prune_images(containers: Containers, filters: Mapping[str, Sequence[str]], *, with_names: bool) -> int:
+    holds = conditions(filters, lambda _: 0, time.time_ns())
+
+    def wanted(image: StoredImage) -> bool:
+        return all(condition(Listed(names=(), config=image.config)) for condition in holds)
+
+    removed = containers.images.prune(wanted, with_names=with_names)
+    lines = [*(f"untagged: {name}" for name in removed.untagged), *(f"deleted: {each}" for each in removed.deleted)]
+    _tell("Deleted Images:", lines)
+    return removed.freed_bytes
+
+
+def _prune_build_cache(paths: Paths) -> int:
+    try:
+        return BuildCache(paths.builds).prune()
+    except StateConflict as error:
+        output.note(f"the build cache stays: {error}")
+        return 0
+
+
+def _tell(title: str, lines: Sequence[str]) -> None:
+    if lines:
+        output.text("\n".join((title, *lines, "", "")))

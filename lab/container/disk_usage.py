@@ -1,0 +1,174 @@
+"""What takes how much of the disk: images, containers, volumes, build cache, and how much of it could go."""
+
+from __future__ import annotations
+
+import collections
+import os
+from dataclasses import dataclass
+
+from lab.container.containers import Container, Containers
+from lab.container.image.build_cache import BuildCache
+from lab.container.image.stored import StoredImage
+from lab.container.storage import disk
+from lab.errors import ContainerError
+
+ACTIVE = ("running", "paused", "restarting")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageUsage:
+    """An image: all its bytes, those that it shares with other images, and how many containers are made of it."""
+
+    image: StoredImage
+    size_bytes: int
+    shared_bytes: int
+    containers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerUsage:
+    """A container, and the bytes that it has written."""
+
+    container: Container
+    size_bytes: int
+    volumes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeUsage:
+    """A volume, its bytes, and how many containers have it."""
+
+    name: str
+    size_bytes: int
+    links: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """All that is there; ``layers_bytes`` counts each layer of images once, ``cache_entries`` are steps of builds."""
+
+    images: tuple[ImageUsage, ...]
+    layers_bytes: int
+    containers: tuple[ContainerUsage, ...]
+    volumes: tuple[VolumeUsage, ...]
+    cache_entries: int
+    cache_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One kind of thing: how many, how many of them in use, all bytes, and those that nobody uses."""
+
+    kind: str
+    total: int
+    active: int
+    size_bytes: int
+    reclaimable_bytes: int
+
+
+def measure(containers: Containers) -> Usage:
+    """Return what everything takes; this looks at every file.
+
+    Raises:
+        OSError: a file cannot be looked at.
+    """
+    known = containers.all()
+    images, layers_bytes = _images(containers, collections.Counter(each.record.image_id for each in known))
+    cache = BuildCache(containers.paths.builds)
+    return Usage(
+        images=images,
+        layers_bytes=layers_bytes,
+        containers=tuple(
+            ContainerUsage(
+                container=each, size_bytes=disk.content_bytes(each.state.upper), volumes=each.state.anonymous_volumes
+            )
+            for each in known
+        ),
+        volumes=(*_named_volumes(containers.paths.volumes), *_anonymous_volumes(known)),
+        cache_entries=_count(os.path.join(containers.paths.builds, "steps")),
+        cache_bytes=cache.size_bytes(),
+    )
+
+
+def _images(containers: Containers, users: collections.Counter[str]) -> tuple[tuple[ImageUsage, ...], int]:
+    store = containers.images
+    images = {image.config_digest: image for image in store.readable()}.values()
+    sizes: dict[str, int] = {}  # by chain
+    sharers: collections.Counter[str] = collections.Counter()
+    for image in images:
+        sharers.update(image.chain_ids)
+        for chain, source in zip(image.chain_ids, store.layer_sources(image), strict=True):
+            if chain not in sizes:
+                try:
+                    sizes[chain] = store.layers.content_bytes(source)
+                except ContainerError:  # a damaged layer must not hide the others
+                    sizes[chain] = 0
+    found = tuple(
+        ImageUsage(
+            image=image,
+            size_bytes=sum(sizes[chain] for chain in image.chain_ids),
+            shared_bytes=sum(sizes[chain] for chain in image.chain_ids if sharers[chain] > 1),
+            containers=users[image.config_digest],
+        )
+        for image in images
+    )
+    return found, sum(sizes.values())
+
+
+def _named_volumes(directory: str) -> tuple[VolumeUsage, ...]:
+    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    paths = ((name, os.path.join(directory, name)) for name in names)
+    return tuple(
+        VolumeUsage(name=name, size_bytes=disk.content_bytes(path), links=0)
+        for name, path in paths
+        if os.path.isdir(path)
+    )
+
+
+def _anonymous_volumes(known: tuple[Container, ...]) -> tuple[VolumeUsage, ...]:
+    return tuple(
+        VolumeUsage(name=f"{each.id}-{index}", size_bytes=disk.content_bytes(path), links=1)
+        for each in known
+        for index, path in enumerate(each.state.volume_directories)
+    )
+
+
+def _count(directory: str) -> int:
+    return len(os.listdir(directory)) if os.path.isdir(directory) else 0
+
+
+def summarize(usage: Usage) -> tuple[Summary, ...]:
+    """Return docker's four kinds: Images, Containers, Local Volumes, Build Cache."""
+    needed = sum(each.size_bytes - each.shared_bytes for each in usage.images if each.containers)
+    stopped = [each for each in usage.containers if each.container.status not in ACTIVE]
+    unused = [each for each in usage.volumes if not each.links]
+    return (
+        Summary(
+            kind="Images",
+            total=len(usage.images),
+            active=sum(bool(each.containers) for each in usage.images),
+            size_bytes=usage.layers_bytes,
+            reclaimable_bytes=usage.layers_bytes - needed,
+        ),
+        Summary(
+            kind="Containers",
+            total=len(usage.containers),
+            active=len(usage.containers) - len(stopped),
+            size_bytes=sum(each.size_bytes for each in usage.containers),
+            reclaimable_bytes=sum(each.size_bytes for each in stopped),
+        ),
+        Summary(
+            kind="Local Volumes",
+            total=len(usage.volumes),
+            active=len(usage.volumes) - len(unused),
+            size_bytes=sum(each.size_bytes for each in usage.volumes),
+            reclaimable_bytes=sum(each.size_bytes for each in unused),
+        ),
+        Summary(
+            kind="Build Cache",
+            total=usage.cache_entries,
+            active=0,
+            size_bytes=usage.cache_bytes,
+            reclaimable_bytes=usage.cache_bytes,
+        ),
+    )
