@@ -18,6 +18,7 @@ from lab.cli.attachment import (
     forwarding_signals,
     raw_terminal,
 )
+from lab.container import events
 from lab.container.containers import Containers
 from lab.container.options.run import RunOptions
 from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Streams
@@ -53,6 +54,7 @@ def stay_with(
     with ExitStack() as stack:
         relay = Relay(keys=DetachFilter(detach_sequence(wanted.keys)))
         with _connected(relay, containers, container_id, options, wanted.streams) as streams:
+            events.note(containers.engine.directory.bundle(container_id), "attach")
             running = connect(streams)
         stack.callback(running.close)
         _enter_terminal(stack, containers, container_id, options, wanted)
@@ -60,6 +62,7 @@ def stay_with(
             relay.run()
             code = running.wait()
         except Detached:
+            events.note(containers.engine.directory.bundle(container_id), "detach")
             return EXIT_OK
         except SpawnerDied:
             code = _go_on(relay, containers, container_id, options, wanted)

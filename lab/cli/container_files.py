@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from lab.cli import output
-from lab.container import committing, inside
+from lab.container import committing, event_stream, events, inside
 from lab.container.containers import Container, Containers
 from lab.container.storage.changes import changes
 from lab.container.storage.unpack import UnpackLimits, unpack
@@ -189,6 +189,7 @@ def export(arguments: argparse.Namespace, paths: Paths) -> int:
         container = containers.get(arguments.container)
         target = stack.enter_context(open(arguments.output, "wb")) if arguments.output else sys.stdout.buffer
         inside.export_root(container.state, target)
+        events.note(container.state.bundle, "export")
     return EXIT_OK
 
 
@@ -221,7 +222,10 @@ def commit(arguments: argparse.Namespace, paths: Paths) -> int:
         if pauses:
             containers.pause(container.id)
         try:
-            output.line(committing.commit(containers.images, container, wishes).config_digest)
+            image_id = committing.commit(containers.images, container, wishes).config_digest
+            attributes = {"comment": wishes.message, "imageID": image_id, "imageRef": wishes.name}
+            events.note(container.state.bundle, "commit", event_stream.members(attributes))
+            output.line(image_id)
         finally:
             if pauses:
                 containers.unpause(container.id)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from lab.cli import output
 from lab.cli.attached_run import STDERR, STDIN, STDOUT, Attachment, stay_with
 from lab.cli.attachment import DETACH_KEYS, Detached, DetachFilter, Relay, detach_sequence, following_size, raw_terminal
 from lab.cli.run_flags import environment_lines
-from lab.container import console
+from lab.container import console, events
 from lab.container.containers import Container, Containers
 from lab.container.spawner_client import Running, StartFailed, Stdio
 from lab.container.spec.runtime import Process
@@ -54,10 +55,21 @@ def exec(arguments: argparse.Namespace, paths: Paths) -> int:  # noqa: A001 - th
             terminal=arguments.tty,
         )
         try:
-            return _exec(containers, container, process, arguments)
+            tell_end = _tell_begin(container, process)
+            code = _exec(containers, container, process, arguments)
+            tell_end(code)
+            return code
         except StartFailed as error:
             output.error(str(error))
             return error.exit_code
+
+
+def _tell_begin(container: Container, process: Process) -> Callable[[int], None]:
+    """Let the container's events tell of a program that is executed, and return what lets them tell of its end."""
+    actor, exec_id = events.Actor(container.state.bundle), f'"execID": "{secrets.token_hex(32)}"'
+    for action in ("exec_create", "exec_start"):
+        actor.note(f"{action}: {' '.join(process.args)}", exec_id)
+    return lambda code: actor.note("exec_die", f'{exec_id}, "exitCode": "{code}"')
 
 
 def _running(containers: Containers, reference: str) -> Container:

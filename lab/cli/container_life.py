@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from lab.cli import output
 from lab.cli.attached_run import Attachment, stay_with
 from lab.cli.attachment import DETACH_KEYS
+from lab.container import events
 from lab.container.containers import Containers
 from lab.container.options.signals import signal_number
 from lab.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, LabError, NoSuchContainer, SpecError
@@ -92,7 +93,9 @@ def restart(arguments: argparse.Namespace, paths: Paths) -> int:
 
         def again(reference: str) -> None:
             containers.stop(reference, timeout_s=arguments.time, signal_number=number)
-            containers.start(containers.find(reference)).close()
+            container_id = containers.find(reference)
+            containers.start(container_id).close()
+            events.note(containers.engine.directory.bundle(container_id), "restart")
 
         return each(arguments.containers, again)
 

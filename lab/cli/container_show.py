@@ -114,7 +114,7 @@ def _listed(container: Container, containers: Containers, ancestry: Ancestry) ->
         created_ns=container.record.created_ns,
         exit_code=container.exit_code,
         has_run=bool(container.started_ns),
-        health=inspection.health(container) or "none",
+        health=inspection.health_status(container) or "none",
         labels=inspection.labels(container),
         networks=(inspection.network_name(container),),
         volumes=tuple(text for mount in mounts for text in (mount.source, mount.destination, _mount_name(mount))),

@@ -277,6 +277,7 @@ class Containers:
                 self.engine.spawner.set_restart(container.id, restart=restart, restarts_most=restarts_most)
             elif restart == RESTART_NEVER:
                 supervision.cancel_restart(container.state.bundle)
+        events.note(container.state.bundle, "update")
 
     def _begin(self, container_id: str, streams: Streams, *, restarts_done: int) -> Running:
         state = self.engine.state(container_id)

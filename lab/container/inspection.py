@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lab.container import defaults, log_file, port_bindings
+from lab.container import defaults, health, log_file, port_bindings
 from lab.container.containers import Container
 from lab.container.image.description import config_document
 from lab.container.options.run import RunOptions
@@ -48,13 +48,14 @@ def status_text(container: Container, now_ns: int) -> str:
 def _condition(container: Container) -> str:
     if container.is_paused:
         return "Paused"
-    found = health(container)
-    return "health: starting" if found == "starting" else found
+    found = health_status(container)
+    return "health: starting" if found == health.STARTING else found
 
 
-def health(_: Container) -> str:
+def health_status(container: Container) -> str:
     """Return docker's word for a container's health: starting, healthy, unhealthy; "" without a check."""
-    return ""
+    known = health.read(container.state.bundle)
+    return "" if known is None else known.status
 
 
 def labels(container: Container) -> dict[str, str]:
@@ -121,7 +122,24 @@ def _state(container: Container, facts: Facts) -> dict[str, object]:
         "Error": "",
         "StartedAt": log_file.timestamp(container.started_ns) if container.started_ns else _NEVER,
         "FinishedAt": log_file.timestamp(ended.ended_ns) if ended is not None else _NEVER,
+        **_health(container),
     }
+
+
+def _health(container: Container) -> dict[str, object]:
+    known = health.read(container.state.bundle)
+    if known is None:
+        return {}
+    results = [
+        {
+            "Start": log_file.timestamp(began_ns),
+            "End": log_file.timestamp(ended_ns),
+            "ExitCode": code,
+            "Output": text.decode(errors="replace"),
+        }
+        for began_ns, ended_ns, code, text in known.results
+    ]
+    return {"Health": {"Status": known.status, "FailingStreak": known.failing_streak, "Log": results}}
 
 
 def _graph_data(container: Container) -> dict[str, str]:
