@@ -37,6 +37,10 @@ def add_create(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, paths: Paths) -> int:
     """Make a container, start it, and stay with it unless it is detached; return its exit code."""
+    if arguments.tty and arguments.interactive and not arguments.detach and not os.isatty(0):
+        raise SpecError("the input device is not a TTY", hint="leave -t out when standard input is a pipe")
+    if arguments.attach and arguments.detach:
+        raise SpecError("conflicting options: cannot specify both --attach and --detach")
     try:
         return _run(arguments, paths)
     except StartFailed as error:
@@ -49,8 +53,6 @@ def run(arguments: argparse.Namespace, paths: Paths) -> int:
 
 def _run(arguments: argparse.Namespace, paths: Paths) -> int:
     options = options_of(arguments)
-    if arguments.tty and arguments.interactive and not arguments.detach and not os.isatty(0):
-        raise SpecError("the input device is not a TTY", hint="leave -t out when standard input is a pipe")
     with Containers(paths) as containers:
         container_id = _create(containers, arguments, options)
         try:

@@ -63,6 +63,7 @@ STANDALONE: dict[str, tuple[str, str]] = {
 WITHOUT_VERBS = frozenset(("doctor", "setup"))
 EXIT_DOCKER_USAGE = 125
 _LINE_WIDTH = 100
+_WRONG_COUNT = re.compile(r"the following arguments are required|unrecognized arguments: (?!-)")
 _INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 
 EPILOG = """examples:
@@ -88,9 +89,9 @@ class DockerParser(Parser):
     """A parser of docker's verbs, whose wrong flags end with docker's exit code."""
 
     def error(self, message: str) -> NoReturn:
-        """Write one sentence and a hint, and exit with 125."""
+        """Write one sentence and a hint, and exit with 125 for a wrong flag, with 1 for a wrong number of arguments."""
         output.error(message, hint=_meant(message) or f"{self.prog} --help")
-        sys.exit(EXIT_DOCKER_USAGE)
+        sys.exit(EXIT_FAILURE if _WRONG_COUNT.match(message) else EXIT_DOCKER_USAGE)
 
 
 def _meant(message: str) -> str:

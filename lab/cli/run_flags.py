@@ -69,7 +69,12 @@ def _add_life(parser: argparse.ArgumentParser) -> None:
     add("--health-retries", metavar="N", type=int, default=0, help="failures in a row until it is unhealthy")
     add("--health-on-failure", choices=_ON_UNHEALTHY, default="none", help="what is done to one that is unhealthy")
     add("--no-healthcheck", action="store_true", help="ask nothing, whatever the image says")
-    add("--log-driver", choices=("json-file", "local", "none"), default="json-file", help="none: nothing is kept; else a file")
+    add(
+        "--log-driver",
+        choices=("json-file", "local", "none"),
+        default="json-file",
+        help="none: nothing is kept; else a file",
+    )
     add("--log-opt", metavar="NAME=VALUE", action="append", default=[], help="max-size, max-file; repeatable")
 
 
@@ -146,7 +151,7 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
     """
     options = RunOptions(
         image=arguments.image,
-        command=tuple(arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command),
+        command=tuple(arguments.command),
     )
     for add in (_with_program, _with_life, _with_limits, _with_rights, _with_surroundings):
         options = add(options, arguments)
@@ -158,7 +163,7 @@ def _with_program(options: RunOptions, arguments: argparse.Namespace) -> RunOpti
     return replace(
         options,
         entrypoint=None if given is None else (given,) if given else (),
-        env=(*_lines(arguments.env_file), *arguments.env),
+        env=(*_lines(arguments.env_file), *_variables(arguments.env)),
         labels=_pairs((*_lines(arguments.label_file), *arguments.label)),
         annotations=_pairs(arguments.annotation),
         hostname=arguments.hostname,
@@ -303,7 +308,9 @@ def _lines(paths: list[str]) -> list[str]:
             if not line or line.startswith("#"):
                 continue
             name = line.partition("=")[0]
-            if not name or any(character.isspace() for character in name):
+            if not name:
+                raise SpecError(f"no variable name on line '{line}'", path=path, line=number)
+            if any(character.isspace() for character in name):
                 raise SpecError(f"variable '{name}' contains whitespaces", path=path, line=number)
             found.append(line)
     return found
@@ -315,11 +322,18 @@ def environment_lines(files: list[str], given: list[str]) -> tuple[str, ...]:
     Raises:
         SpecError: a file cannot be read, or has a line that is none.
     """
-    lines = (*_lines(files), *given)
+    lines = (*_lines(files), *_variables(given))
     found = (
         line if "=" in line else f"{line}={os.environ[line]}" for line in lines if "=" in line or line in os.environ
     )
     return tuple(found)
+
+
+def _variables(given: list[str]) -> list[str]:
+    for text in given:
+        if not text.partition("=")[0]:
+            raise SpecError(f'invalid argument "{text}" for "-e, --env" flag: invalid environment variable: {text}')
+    return given
 
 
 def _pairs(texts: list[str] | tuple[str, ...]) -> dict[str, str]:

@@ -246,7 +246,7 @@ class Runtime:
                 volatile=state.volatile,
             ),
             task_files=tuple(map(_task_file, directories)),
-            cgroup_mounts=cgroup_mounts(self.layout),
+            cgroup_mounts=cgroup_mounts(self.layout, tuple(name for each in hierarchies for name in each.controllers)),
             bounding_set=self._bounding(init_plan.has_users(spec.linux)),
             users_descriptor=spawner.USERS_NUMBER,
             rootless=self._rootless,
@@ -485,8 +485,13 @@ def grantable(names: tuple[str, ...], layout: cgroup.CgroupLayout) -> tuple[str,
     return tuple(name for name in names if name != "CAP_MKNOD" or guarded)
 
 
-def cgroup_mounts(layout: cgroup.CgroupLayout) -> tuple[Mount, ...]:
-    """Return the read-only mounts that show a container its own cgroup: v2 as such, v1 one directory a hierarchy."""
+def cgroup_mounts(
+    layout: cgroup.CgroupLayout, controllers: tuple[str, ...] = cgroup.TARGET_CONTROLLERS
+) -> tuple[Mount, ...]:
+    """Return the read-only mounts that show a container its own cgroup: v2 as such, v1 one directory a hierarchy.
+
+    A v1 hierarchy that has none of ``controllers``, which it is in, is left out.
+    """
     if layout.kind == cgroup.CgroupKind.UNIFIED:
         return (Mount(destination="/sys/fs/cgroup", type="cgroup2", source="cgroup", options=_CGROUP_OPTIONS),)
     return tuple(
@@ -496,7 +501,7 @@ def cgroup_mounts(layout: cgroup.CgroupLayout) -> tuple[Mount, ...]:
             source="cgroup",
             options=(*_CGROUP_OPTIONS, *hierarchy.controllers),
         )
-        for hierarchy in layout.select(cgroup.TARGET_CONTROLLERS)
+        for hierarchy in layout.select(controllers)
         if hierarchy.version == 1
     )
 
