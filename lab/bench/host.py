@@ -5,22 +5,34 @@ Dimensions must be the same when a run is resumed; readings need not. Values are
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
 import platform
 import re
+from collections.abc import Iterator, Mapping
 
 import psutil
 
-from lab.linux import command, procfs, sysfs
+from lab.linux import command, kernel_config, procfs, sysfs
 from lab.linux.cgroup import layout as cgroup
 
 UNKNOWN = "unknown"
 
+_RELEVANT_OPTIONS = re.compile(
+    r"HZ|NO_HZ\w*|PREEMPT\w*|CGROUPS?|CGROUP_\w+|MEMCG\w*|CPUSETS\w*|CFS_BANDWIDTH|OVERLAY_FS\w*|KSM"
+    r"|TRANSPARENT_HUGEPAGE\w*|NUMA\w*|PSI\w*|CPU_MITIGATIONS|MITIGATION_\w+"
+)
 
-def dimensions(data_directory: str) -> dict[str, str]:
-    """Return what kind of machine this is; ``data_directory`` is where images and disks lie."""
-    return _processor() | _kernel() | _memory_settings() | _file_system(data_directory)
+
+def dimensions(directories: Mapping[str, str]) -> dict[str, str]:
+    """Return what kind of machine this is, down to the file systems of ``directories``.
+
+    Their keys begin the names of their dimensions: "containers_" gives "containers_file_system".
+    """
+    found = _processor() | _virtualisation() | _kernel() | _memory_settings()
+    for prefix, directory in directories.items():
+        found |= {f"{prefix}{name}": value for name, value in _file_system(directory).items()}
+    return found
 
 
 def readings(prefix: str = "") -> dict[str, str]:
@@ -28,6 +40,8 @@ def readings(prefix: str = "") -> dict[str, str]:
     load = procfs.load_average()
     found = {
         "load_1m": f"{load.one_minute:.2f}",
+        "load_5m": f"{load.five_minutes:.2f}",
+        "load_15m": f"{load.fifteen_minutes:.2f}",
         "runnable_tasks": str(load.runnable),
         "memory_available_bytes": str(procfs.meminfo()["MemAvailable"]),
         "steal_since_boot_ns": str(procfs.cpu_times().steal_ns),
@@ -65,17 +79,54 @@ def _processor() -> dict[str, str]:
     }
 
 
+def _virtualisation() -> dict[str, str]:
+    return {"virtualised_by": "; ".join(_virtualisers()), "kvm_flavour": ", ".join(sysfs.kvm_flavours()) or "none"}
+
+
+def _virtualisers() -> Iterator[str]:
+    """Give what each source says; they differ where a container is in a guest, and none of them knows all."""
+    for kind in ("vm", "container"):
+        said = _said(("systemd-detect-virt", f"--{kind}"))
+        yield f"{kind} by systemd-detect-virt: {said or 'not installed'}"
+    yield f"hypervisor by cpuid: {_cpuid_vendor(_said(('lscpu', '--json')))}"
+    yield f"vendor by DMI: {sysfs.dmi('sys_vendor') or 'not told'}"
+
+
+def _said(argv: tuple[str, ...]) -> str:
+    try:
+        return command.run(argv, timeout_s=10).text
+    except (OSError, TimeoutError):
+        return ""
+
+
+def _cpuid_vendor(text: str) -> str:
+    """Return the hypervisor's name in lscpu's JSON, whose fields may be nested; "none" when there is none."""
+    entries = json.loads(text)["lscpu"] if text else []
+    while entries:
+        entry, *entries = entries
+        entries.extend(entry.get("children", ()))
+        if entry["field"].rstrip(":") == "Hypervisor vendor":
+            return str(entry["data"])
+    return "none" if text else "not told"
+
+
+def _configuration(options: Mapping[str, str] | None) -> str:
+    if options is None:
+        return "not available"
+    return " ".join(f"{name}={value}" for name, value in options.items() if _RELEVANT_OPTIONS.fullmatch(name))
+
+
 def _kernel() -> dict[str, str]:
     layout = cgroup.detect()
     mitigations = sysfs.vulnerabilities()
-    text = "\n".join(f"{name}: {value}" for name, value in mitigations.items())
     vulnerable = [name for name, value in mitigations.items() if value.startswith("Vulnerable")]
     return {
         "kernel": platform.release(),
         "kernel_build": platform.version(),
         "os": _os_name(),
         "cgroup_layout": str(layout.kind),
-        "mitigations": f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}" if text else UNKNOWN,
+        "kernel_config": _configuration(kernel_config.read()),
+        "mitigations": " | ".join(f"{name}: {value}" for name, value in mitigations.items()) or UNKNOWN,
         "vulnerable_to": ", ".join(vulnerable) or "none known",
         "rcu_expedited": sysfs.rcu_expedited() or UNKNOWN,
         "python": platform.python_version(),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import lab
-from lab.bench import fairness, host, overhead, schedule
+from lab.bench import fairness, host, overhead, programs, schedule
 from lab.bench.model import Arm, Metric, Primary, Run, Suite
 from lab.bench.records import SCHEMA
 from lab.bench.schedule import Schedule
@@ -72,7 +72,7 @@ def begin(suite: Suite, paths: Paths, *, seed: int, directory: str, clock: Clock
             arms=arms,
             images=images,
             metrics=_metrics(suite),
-            dimensions=host.dimensions(paths.root),
+            dimensions=_dimensions(suite, paths, directory, images),
             primary=_primaries(suite),
             readings=host.readings() | overhead.measure(clock),
         )
@@ -95,7 +95,7 @@ def resume(run: Run, paths: Paths, *, directory: str, tell: Tell) -> Prepared:
         plan = schedule.plan(run.suite, seed=run.seed, arms=available)
         differences = [
             *_differences("image", run.images, images),
-            *_differences("", run.dimensions, host.dimensions(paths.root)),
+            *_differences("", run.dimensions, _dimensions(run.suite, paths, directory, images)),
             *_arm_differences(run.arms, arms),
         ]
         if plan.digest != run.order and not differences:
@@ -127,6 +127,21 @@ def _images(suite: Suite, paths: Paths) -> dict[str, str]:
     store = ImageStore.open(paths)
     names = dict.fromkeys(use.image for use in suite.workloads)
     return {name: store.resolve(name).manifest_digest for name in names}
+
+
+def _dimensions(suite: Suite, paths: Paths, directory: str, images: Mapping[str, str]) -> dict[str, str]:
+    found = host.dimensions({"": paths.root, "containers_": paths.containers, "runs_": directory})
+    return found | {"payload_digest": _payloads(suite, paths, images)}
+
+
+def _payloads(suite: Suite, paths: Paths, images: Mapping[str, str]) -> str:
+    """Return the digest of each program that is measured, with the image that it is in."""
+    store, found = ImageStore.open(paths), {}
+    for use in suite.workloads:
+        for path in WORKLOADS[use.workload].needs(use.parameters, 0).programs:
+            digest = programs.digest(store.layer_directories(images[use.image]), path)
+            found[path, use.image] = f"{path} in {use.image}: {digest or 'not there'}"
+    return "; ".join(found.values())
 
 
 def _arms(suite: Suite, paths: Paths, tell: Tell) -> tuple[dict[str, Backend], tuple[Arm, ...]]:

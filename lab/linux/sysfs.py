@@ -74,3 +74,10 @@ def vulnerabilities() -> dict[str, str]:
     except FileNotFoundError:
         return {}
     return {name: read_text(os.path.join(directory, name)) or "" for name in names}
+
+
+def kvm_flavours() -> tuple[str, ...]:
+    """Return whose KVM modules are loaded: "intel", "amd", "pvm"."""
+    directory = os.path.join(_SYS, "module")
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    return tuple(sorted(name.removeprefix("kvm_") for name in names if name.startswith("kvm_")))

@@ -108,9 +108,7 @@ def _judge_tiny(exits: tuple[kvm.VcpuExit, ...]) -> Answer:
 
 def kvm_flavour() -> str:
     """Return whose KVM it is: "intel", "amd", "pvm", …; "unknown" when no module says so, "none" without KVM."""
-    modules = os.listdir("/sys/module") if os.path.isdir("/sys/module") else []
-    flavours = sorted(name.removeprefix("kvm_") for name in modules if name.startswith("kvm_"))
-    if flavours:
+    if flavours := sysfs.kvm_flavours():
         return "+".join(flavours)
     return "unknown" if os.path.exists(kvm.DEVICE) else "none"
 

@@ -17,6 +17,7 @@ from lab.errors import WorkloadFailed
 from lab.target.spec import Command
 from lab.units import NS_PER_S, parse_bytes
 
+_FIO = "/usr/bin/fio"
 _DIRECTORIES = {"layer": "/var/tmp", "data": "/data", "bind": "/bind"}
 _PERCENTILES = ("50", "90", "99")
 _ENOUGH_FOR_P99 = 300
@@ -57,7 +58,12 @@ class Disk:
         """Return the ready payload, and a data file system or host directory where the file shall lie there."""
         place = text(parameters, "place")
         room = parse_bytes(text(parameters, "size")) * 2 + (64 << 20)  # the file, and the file system's own needs
-        return Needs(command=READY_COMMAND, scratch_bytes=room if place == "data" else 0, bind=place == "bind")
+        return Needs(
+            command=READY_COMMAND,
+            scratch_bytes=room if place == "data" else 0,
+            bind=place == "bind",
+            programs=(_FIO,),
+        )
 
     def run(self, context: Context) -> Iterable[Sample]:
         """Run each job; throughput, operations and latency percentiles of each."""
@@ -84,7 +90,7 @@ def command(parameters: Parameters, pattern: str, depth: str) -> Command:
     }
     flags = tuple(f"--{name}={value}" for name, value in arguments.items())
     # randrepeat is fio's default: every arm reads the same offsets in the same order
-    argv = ("/usr/bin/fio", *flags, "--time_based", "--percentile_list=50:90:99")
+    argv = (_FIO, *flags, "--time_based", "--percentile_list=50:90:99")
     return Command(argv=argv, cwd="/tmp", timeout_ns=runtime_ns + 120 * NS_PER_S)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from lab.bench.model import Sample
 from lab.bench.workloads.protocol import READY_COMMAND, Context, Needs, Parameter, Parameters, number, text
-from lab.bench.workloads.service import web_server
+from lab.bench.workloads.service import WEB_SERVER, web_server
 from lab.bench.workloads.settling import settled
 from lab.target.spec import NetworkMode
 from lab.units import NS_PER_MS
@@ -18,7 +18,7 @@ def main_program(state: str, port: int) -> Needs:
     """Return what a target needs to be in a state: the ready payload, or nginx on ``port``."""
     if state == "idle":
         return Needs(command=READY_COMMAND)
-    return Needs(command=web_server(port), network=NetworkMode.BRIDGE, serves=True)
+    return Needs(command=web_server(port), network=NetworkMode.BRIDGE, serves=True, programs=(WEB_SERVER,))
 
 
 class Memory:

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from lab.bench.document import decode_json
 from lab.bench.model import Better, Metric, Sample, Unit
 from lab.bench.workloads.protocol import Clock, Context, Needs, Parameter, Parameters, number
-from lab.bench.workloads.service import ANSWER, web_server
+from lab.bench.workloads.service import ANSWER, WEB_SERVER, web_server
 from lab.errors import WorkloadFailed
 from lab.linux import command
 from lab.target.protocol import Reachable
 from lab.target.spec import Command, Endpoint, NetworkMode
 from lab.units import NS_PER_S
 
+_IPERF3 = "/usr/bin/iperf3"
 _TIMEOUT_S = 10.0
 _LISTENS_WITHIN_NS = 5 * NS_PER_S
 _REFUSED = b"Connection refused"
@@ -54,13 +55,15 @@ class Network:
     def needs(self, parameters: Parameters, port: int) -> Needs:
         """Return nginx on ``port``, and iperf3 on the next ones if it is wanted."""
         server = web_server(port)
+        programs: tuple[str, ...] = (WEB_SERVER,)
         if number(parameters, "throughput_s"):
             *shell, script = server.argv
             # one server for each direction: between two tests a server does not listen for a moment
             ports = range(port + 1, port + 1 + len(_DIRECTIONS))
-            iperf3 = "".join(f"iperf3 --server --one-off --daemon --port {port} && " for port in ports)
+            iperf3 = "".join(f"{_IPERF3} --server --one-off --daemon --port {port} && " for port in ports)
             server = Command(argv=(*shell, iperf3 + script), env=server.env)
-        return Needs(command=server, network=NetworkMode.BRIDGE, serves=True)
+            programs += (_IPERF3,)
+        return Needs(command=server, network=NetworkMode.BRIDGE, serves=True, programs=programs)
 
     def run(self, context: Context) -> Iterable[Sample]:
         """Return every request's time, the rate of connections, and the throughput of each direction.

@@ -40,7 +40,8 @@ class Needs:
     """What a workload asks of each target: its main program and what that depends on.
 
     ``serves`` says that ``command`` answers HTTP on the port it was given; ``bind`` that a host directory is wanted
-    at /bind; ``scratch_bytes`` asks for a data file system at /data.
+    at /bind; ``scratch_bytes`` asks for a data file system at /data. ``programs`` are the binaries in the
+    image that are measured: a run records their digests.
     """
 
     command: Command
@@ -48,6 +49,7 @@ class Needs:
     serves: bool = False
     scratch_bytes: int = 0
     bind: bool = False
+    programs: tuple[str, ...] = ("/bin/busybox",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

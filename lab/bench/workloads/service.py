@@ -31,6 +31,10 @@ http {
 _SHELL = """printf %s "$CONFIGURATION" >/tmp/nginx.conf && exec nginx -e stderr -c /tmp/nginx.conf -g 'daemon off;'"""
 
 
+WEB_SERVER = "/usr/sbin/nginx"
+"""What ``web_server`` runs."""
+
+
 def web_server(port: int) -> Command:
     """Return the command that serves HTTP on ``port``, on every address, in the foreground."""
     return Command(
@@ -56,7 +60,7 @@ class Service:
 
     def needs(self, parameters: Parameters, port: int) -> Needs:  # noqa: ARG002 - the protocol's
         """Return nginx on ``port``, reachable from the host."""
-        return Needs(command=web_server(port), network=NetworkMode.BRIDGE, serves=True)
+        return Needs(command=web_server(port), network=NetworkMode.BRIDGE, serves=True, programs=(WEB_SERVER,))
 
     def run(self, context: Context) -> Iterable[Sample]:
         """Read the memory of the target with its service up, if asked."""
