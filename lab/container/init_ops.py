@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_EPERM, _ENOENT, _ENOTDIR = 1, 2, 20
+_EPERM, _ENOENT, _ENOTDIR, _EINVAL = 1, 2, 20, 22
 _SMALL_BYTES = 1 << 20
 
 CONSOLE_MESSAGE = b"t"
@@ -390,8 +390,12 @@ def set_user(uid: int, gid: int, additional_gids: tuple[int, ...], umask: int) -
     except PermissionError:
         if read_small("/proc/self/setgroups").strip() != "deny":
             raise
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
+    try:
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    except OSError as error:
+        reason = "there is no such user in its user namespace" if error.errno == _EINVAL else error.strerror
+        raise OSError(error.errno, reason, f"{uid}:{gid}") from None
     os.umask(umask)
 
 

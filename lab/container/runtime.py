@@ -75,17 +75,23 @@ class StartPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Confinement:
-    """What a program executed in a container shares with its first one: filter's profile, and namespaces to enter."""
+    """What a program executed in a container shares with its first one.
+
+    The filter's profile, the namespaces to enter, and who on the host is ``root`` of one that has users of its own.
+    """
 
     profile: str | None
     joined: int
     has_own_users: bool
+    root: tuple[int, int]
 
     @classmethod
     def of(cls, spec: Spec) -> _Confinement:
         users = init_plan.has_users(spec.linux)
         joined = _JOINED | (ns.CLONE_NEWUSER if users else 0)
-        return cls(profile=defaults.seccomp_profile(spec), joined=joined, has_own_users=users)
+        mappings = (spec.linux.uid_mappings, spec.linux.gid_mappings)
+        uid, gid = (each[0].host_id if each else 0 for each in mappings)
+        return cls(profile=defaults.seccomp_profile(spec), joined=joined, has_own_users=users, root=(uid, gid))
 
 
 class Runtime:
@@ -311,6 +317,8 @@ class Runtime:
         confinement = self._confinement(container_id)
         if self._rootless:
             return self._exec_rootless(state, process, confinement, stdio, detached=detached)
+        if confinement.has_own_users:
+            user_namespace.give_streams((stdio.stdin, stdio.stdout, stdio.stderr), *confinement.root)
         with _open_process(state) as pidfd, self._open_unified(state.cgroup) as cgroup_fd:
             plan = init_plan.plan_exec(
                 process,

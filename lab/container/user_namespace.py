@@ -54,13 +54,14 @@ def prepare(pid: int, setup: Setup, channel: socket.socket, streams: Iterable[in
         if root is None:
             channel.send(_READY)
             return
-        _give_streams(streams, int(uid_map.split()[1]), int(gid_map.split()[1]))
+        give_streams(streams, int(uid_map.split()[1]), int(gid_map.split()[1]))
         _mount_in_helper(pid, setup, root, channel)
     except OSError as error:
         _send_failure(channel, error)
 
 
-def _give_streams(streams: Iterable[int], uid: int, gid: int) -> None:
+def give_streams(streams: Iterable[int], uid: int, gid: int) -> None:
+    """Make pipes that are a process's streams its root's own, so that it can open them by name as well."""
     for number in set(streams):
         if stat.S_ISFIFO(os.fstat(number).st_mode):
             os.fchown(number, uid, gid)

@@ -24,8 +24,8 @@ from lab.container.storage.compression import Compression, Readable, compressing
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
-OVERLAY_XATTR = "trusted.overlay."
-OPAQUE_XATTR = "trusted.overlay.opaque"
+OVERLAY_XATTR = "user.overlay." if os.geteuid() else "trusted.overlay."  # an ordinary user cannot set the usual ones
+OPAQUE_XATTR = f"{OVERLAY_XATTR}opaque"
 XATTR_PAX = "SCHILY.xattr."
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's
 

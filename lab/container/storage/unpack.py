@@ -365,7 +365,8 @@ class _Tree:
 
     def _symlink(self, entry: tarfile.TarInfo, _: _Source, name: str, parent: int) -> None:
         os.symlink(entry.linkname, name, dir_fd=parent)
-        os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        if _is_root():
+            os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
         os.utime(name, ns=(_mtime_ns(entry), _mtime_ns(entry)), dir_fd=parent, follow_symlinks=False)
 
     def _node(self, entry: tarfile.TarInfo, _: _Source, name: str, parent: int) -> None:
@@ -374,8 +375,11 @@ class _Tree:
         device = 0 if entry.isfifo() else os.makedev(entry.devmajor, entry.devminor)
         if entry.ischr() and device == 0:
             raise LayerCorrupt(f"'{entry.name}' is a character device 0:0, which overlay takes for a whiteout")
+        if not _is_root() and not entry.isfifo():
+            return  # no container of this user could open it
         os.mknod(name, stat.S_IFMT(_NODE_FORMAT[entry.type]) | 0o600, device, dir_fd=parent)
-        os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        if _is_root():
+            os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
         os.chmod(name, stat.S_IMODE(entry.mode), dir_fd=parent)  # a node of ours: not a link
         os.utime(name, ns=(_mtime_ns(entry), _mtime_ns(entry)), dir_fd=parent, follow_symlinks=False)
 
@@ -400,6 +404,11 @@ class _Tree:
 
 
 _NODE_FORMAT = {tarfile.CHRTYPE: stat.S_IFCHR, tarfile.BLKTYPE: stat.S_IFBLK, tarfile.FIFOTYPE: stat.S_IFIFO}
+
+
+def _is_root() -> bool:
+    """Return whether files can have the owners that a layer says; an ordinary user's are all his."""
+    return os.geteuid() == 0
 
 
 def _is_whiteout(status: os.stat_result) -> bool:
@@ -440,7 +449,8 @@ def _copy(source: _Source, descriptor: int, size: int) -> None:
 
 
 def _set_attributes(descriptor: int, entry: tarfile.TarInfo) -> None:
-    os.fchown(descriptor, entry.uid, entry.gid)
+    if _is_root():
+        os.fchown(descriptor, entry.uid, entry.gid)
     os.fchmod(descriptor, stat.S_IMODE(entry.mode))  # after chown, which clears set-user-id
     for header, value in entry.pax_headers.items():
         if header.startswith(XATTR_PAX):
@@ -450,5 +460,5 @@ def _set_attributes(descriptor: int, entry: tarfile.TarInfo) -> None:
 def _set_xattr(descriptor: int, name: str, value: str, entry: tarfile.TarInfo) -> None:
     if name.startswith(OVERLAY_XATTR):
         raise LayerCorrupt(f"'{entry.name}' carries {name}, which would steer overlay on this host")
-    if name.startswith(_XATTR_PREFIXES):
+    if name.startswith(_XATTR_PREFIXES) and (_is_root() or name != "security.capability"):
         os.setxattr(descriptor, name, value.encode("utf-8", "surrogateescape"))

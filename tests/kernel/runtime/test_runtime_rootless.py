@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -130,4 +132,38 @@ def test_what_needs_root_is_said_in_one_sentence(session: Session) -> None:
 def test_another_user_cannot_be_had(session: Session) -> None:
     kind, message, _ = session.ask("run", "/bin/sh", user="7")
     assert kind == "StartFailed"
-    assert "Invalid argument" in message
+    assert "7:0: there is no such user in its user namespace" in message
+
+
+def test_an_ordinary_user_makes_an_image_and_runs_it() -> None:
+    home = Path(tempfile.mkdtemp(prefix="lab-test-"))
+    os.chown(home, USER, USER)
+    found = (str(Path(lab.__file__).parents[1]), sysconfig.get_path("purelib"))
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(found)}
+    argv = (*_AS_USER, _interpreter(), "-m", "lab", "--root", str(home / "root"))
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run((*argv, *words), env=environment, capture_output=True, text=True, check=False)
+
+    try:
+        assert run("image", "bootstrap", "busybox").returncode == 0
+        done = run("run", "--rm", "busybox", "sh", "-c", "id -u; echo x > /new; exit 7")
+        assert (done.stdout, done.returncode) == ("0\n", 7), done.stderr
+        assert "--network host" in done.stderr
+    finally:
+        _await_end_of_spawner(home)
+        shutil.rmtree(home)
+
+
+def _await_end_of_spawner(home: Path) -> None:
+    """End the shared spawner, which would wait a while for further commands."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_text()
+        except (OSError, ValueError):
+            continue
+        if str(home) in words and "main_shared" in words:
+            descriptor = os.pidfd_open(int(pid))
+            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+            select.select([descriptor], [], [], 30)
+            os.close(descriptor)
