@@ -22,6 +22,8 @@ from lab.vm.kernel import GuestKernel, read_modules
 _COMPILE = ("cc", "-Os", "-static", "-s", "-Wall", "-o")
 _MAGIC = "070701"
 _TRAILER = "TRAILER!!!"
+_PAGE_BYTES = 4096
+_BEYOND_PAGE_BYTES = 4  # the format pads to 4 bytes, and the kernel skips zeros behind an archive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,17 @@ def _header(number: int, entry: CpioEntry) -> bytes:
 
 def _pad(archive: bytearray) -> None:
     archive += b"\0" * (-len(archive) % 4)
+
+
+def clear_of_tables(archive: bytes) -> bytes:
+    """Return the archive with zeros behind it, so that a VMM that puts it at the end of memory leaves room there.
+
+    QEMU's microvm loads an initramfs at the last page boundary at which it fits, over the ACPI tables that its firmware
+    has put at the very end: they survive only in what is left of the last page. With a length of 4 bytes more than
+    whole pages that is nearly all of it. Without, whether a kernel boots depends on the length of its initramfs: it
+    hangs while it sums up a table that is no longer one. Source: qemu hw/i386/microvm.c (acpi_data_size is 0 there).
+    """
+    return archive + bytes((_BEYOND_PAGE_BYTES - len(archive)) % _PAGE_BYTES)
 
 
 def guest_entries(init: bytes, modules: Iterable[tuple[str, bytes]]) -> tuple[CpioEntry, ...]:
@@ -116,13 +129,14 @@ def ensure_initramfs(paths: Paths, kernel: GuestKernel, modules: Iterable[str]) 
     """
     wanted = tuple(sorted(modules))
     init = ensure_init(paths)
-    key = hashlib.sha256("\n".join(("unsigned", os.path.basename(init), kernel.digest, *wanted)).encode()).hexdigest()[
-        :16
-    ]
+    key = hashlib.sha256(
+        "\n".join(("unsigned, clear of tables", os.path.basename(init), kernel.digest, *wanted)).encode()
+    ).hexdigest()[:16]
 
     def build(temporary: str) -> None:
         with open(init, "rb") as file:
             content = file.read()
-        cache.write_file(temporary, cpio(guest_entries(content, read_modules(kernel, wanted))))
+        archive = cpio(guest_entries(content, read_modules(kernel, wanted)))
+        cache.write_file(temporary, clear_of_tables(archive))
 
     return cache.make_once(os.path.join(os.path.dirname(init), f"{key}.cpio"), build)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lab.errors import UnavailableError
 from lab.vm import kernel
-from lab.vm.initramfs import CpioEntry, cpio, guest_entries
+from lab.vm.initramfs import CpioEntry, clear_of_tables, cpio, guest_entries
 from lab.vm.kernel import (
     bzimage_payload,
     compression_of,
@@ -143,3 +143,12 @@ def test_with_a_network_tcp_and_ipv6_stay_as_they_are() -> None:
 @pytest.mark.parametrize("network", [True, False])
 def test_the_command_line_fits_into_the_kernels_buffer(network: bool) -> None:
     assert len(" ".join(kernel_options(vcpus=1, tsc_khz=9_999_999, network=network))) < 1900
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 4095, 4096, 4097, 933096])
+def test_an_initramfs_leaves_the_end_of_memory_to_the_firmwares_tables(size: int) -> None:
+    padded = clear_of_tables(b"x" * size)
+    last_page_left = -len(padded) % 4096
+    assert last_page_left == 4092
+    assert padded.rstrip(b"\0") == b"x" * size
+    assert len(padded) - size <= 4096
