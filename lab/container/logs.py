@@ -17,7 +17,7 @@ from lab.linux import inotify
 
 _BLOCK_BYTES = 1 << 18
 _TIME_END, _STREAM, _TAG, _TEXT = 30, slice(31, 37), slice(38, 39), 40  # an entry's head has one length
-_STDOUT = b"stdout"
+_STDOUT, _WHOLE_LINES = b"stdout", b"stdout F "
 _ROTATED = re.compile(rf"{re.escape(log_file.LOG_FILE)}\.(\d+)")
 _CHANGES = inotify.IN_MODIFY | inotify.IN_MOVED_TO | inotify.IN_MOVED_FROM | inotify.IN_CREATE | inotify.IN_DELETE_SELF
 
@@ -55,6 +55,9 @@ class Renderer:
 
     def render(self, entries: Sequence[bytes]) -> Iterator[Piece]:
         """Give the texts of entries, those of one stream that follow each other together."""
+        if self._is_plain and {entry[_STREAM.start : _TEXT] for entry in entries} == {_WHOLE_LINES}:
+            yield False, b"\n".join([entry[_TEXT:] for entry in entries]) + b"\n"  # most logs, three times as fast
+            return
         run: list[bytes] = []
         to_error = False
         for entry in entries:
