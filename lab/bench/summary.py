@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from lab.bench.model import Cell, Primary, TrialStatus, Unit
+from lab.bench.model import Cell, Primary, TrialStatus
 from lab.bench.records import Recording
 from lab.bench.stats.primary import primary_values
 from lab.bench.stats.ratio import log_ratios
 from lab.bench.stats.verdict import Ratio, estimate_ratio, judge, noise_floor
-from lab.units import format_bytes, format_duration_ns, format_rate
-
-_WRITE: Mapping[Unit, Callable[[float], str]] = {
-    Unit.NANOSECONDS: format_duration_ns,
-    Unit.BYTES: format_bytes,
-    Unit.BYTES_PER_SECOND: format_rate,
-}
+from lab.units import writer
 
 
 def rows(recording: Recording) -> list[dict[str, object]]:
@@ -78,5 +72,4 @@ def _write(recording: Recording, primary: Primary, values: Mapping[int, float]) 
     if not values:
         return ""
     unit = next(metric.unit for metric in recording.run.metrics if metric.name == primary.metric)
-    middle = statistics.median(values.values())
-    return _WRITE[unit](middle) if unit in _WRITE else f"{middle:.4g}"
+    return writer(unit)(statistics.median(values.values()))

@@ -72,8 +72,8 @@ VIEWS = {
     "uss": 0.8,
     "rss": 2.5,
     "cgroup": 1.6,
-    "cgroup_less_inactive_file": 1.3,
-    "available_delta": 2.0,
+    "cgroup_working_set": 1.3,
+    "host_available_drop": 2.0,
 }
 
 

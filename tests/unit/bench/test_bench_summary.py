@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from lab.bench import records, summary
-from lab.bench.model import Cell, GivenUp
+from lab.bench.model import Cell, GivenUp, Primary
+from lab.bench.probes import footprint
 from lab.bench.records import Recording
+from lab.target.spec import CgroupDirectory
 
 _SPEC = importlib.util.spec_from_file_location("sample_run", Path(__file__).with_name("sample_run.py"))
 assert _SPEC is not None
@@ -54,3 +57,21 @@ def test_an_arm_that_was_given_up_is_called_so_whatever_its_ratio(recording: Rec
 
     assert row(rows, "startup", "docker")["verdict"] == "given up"
     assert row(rows, "service", "docker")["verdict"] == "different"
+
+
+def test_every_unit_is_written_as_the_report_writes_it(recording: Recording) -> None:
+    primary = Primary(workload="disk", metric="io_operations", labels={"io_depth": "1"})
+    rates = replace(recording, run=replace(recording.run, primary=(primary,)))
+
+    assert str(row(rates, "disk", "process")["median"]).endswith(" /s")
+
+
+def test_the_invented_runs_have_the_views_that_the_probe_reads(tmp_path: Path) -> None:
+    stat = "anon 0\nfile 0\nshmem 0\ninactive_file 0\npgmajfault 0"
+    for name, text in {"memory.current": "4096", "memory.stat": stat, "memory.peak": "4096"}.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    cgroups = footprint.cgroup_views([CgroupDirectory(controller="", path=str(tmp_path))])
+
+    read = {*footprint.process_views((os.getpid(),)).views, *cgroups, "host_available_drop"}
+
+    assert set(sample_run.VIEWS) == read
