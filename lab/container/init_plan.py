@@ -146,6 +146,11 @@ def has_users(linux: Linux) -> bool:
     return NamespaceType.USER in _new_namespaces(linux)
 
 
+def is_first(linux: Linux) -> bool:
+    """Return whether the container's main process is the first of a pid namespace, with which the rest dies."""
+    return NamespaceType.PID in _new_namespaces(linux)
+
+
 def user_setup(config: InitConfig) -> users.Setup:
     """Return what the host's side prepares for a container with a user namespace of its own."""
     linux, root = config.spec.linux, config.root

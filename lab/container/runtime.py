@@ -71,6 +71,7 @@ class StartPlan:
     encoded: EncodedPlan
     pid_namespace: init_plan.Identity | None
     users: user_namespace.Setup | None
+    listing: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +145,7 @@ class Runtime:
             encoded=encode(ops),
             pid_namespace=init_plan.joined_pid_namespace(spec.linux, config.joined),
             users=init_plan.user_setup(config) if init_plan.has_users(spec.linux) else None,
+            listing="" if init_plan.is_first(spec.linux) else self._listing(path),
         )
 
     def start(
@@ -215,6 +217,7 @@ class Runtime:
                     supervision=supervision,
                     pid_namespace=plan.pid_namespace,
                     users=plan.users,
+                    listing=plan.listing,
                 )
                 stack.push(_reaping(running))
                 cgroup.create(self.layout, plan.cgroup_path, plan.controllers, versions=(1,))
@@ -275,6 +278,11 @@ class Runtime:
     def _bounding(self, has_own_users: bool) -> int:
         """Return what a process can have at most: in a user namespace of its own everything, over that namespace."""
         return _EVERYTHING if has_own_users else self._bounding_set
+
+    def _listing(self, path: str) -> str:
+        """Return the file that lists the processes of a cgroup, in any hierarchy; "" when there is none."""
+        hierarchies = self.layout.select(("pids", "memory", "cpu", ""))
+        return os.path.join(hierarchies[0].directory(path), "cgroup.procs") if hierarchies else ""
 
     def _confinement(self, container_id: str) -> _Confinement:
         if container_id not in self._confinements:

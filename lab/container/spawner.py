@@ -80,6 +80,7 @@ LIMITS_NUMBER = 197
 
 _AFTERMATH = "import sys; sys.path.insert(0, sys.argv[1]); from lab.container.aftermath import main; main(sys.argv[2:])"
 _SIGKILL = 9
+_LEFTOVERS_NS = 1_000_000_000
 _IDLE_NS = 30_000_000_000
 
 
@@ -91,6 +92,7 @@ class _Child:
         "engine",
         "frames",
         "listeners",
+        "listing",
         "monitor",
         "pid",
         "pidfd",
@@ -109,6 +111,7 @@ class _Child:
         self.engine = engine
         self.detached = detached
         self.frames = bytearray()
+        self.listing = ""
         self.supervised: Supervised | None = None
         self.monitor: Monitor | None = None
         self.listeners: list[int] = []  # reply pipes of those who are attached
@@ -195,6 +198,7 @@ class Spawner:
         fields: SupervisionFields | None,
         pid_namespace: tuple[int, int] | None,
         users: user_namespace.Setup | None,
+        listing: str,
     ) -> None:
         reply, *rest = descriptors
         streams = fields[2] if fields else ""
@@ -220,6 +224,7 @@ class Spawner:
             numbers.close()  # only the child's copies are left: it will see other ends close
             if pid_namespace is not None:
                 self._leave_pid_namespace()
+        child.listing = listing
         if users is not None and mapping is not None:
             with mapping:
                 user_namespace.prepare(child.pid, users, mapping, stdio)
@@ -375,6 +380,8 @@ class Spawner:
             self._run_later("remove", supervised.id, 0)
 
     def _on_exit(self, child: _Child) -> None:
+        if child.listing:  # the kernel ends only what is in a pid namespace whose first process it was
+            pidfd.kill_listed(child.listing, time.monotonic_ns() + _LEFTOVERS_NS)
         code, now_ns = _reap(child), time.monotonic_ns()
         supervised = child.supervised
         if supervised is None:

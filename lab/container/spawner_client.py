@@ -261,13 +261,14 @@ class SpawnerClient:
         supervision: Supervision | None = None,
         pid_namespace: tuple[int, int] | None = None,
         users: user_namespace.Setup | None = None,
+        listing: str = "",
     ) -> Running:
         """Ask for what ``spawn`` does, and return at once: ``await_started`` of what is returned comes next.
 
         ``network`` makes the host's side of an attachment meanwhile; ``limits`` is the reading end of a pipe that the
         child finds as ``spawner.LIMITS_NUMBER``; ``pid_namespace`` is a process (pid, start in ticks) in whose pid
         namespace it is born, where ``flags`` ask for none of its own; ``users`` is the set-up of its user namespace,
-        which it awaits as ``spawner.USERS_NUMBER``.
+        which it awaits as ``spawner.USERS_NUMBER``. ``listing`` is the cgroup.procs file of what is to die with it.
 
         Raises:
             StartFailed: the plan is too long.
@@ -277,7 +278,7 @@ class SpawnerClient:
         fields, streams = (
             (None, ()) if supervision is None else (supervision.fields(), supervision.streams.descriptors())
         )
-        message = (spawner.SPAWN, born, plan, detached, network, fields, pid_namespace, users)
+        message = (spawner.SPAWN, born, plan, detached, network, fields, pid_namespace, users, listing)
         given = tuple(number for number in (cgroup, limits) if number is not None)
         return self._request(message, (*_numbers(stdio), *given, *streams))
 

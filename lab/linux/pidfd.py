@@ -7,8 +7,12 @@ Opening and waiting are in the standard library (``os.pidfd_open``, ``os.waitid`
 from __future__ import annotations
 
 import os
+import select
+import time
 
 from lab.linux.libc import syscall
+
+_SIGKILL = 9
 
 
 def pidfd_send_signal(pidfd: int, signal: int) -> None:
@@ -20,6 +24,40 @@ def pidfd_send_signal(pidfd: int, signal: int) -> None:
     Source: man pidfd_send_signal(2).
     """
     syscall("pidfd_send_signal", pidfd, signal, None, 0, path=f"pidfd {pidfd}")
+
+
+def kill_listed(path: str, deadline_ns: int) -> None:
+    """Kill every process that a cgroup.procs file lists, until it lists none, or CLOCK_MONOTONIC is ``deadline_ns``.
+
+    Raises:
+        OSError: with errno and path; a cgroup that has gone is none.
+    """
+    while time.monotonic_ns() < deadline_ns:
+        try:
+            with open(path, "rb") as file:
+                pids = [int(word) for word in file.read().split()]
+        except FileNotFoundError:
+            return
+        if not pids:
+            return
+        for pid in pids:
+            _kill_and_wait(pid, deadline_ns)
+
+
+def _kill_and_wait(pid: int, deadline_ns: int) -> None:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        pidfd_send_signal(descriptor, _SIGKILL)
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll(max(0, deadline_ns - time.monotonic_ns()) / 1e6)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(descriptor)
 
 
 def start_time_ticks(pid: int) -> int:

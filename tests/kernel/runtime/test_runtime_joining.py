@@ -56,3 +56,11 @@ def test_a_program_executed_beside_is_in_the_joined_namespaces_too(containers: C
     for link in ("pid", "net"):
         found = containers.exec(joining, "/bin/busybox", "readlink", f"/proc/self/ns/{link}").out.strip()
         assert found == os.readlink(f"/proc/{running.pid}/ns/{link}")
+
+
+@pytest.mark.parametrize("mode", ["host", "other"])
+def test_what_a_container_leaves_in_a_shared_pid_namespace_dies_with_it(containers: Containers, mode: str) -> None:
+    pid = mode if mode == "host" else JOINS + containers.start_sleeping()[0]
+    container_id = containers.create("/bin/sh", "-c", "sleep 1000000 & sleep 1000000 & exit 3", pid=pid)
+    assert containers.start(container_id).wait() == 3
+    assert containers.engine.runtime.processes(containers.engine.state(container_id)) == ()
