@@ -13,6 +13,7 @@ from lab.container.image.build_progress import StepTitle
 from lab.units import NS_PER_S
 
 _KEPT_LINES = 20
+_LINE_BYTES_MAX = 65536
 _RULE = "------"
 
 
@@ -54,6 +55,8 @@ class BuildOutput:
         with self._lock:
             running = self._running[step.number]
             *lines, running.rest = (running.rest + data).split(b"\n")
+            if len(running.rest) > _LINE_BYTES_MAX:
+                lines, running.rest = [*lines, running.rest], b""
             self._lines(step, running, lines)
 
     def finished(self, step: StepTitle, *, cached: bool) -> None:

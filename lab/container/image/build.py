@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,7 @@ from lab.container.image.instructions import Statement
 from lab.container.image.packages import debian_architecture
 from lab.container.image.run_mounts import RunMount
 from lab.container.image.store import ImageStore, StoredImage
-from lab.errors import BuildCancelled, BuildFailed
+from lab.errors import BuildCancelled, BuildFailed, UnavailableError
 from lab.paths import Paths
 
 
@@ -53,11 +54,13 @@ def build(paths: Paths, engine: Engine, request: BuildRequest, observer: Observe
     """Build an image and return it; what each step has made is kept for the next build, also when a later one fails.
 
     Raises:
-        DockerfileError: the Dockerfile is wrong.
+        DockerfileError: the Dockerfile is wrong, or names an image that is not there.
+        UnavailableError: this user may not.
         BuildFailed: a step failed.
-        ImageNotFound: an image that it needs is not there.
         KernelError: the host refused: no space, no right.
     """
+    if os.geteuid() != 0:
+        raise UnavailableError("building needs root: it mounts layers and sets owners", hint="use sudo")
     engine.warm_up()
     store, cache = ImageStore.open(paths), BuildCache(paths.builds)
     with store.content_shared(), cache.building() as work:

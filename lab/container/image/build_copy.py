@@ -63,16 +63,15 @@ def changed_mode(mode: int, change: str, *, is_directory: bool) -> int:
 
 def _clause(mode: int, match: re.Match[str], *, is_directory: bool) -> int:
     who, operator, letters = match.groups()
-    bits, touched = 0, 0
-    for shift, name in ((6, "u"), (3, "g"), (0, "o")):
-        if who and name not in who and "a" not in who:
-            continue
-        touched |= 0o7 << shift
-        executes = "x" in letters or ("X" in letters and (is_directory or mode & 0o111))
-        bits |= ((4 if "r" in letters else 0) | (2 if "w" in letters else 0) | (1 if executes else 0)) << shift
-        if "s" in letters and name != "o":
-            bits |= 0o4000 if name == "u" else 0o2000
-    bits |= 0o1000 if "t" in letters else 0
+    executes = "x" in letters or ("X" in letters and (is_directory or mode & 0o111))
+    triple = (4 if "r" in letters else 0) | (2 if "w" in letters else 0) | (1 if executes else 0)
+    bits = touched = 0
+    for name, shift, special, letter in (("u", 6, 0o4000, "s"), ("g", 3, 0o2000, "s"), ("o", 0, 0o1000, "t")):
+        if not who or name in who or "a" in who:
+            touched |= 0o7 << shift | special
+            bits |= triple << shift | (special if letter in letters else 0)
+    if is_directory and "s" not in letters:
+        touched &= ~0o6000  # a directory keeps these unless they are named
     if operator == "=":
         return (mode & ~touched) | bits
     return mode | bits if operator == "+" else mode & ~bits

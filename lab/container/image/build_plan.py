@@ -15,7 +15,7 @@ from lab.container.image.build_scope import PROXIES, Scope, platform_arguments
 from lab.container.image.build_steps import Action, Before, CopyFiles, Effect, Execute, apply, begin
 from lab.container.image.dockerfile import Dockerfile, Instruction, Keyword
 from lab.container.spec.image import ExecutionConfig
-from lab.errors import BuildFailed
+from lab.errors import BuildFailed, ImageNotFound
 
 CACHE_VERSION = 1  # part of every key: raise it when a step comes to mean something else
 SCRATCH = "scratch"
@@ -237,12 +237,15 @@ class _Planner:
             below = self.stage(base.stage)
             return below.scope, below.config
         outer = {**self._global.arguments, "TARGETSTAGE": stage.name or str(stage.index)}
-        config = self._looked_up(base.image) if base.image else ExecutionConfig()
+        config = self._looked_up(base.image, stage.start.source) if base.image else ExecutionConfig()
         return Scope(given=self._wishes.build_args, outer=outer), config
 
-    def _looked_up(self, image: str) -> ExecutionConfig:
+    def _looked_up(self, image: str, instruction: Instruction) -> ExecutionConfig:
         if image not in self._configurations:
-            self._configurations[image] = self._configuration(image)
+            try:
+                self._configurations[image] = self._configuration(image)
+            except ImageNotFound as error:
+                i.refuse(instruction, str(error), hint=error.hint)
         return self._configurations[image]
 
     def _origin(self, stage: Stage, statement: i.Statement, name: str) -> Base:
@@ -255,7 +258,7 @@ class _Planner:
         if earlier is None:
             if name.lower() == stage.name:
                 i.refuse(statement.source, f"stage {name} cannot take files from itself")
-            self._looked_up(name)
+            self._looked_up(name, statement.source)
             return Base(image=name)
         self.stage(earlier)
         return Base(stage=earlier)

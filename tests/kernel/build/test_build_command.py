@@ -130,6 +130,10 @@ def test_the_context_may_be_a_repository(yard: Yard) -> None:
         done = _lab(yard, "-q", "-t", "app", f"file://{repository}{fragment}")
         assert done.returncode == 0, done.stderr.decode()
         assert yard.read(yard.store.resolve("app"), "/a") == content
+    image = yard.build(f"ADD file://{repository}#v1 /r\nADD --keep-git-dir file://{repository} /k")
+    assert yard.read(image, "/r/sub/a") == "one"
+    assert {".git" in path for path in yard.files(image, "r")} == {False}
+    assert "k/.git" in yard.files(image)
     done = _lab(yard, f"file://{repository}#none:sub")
     assert (done.returncode, b"git fetch" in done.stderr) == (1, True)
 

@@ -10,7 +10,7 @@ import pytest
 
 from lab.container.defaults import ContainerNetwork
 from lab.container.image.build_run import Surroundings
-from lab.errors import BuildFailed, DockerfileError, ImageNotFound
+from lab.errors import BuildFailed, DockerfileError
 
 if TYPE_CHECKING:
     from conftest import Yard
@@ -211,6 +211,6 @@ def test_a_failure_names_file_line_command_and_code(yard: Yard, text: str, code:
 def test_what_is_wrong_with_the_file_is_told_before_anything_is_made(yard: Yard) -> None:
     with pytest.raises(DockerfileError, match="Dockerfile:3: unknown instruction: RUM"):
         yard.build("RUN true\nRUM x")
-    with pytest.raises(ImageNotFound):
-        yard.build("FROM not-there")
+    with pytest.raises(DockerfileError, match=r"Dockerfile:2: .*not-there"):
+        yard.build("FROM busybox\nFROM not-there")
     assert yard.seen.made == []
