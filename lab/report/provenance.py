@@ -19,6 +19,9 @@ DIRECTORY = "provenance"
 TITLES = {
     "domain_xml": "libvirt's whole domain XML",
     "qemu_argv": "QEMU's command line, an argument a line",
+    "oci_config": "the whole OCI configuration",
+    "start_plan": "the plan of its start, a step a line",
+    "inspect": "what the engine knows of the container",
 }
 """Documents by their file's name; one that is not listed is called by that name."""
 

@@ -20,7 +20,7 @@ from lab.target.backends.engine import EngineTarget
 from lab.target.backends.engine_cli import CliTarget
 from lab.target.backends.oci_runtime import OciTarget
 from lab.target.backends.process import ProcessTarget
-from lab.target.protocol import Backend, Target
+from lab.target.protocol import Backend, Target, Traceable
 from lab.target.spec import Command, Limits, NetworkMode
 
 pytestmark = pytest.mark.root
@@ -138,6 +138,16 @@ def _inodes(kind: str) -> Iterator[int]:
             yield os.stat(f"/proc/{pid}/ns/{kind}").st_ino
         except OSError:
             continue  # it ended while we looked
+
+
+def test_a_target_shows_the_documents_that_it_was_started_from(started: Target) -> None:
+    if isinstance(started, ProcessTarget):
+        assert not isinstance(started, Traceable)  # nothing stands between its plan and the kernel
+        return
+    assert isinstance(started, Traceable)
+    documents = started.provenance()
+    assert all(started.spec.name in text for text in documents.values()), documents
+    assert all(len(text.splitlines()) > 1 for text in documents.values())
 
 
 @pytest.mark.parametrize("program", ["/no/such/program", "no-such-program"])

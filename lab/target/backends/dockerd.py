@@ -49,7 +49,7 @@ class PrivateDaemon:
             return
         os.makedirs(self._state, mode=0o700, exist_ok=True)
         with open(os.path.join(self._state, "log"), "wb") as log:
-            self._process = command.spawn(self._argv(), stdout=log, stderr=log)
+            self._process = command.spawn(self._argv(), stdout=log, stderr=log, start_new_session=True)
         atexit.register(self.stop)
         deadline_ns = time.monotonic_ns() + _START_NS
         while command.run(("docker", "-H", f"unix://{self.socket}", "version")).exit_code != 0:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import lab
@@ -221,6 +222,14 @@ class EngineTarget:
         if attachment is None or self._spec.service_port is None:
             raise no_endpoint(_NAME)
         return Endpoint(host=attachment.address, port=self._spec.service_port)
+
+    def provenance(self) -> Mapping[str, str]:
+        """Return the container's whole OCI configuration, and the plan of its start, a step a line."""
+        state, directory = self._engine.state(self._spec.name), self._engine.directory
+        plan = self._engine.runtime.plan_start(state, directory.load_spec(state.id))
+        steps = (*(f"write {write.file} = {write.value}" for write in plan.writes), *map(str, plan.ops))
+        with open(os.path.join(state.bundle, "config.json"), encoding="utf-8") as file:
+            return {"oci_config": json.dumps(json.load(file), indent=2), "start_plan": "\n".join(steps)}
 
     def pause(self) -> None:
         """Freeze every process of the container."""

@@ -230,7 +230,7 @@ class CliTarget:
         return Footprint(
             cgroups=cgroup_directories(self._layout, *self._cgroups()),
             pids=self._processes(),
-            helper_pids=((_parent(pid),) if pid else ()) + client,
+            helper_pids=(*_parent(pid), *client),
             shared_daemons=self.shared_daemons(),
         )
 
@@ -258,6 +258,10 @@ class CliTarget:
             if address:
                 return address
         return ""
+
+    def provenance(self) -> Mapping[str, str]:
+        """Return all that the engine knows of the container."""
+        return {"inspect": json.dumps(self._cli.inspect(self._spec.name), indent=2)}
 
     def pause(self) -> None:
         """Freeze every process of the container."""
@@ -316,6 +320,10 @@ class CliTarget:
         return tuple(pid for pids in found for pid in pids)
 
 
-def _parent(pid: int) -> int:
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        return int(file.read().rpartition(")")[2].split()[1])
+def _parent(pid: int) -> tuple[int, ...]:
+    """Return a process's parent; none where the engine knows no process, or it has ended since."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return (int(file.read().rpartition(")")[2].split()[1]),)
+    except (FileNotFoundError, ProcessLookupError):
+        return ()

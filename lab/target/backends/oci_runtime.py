@@ -355,6 +355,11 @@ class OciTarget:
             raise no_endpoint(self._program.name)
         return Endpoint(host=self._attachment.address, port=self._spec.service_port)
 
+    def provenance(self) -> Mapping[str, str]:
+        """Return the bundle's configuration, as the runtime read it."""
+        with open(self._path("config.json"), encoding="utf-8") as file:
+            return {"oci_config": json.dumps(json.load(file), indent=2)}
+
     def pause(self) -> None:
         """Freeze every process of the container."""
         self._require("pause", self._spec.name)

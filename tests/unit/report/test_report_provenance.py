@@ -69,7 +69,7 @@ def test_the_page_unfolds_every_document_whole_and_escaped(report: Path) -> None
     reader.feed(page)
     shown = {entry["summary"]: entry for entry in reader.found if entry["pre"]}
     assert {summary: entry["pre"] for summary, entry in shown.items()} == {
-        "container: oci config (1 line)": '{"ociVersion": "1.0.2"}',
+        "container: the whole OCI configuration (1 line)": '{"ociVersion": "1.0.2"}',
         f"{LABEL}: libvirt's whole domain XML (3 lines)": XML,
         f"{LABEL}: QEMU's command line, an argument a line (3 lines)": ARGV,
     }
