@@ -49,10 +49,11 @@ def listing(verbs: Verbs) -> str:
 
 
 def with_plain_switches(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
-    """Return ``argv`` with docker's "--rm=true" as "--rm", and without "--rm=false", for flags that take no value."""
-    switches = {
-        flag for action in parser._actions if action.nargs == 0 for flag in action.option_strings if flag[:2] == "--"
-    }
+    """Return ``argv`` with docker's "--rm=true" as "--rm", for flags that take no value.
+
+    "--rm=false" is left out, and "--pause=false" becomes "--no-pause" where that is a flag.
+    """
+    switches = {flag: action for action in parser._actions if action.nargs == 0 for flag in action.option_strings}
     found: list[str] = []
     for position, word in enumerate(argv):
         if word == "--" or not word.startswith("-"):
@@ -61,10 +62,14 @@ def with_plain_switches(parser: argparse.ArgumentParser, argv: Sequence[str]) ->
                 return found + list(argv[position:])  # the first word that is no flag: what follows may be a program's
         name, separator, value = word.partition("=")
         if name in switches and separator and value.lower() in (*_TRUE, *_FALSE):
-            found += [name] if value.lower() in _TRUE else []
+            found += [name] if value.lower() in _TRUE else _negations(switches[name])
         else:
             found.append(word)
     return found
+
+
+def _negations(switch: argparse.Action) -> list[str]:
+    return [flag for flag in switch.option_strings if flag.startswith("--no-")]
 
 
 def _takes_value(parser: argparse.ArgumentParser, word: str) -> bool:

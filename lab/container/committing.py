@@ -38,7 +38,7 @@ def commit(store: ImageStore, container: Container, wishes: CommitWishes) -> Sto
     base = store.resolve(container.record.image_id)
     config = changed(_configuration(container), wishes.changes)
     created = rfc3339(time.time_ns() // NS_PER_S)
-    command = " ".join(container.record.args)
+    command = " ".join(_command(container))
     with store.content_shared():
         layer = pack_directory(store.blobs, container.state.upper)
         image = replace(
@@ -59,12 +59,16 @@ def commit(store: ImageStore, container: Container, wishes: CommitWishes) -> Sto
         return store.add(wishes.name, image, (*lower, layer))
 
 
+def _command(container: Container) -> tuple[str, ...]:
+    options, image = container.record.options, container.record.image
+    return options.command or (image.cmd if options.entrypoint is None else ())
+
+
 def _configuration(container: Container) -> ExecutionConfig:
     options, image = container.record.options, container.record.image
-    command = options.command or (image.cmd if options.entrypoint is None else ())
     return replace(
         image,
-        cmd=command,
+        cmd=_command(container),
         entrypoint=image.entrypoint if options.entrypoint is None else options.entrypoint,
         env=environment(image.env, options.env, {}),
         working_dir=options.workdir or image.working_dir,

@@ -8,7 +8,6 @@ the container would run with our rights (CVE-2019-14271), and it looks up no nam
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import stat
@@ -24,7 +23,7 @@ from lab.container.state import ContainerState
 from lab.container.storage import overlay
 from lab.container.storage.pack import TreeWriter, tree, writing_tree
 from lab.container.storage.unpack import UnpackLimits, unpack
-from lab.errors import ContainerError
+from lab.errors import ContainerError, LabError
 from lab.linux import mount
 from lab.linux import namespaces as ns
 
@@ -169,9 +168,9 @@ def _child(enter: Callable[[], None], act: Callable[[BinaryIO], None]) -> Iterat
             yield stream
     finally:
         message = _drain(report)
-        os.waitpid(pid, 0)
-    if message:
-        raise FileError(message)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if message or status:
+        raise FileError(message or f"the process that works on the container's files has ended with {status}")
 
 
 def _run_child(enter: Callable[[], None], act: Callable[[BinaryIO], None], target: int, failed: int) -> None:
@@ -186,7 +185,7 @@ def _run_child(enter: Callable[[], None], act: Callable[[BinaryIO], None], targe
     except OSError as error:
         path = os.fsdecode(error.filename) if error.filename else ""
         os.write(failed, f"{path + ': ' if path else ''}{error.strerror or error}".encode()[:_REPORT_BYTES])
-    except (ContainerError, tarfile.TarError, ValueError) as error:
+    except (LabError, tarfile.TarError, ValueError) as error:
         os.write(failed, str(error).encode()[:_REPORT_BYTES])
     finally:
         os._exit(code)
@@ -214,11 +213,24 @@ def _enter(state: ContainerState, spec: Spec) -> None:
     os.chdir("/")
     for bind, source in zip(binds, sources, strict=True):
         _attach(bind, source)
+    if spec.root.readonly:
+        _make_read_only(mount.AT_FDCWD, "/")
+
+
+def _make_read_only(descriptor: int, path: str) -> None:
+    mount.mount_setattr(descriptor, path, mount.AT_EMPTY_PATH, mount.MOUNT_ATTR_RDONLY, 0, 0)
 
 
 def _attach(bind: Mount, source: int) -> None:
-    with contextlib.suppress(FileNotFoundError):  # it is made when the container starts
-        mount.move_mount(source, "", mount.AT_FDCWD, bind.destination, mount.MOVE_MOUNT_F_EMPTY_PATH)
+    if "ro" in bind.options:
+        _make_read_only(source, "")
+    if not os.path.exists(bind.destination):  # as the container's first start would make it
+        os.makedirs(os.path.dirname(bind.destination), exist_ok=True)
+        if stat.S_ISDIR(os.fstat(source).st_mode):
+            os.mkdir(bind.destination)
+        else:
+            os.close(os.open(bind.destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    mount.move_mount(source, "", mount.AT_FDCWD, bind.destination, mount.MOVE_MOUNT_F_EMPTY_PATH)
     os.close(source)
 
 

@@ -118,14 +118,16 @@ def arguments(options: RunOptions, image: ExecutionConfig) -> tuple[str, ...]:
 
 
 def environment(image: tuple[str, ...], given: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the image's variables with those that are given; a name alone takes its value from ``environ``.
+    """Return the variables that are given, then the image's others; a name alone takes its value from ``environ``.
 
     A name that has no value there removes the image's.
     """
-    found: dict[str, str | None] = {line.partition("=")[0]: line for line in image}
+    found: dict[str, str | None] = {}
     for line in given:
         name, separator, _ = line.partition("=")
         found[name] = line if separator else f"{name}={environ[name]}" if name in environ else None
+    for line in image:
+        found.setdefault(line.partition("=")[0], line)
     return tuple(line for line in found.values() if line is not None)
 
 

@@ -72,7 +72,8 @@ class UnpackLimits:
 def unpack(stream: Readable, directory: str, limits: UnpackLimits, *, subject: str, whiteouts: bool = True) -> int:
     """Unpack the tar ``stream`` below ``directory``, an empty directory of ours; ``subject`` names it in errors.
 
-    Without ``whiteouts`` it is no layer: names that begin with .wh. are names like any other.
+    Without ``whiteouts`` it is no layer: names that begin with .wh. are names like any other, and neither does a file
+    replace a directory nor a directory a file.
 
     Returns the bytes of files and of the targets of links, hard links counted once: what docker calls a layer's size.
 
@@ -398,6 +399,8 @@ class _Tree:
 
     def _remove(self, name: str, parent: int) -> None:
         if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            if not self._whiteouts:
+                raise LayerCorrupt(f'cannot overwrite directory "{name}" with non-directory')
             shutil.rmtree(name, dir_fd=parent)
         else:
             os.unlink(name, dir_fd=parent)
