@@ -52,7 +52,8 @@ def stay_with(
         SpecError: the detach keys are none.
     """
     with ExitStack() as stack:
-        relay = Relay(keys=DetachFilter(detach_sequence(wanted.keys)))
+        sequence = detach_sequence(wanted.keys)
+        relay = Relay(keys=DetachFilter(sequence) if options.terminal else None)  # bytes of a pipe are nobody's keys
         with _connected(relay, containers, container_id, options, wanted.streams) as streams:
             events.note(containers.engine.directory.bundle(container_id), "attach")
             running = connect(streams)

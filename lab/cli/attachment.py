@@ -27,7 +27,11 @@ _NOT_FORWARDED = ("SIGCHLD", "SIGPIPE", "SIGURG", "SIGWINCH", "SIGTSTP", "SIGTTI
 
 
 class Detached(Exception):  # noqa: N818 - what happened, not a fault
-    """The user has typed the detach keys; the container goes on."""
+    """The user has typed the detach keys; the container goes on. ``typed`` came before them."""
+
+    def __init__(self, typed: bytes = b"") -> None:
+        super().__init__()
+        self.typed = typed
 
 
 def detach_sequence(text: str) -> bytes:
@@ -66,14 +70,14 @@ class DetachFilter:
             if self._sequence and byte == self._sequence[self._seen]:
                 self._seen += 1
                 if self._seen == len(self._sequence):
-                    raise Detached
+                    raise Detached(bytes(typed))
                 continue
             typed += self._sequence[: self._seen]
             self._seen = 0
             if self._sequence and byte == self._sequence[0]:
                 self._seen = 1
                 if len(self._sequence) == 1:
-                    raise Detached
+                    raise Detached(bytes(typed))
             else:
                 typed.append(byte)
         return bytes(typed)
@@ -94,8 +98,13 @@ class _Input:
             self._selector.unregister(self._source)
             os.close(self._target)
             return
-        self._pending += data if self._keys is None else self._keys.feed(data)
-        self._write()
+        try:
+            self._pending += data if self._keys is None else self._keys.feed(data)
+        except Detached as detached:
+            self._pending += detached.typed
+            raise
+        finally:
+            self._write()
         if self._pending:
             self._selector.unregister(self._source)
             self._selector.register(self._target, selectors.EVENT_WRITE, self._go_on)
@@ -175,7 +184,7 @@ def raw_terminal(descriptor: int) -> Iterator[None]:
         return
     before = termios.tcgetattr(descriptor)
     try:
-        tty.setraw(descriptor)
+        tty.setraw(descriptor, termios.TCSANOW)  # what has been typed already is the container's
         yield
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
