@@ -97,11 +97,10 @@ def _listed(store: ImageStore, arguments: argparse.Namespace) -> Iterator[tuple[
         filters.setdefault("reference", []).append(arguments.reference)
     patterns = filters.get("reference", [])
     holds = conditions(filters, lambda name: instant_ns(store.resolve(name).config.created) or 0, time.time_ns())
-    found = {image.config_digest: image for image in reversed(store.readable())}
-    for image in sorted(found.values(), key=lambda image: -(instant_ns(image.config.created) or 0)):
-        listed = Listed(names=store.names_of(image), config=image.config)
-        if all(condition(listed) for condition in holds):
-            wanted = [name for name in listed.names if not patterns or any(matches(each, name) for each in patterns)]
+    youngest_first = sorted(store.grouped(), key=lambda each: -(instant_ns(each[0].config.created) or 0))
+    for image, names in youngest_first:
+        if all(condition(Listed(names=names, config=image.config)) for condition in holds):
+            wanted = (name for name in names if not patterns or any(matches(each, name) for each in patterns))
             yield image, tuple(wanted)
 
 

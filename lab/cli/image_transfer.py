@@ -90,11 +90,10 @@ def _asked_for(store: ImageStore, text: str) -> Iterator[tuple[StoredImage, list
 
 
 def _all_tags(store: ImageStore, repository: str) -> Iterator[tuple[StoredImage, list[Reference]]]:
-    found = {image.config_digest: image for image in store.readable()}
-    for image in found.values():
-        names = [name for name in store.names_of(image) if name.repository == repository and name.tag]
-        if names:
-            yield image, names
+    for image, names in store.grouped():
+        ours = [name for name in names if name.repository == repository and name.tag]
+        if ours:
+            yield image, ours
 
 
 def add_load(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ free.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -160,14 +160,21 @@ class ImageStore:
         """
         return self.add_manifest(target, self._find(source))
 
+    def grouped(self) -> tuple[tuple[StoredImage, tuple[Reference, ...]], ...]:
+        """Return each readable image once, with all its names, sorted; those with a digest last."""
+        images: dict[str, StoredImage] = {}
+        references: dict[str, set[Reference]] = {}
+        for entry in self._index().manifests:
+            if self._fault(entry) is not None:
+                continue
+            image, reference = self._image(entry), names.reference_of(entry)
+            images.setdefault(image.config_digest, image)
+            references.setdefault(image.config_digest, set()).update({reference} if reference else ())
+        return tuple((image, _sorted(references[image_id])) for image_id, image in images.items())
+
     def names_of(self, image: StoredImage) -> tuple[Reference, ...]:
-        """Return all names of the image with this id, sorted; those with a digest last."""
-        found = {
-            reference
-            for entry in self._index().manifests
-            if (reference := names.reference_of(entry)) and self._id_of(entry) == image.config_digest
-        }
-        return tuple(sorted(found, key=lambda reference: (reference.digest, reference.familiar)))
+        """Return all names of the image with this id, as ``grouped`` does."""
+        return next((found for each, found in self.grouped() if each.config_digest == image.config_digest), ())
 
     def remove(self, reference: str, *, force: bool = False) -> Removed:
         """Remove a name, and with its last name the image; or by id, the image with all its names.
@@ -182,41 +189,35 @@ class ImageStore:
             by_name = by_name if by_name is not None and names.reference_of(entry) == by_name else None
             standing = self._standing(entry)
             planned = removal.plan(standing, reference, by_name, force=force)
-            removed = self._carry_out(standing.image_id, planned, change)
+            removed = self._carry_out({standing.image_id: planned}, change)
         return self._with_content_freed(removed)
 
     def prune(self, wanted: Callable[[StoredImage], bool], *, with_names: bool = False) -> Removed:
         """Remove images that no container uses and that are ``wanted``: those without name, or any ``with_names``."""
-        removed = Removed()
         with self._index_changing() as change:
-            uses, seen = usage.container_uses(self._containers_root), set[str]()
-            mounted = usage.mounted_by(self._layer_paths())
-            for entry in self._index().manifests:
-                if self._fault(entry) is not None or self._id_of(entry) in seen:
+            uses, mounted = usage.container_uses(self._containers_root), usage.mounted_by(self._layer_paths())
+            planned = {}
+            for image, references in self.grouped():
+                if (references and not with_names) or not wanted(image):
                     continue
-                seen.add(self._id_of(entry))
-                standing = self._standing(entry, uses, mounted)
-                spared = standing.running or standing.stopped or standing.mounted
-                if spared or (standing.names and not with_names) or not wanted(self._image(entry)):
-                    continue
-                planned = removal.Removal(untag=standing.names, delete=True)
-                more = self._carry_out(standing.image_id, planned, change)
-                removed = Removed(untagged=removed.untagged + more.untagged, deleted=removed.deleted + more.deleted)
+                standing = self._standing(self._find(image.manifest_digest), uses, mounted)
+                if not (standing.running or standing.stopped or standing.mounted):
+                    planned[image.config_digest] = removal.Removal(untag=references, delete=True)
+            removed = self._carry_out(planned, change)
         return self._with_content_freed(removed)
 
     def _carry_out(
-        self, image_id: str, planned: removal.Removal, change: Callable[[Callable[[Index], Index]], None]
+        self, planned: Mapping[str, removal.Removal], change: Callable[[Callable[[Index], Index]], None]
     ) -> Removed:
-        """Take an image or names of it out of the index; its content stays for ``collect``."""
-        before = self._needed_chains()
-        digests = {entry.digest for entry in self._index().manifests if self._id_of(entry) == image_id}
-        change(lambda index: names.untagged(index, planned.untag))
-        deleted: tuple[str, ...] = ()
-        if planned.delete:
-            change(lambda index: names.without(index, digests))
-            needed = set(self._needed_chains())
-            deleted = (image_id, *(chain for chain in reversed(before) if chain not in needed))
-        return Removed(untagged=tuple(name.familiar for name in planned.untag), deleted=deleted)
+        """Take images, given by their ids, or names of them out of the index; their content stays for ``collect``."""
+        before, entries = self._needed_chains(), self._index().manifests
+        going = {image_id for image_id, removed in planned.items() if removed.delete}
+        digests = {entry.digest for entry in entries if self._id_of(entry) in going}
+        gone = [name for removed in planned.values() for name in removed.untag]
+        change(lambda index: names.without(names.untagged(index, gone), digests))
+        needed = {*self._needed_chains(), *self._chains_of_containers()}
+        chains = tuple(chain for chain in reversed(before) if going and chain not in needed)
+        return Removed(untagged=tuple(name.familiar for name in gone), deleted=(*sorted(going), *chains))
 
     def _with_content_freed(self, removed: Removed) -> Removed:
         freed = self.collect()
@@ -294,7 +295,9 @@ class ImageStore:
         """Give a function that replaces the index, while nobody else can."""
 
         def change(make: Callable[[Index], Index]) -> None:
-            durable.write_atomically(os.path.join(self.root, "oci-layout"), layout_json())
+            layout = os.path.join(self.root, "oci-layout")
+            if not os.path.exists(layout):
+                durable.write_atomically(layout, layout_json())
             durable.write_atomically(self._index_path, make(self._index()).to_json())
 
         os.makedirs(self.root, exist_ok=True)
@@ -370,7 +373,7 @@ class ImageStore:
         layers = self._directories(entry)
         uses = usage.container_uses(self._containers_root) if uses is None else uses
         users = [use for use in uses if (use.image_id == image_id if use.image_id else layers and use.layers == layers)]
-        ours = self._chains_of_nobody_else(entries)
+        ours = self._chains_of_nobody_else(entries) if mounted != {} else ()  # dear where there are many images
         mounted = usage.mounted_by(ours) if mounted is None else mounted
         return removal.Standing(
             image_id=image_id,
@@ -395,6 +398,10 @@ class ImageStore:
     def _layer_paths(self) -> tuple[str, ...]:
         return tuple(self.layers.path(chain) for chain in self.layers.chain_ids())
 
+    def _chains_of_containers(self) -> tuple[str, ...]:
+        uses = usage.container_uses(self._containers_root)
+        return tuple(f"sha256:{os.path.basename(path)}" for use in uses for path in use.layers)
+
     def _needed_chains(self) -> tuple[str, ...]:
         """Return the chain ids of all readable images, each once, lower ones before those that stand on them."""
         images = [self._image(entry) for entry in self._index().manifests if self._fault(entry) is None]
@@ -416,11 +423,15 @@ class ImageStore:
 
     def _remove_unneeded_layers(self, needed: set[str]) -> int:
         unneeded = [chain for chain in self.layers.chain_ids() if chain not in needed]
-        kept = {path for use in usage.container_uses(self._containers_root) for path in use.layers}
+        kept = {self.layers.path(chain) for chain in self._chains_of_containers()}
         kept |= usage.mounted_by({self.layers.path(chain) for chain in unneeded}).keys() if unneeded else set()
         going = [chain for chain in unneeded if self.layers.path(chain) not in kept]
         leftovers = [chain for chain in self.layers.leftovers() if chain not in needed]
         return sum(self.layers.remove(chain) for chain in (*going, *leftovers))
+
+
+def _sorted(references: Iterable[Reference]) -> tuple[Reference, ...]:
+    return tuple(sorted(references, key=lambda reference: (reference.digest, reference.familiar)))
 
 
 def _called(entry: Descriptor) -> str:

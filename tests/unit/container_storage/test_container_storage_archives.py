@@ -292,7 +292,7 @@ def test_a_damaged_archive_is_refused_or_the_same_and_the_store_is_whole(data: s
 
 
 def is_archive(data: bytes) -> bool:
-    with open_archive(io.BytesIO(data), "it", "/nowhere") as archive:
+    with tempfile.TemporaryDirectory() as scratch, open_archive(io.BytesIO(data), "it", scratch) as archive:
         return archive.has("manifest.json")
 
 
