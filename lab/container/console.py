@@ -42,6 +42,11 @@ class Pair:
         number = self._theirs.fileno()
         return Stdio(stdin=number, stdout=number, stderr=number)
 
+    @property
+    def receiver(self) -> int:
+        """The end over which the master comes, for another process that is to have it in our place."""
+        return self._ours.fileno()
+
     def receive(self) -> int:
         """Return the terminal's master, closed on exec and the caller's from here; once the start has returned.
 

@@ -300,13 +300,8 @@ class Containers:
 
     def _start_terminal(self, container_id: str, wanted: Supervision, options: RunOptions) -> Running:
         with console.Pair() as pair:
-            running = self._start(container_id, pair.stdio, wanted, options)
-            master = pair.receive()
-            try:
-                self.engine.spawner.give_console(container_id, master)
-            finally:
-                os.close(master)
-        return running
+            wanted = replace(wanted, streams=replace(wanted.streams, console=pair.receiver))
+            return self._start(container_id, pair.stdio, wanted, options)
 
     def _start(self, container_id: str, stdio: Stdio, wanted: Supervision, options: RunOptions) -> Running:
         def prepare(state: ContainerState, attachment: Attachment | None) -> None:

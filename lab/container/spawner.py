@@ -46,7 +46,8 @@ born in if flags have CLONE_INTO_CGROUP, the pipe of ``LIMITS_NUMBER`` if the pl
 letter of the supervision's streams.
 
 A supervision is (bundle, has a terminal, streams, policy as in ``supervision``). The letters are "o" and "e" for pipes
-that get the output, "i" for one to be typed on the terminal, "k" for what is only kept open."""
+that get the output, "i" for one to be typed on the terminal, "k" for what is only kept open, "t" for the socket over
+which the terminal comes."""
 
 JOIN = "join"
 """A request: (JOIN, flags, marshalled plan, detached); with reply pipe, stdin, stdout, stderr, pidfd of the container's
@@ -54,9 +55,6 @@ first process, and the v2 cgroup as above."""
 
 ATTACH = "attach"
 """A request: (ATTACH, container id, streams); with reply pipe and the streams' descriptors."""
-CONSOLE = "console"
-"""A request without answer but the end of the pipe: (CONSOLE, container id); with reply pipe and the terminal's master,
-which ``console.Pair`` has received."""
 RESIZE = "resize"
 """A request without answer but the end of the pipe: (RESIZE, container id, rows, columns); with reply pipe."""
 RESTART = "restart"
@@ -241,13 +239,6 @@ class Spawner:
         _give(supervised, streams, given)
         return supervised
 
-    def _take_console(self, _: int, descriptors: tuple[int, ...], container_id: str) -> None:
-        reply, master = descriptors
-        supervised = self._find(container_id).supervised
-        assert supervised is not None
-        supervised.take_console(master)
-        os.close(reply)
-
     def _join(self, engine: int, descriptors: tuple[int, ...], flags: int, plan: bytes, detached: bool) -> None:
         reply, *rest = descriptors
         stdio, container, others = tuple(rest[:3]), rest[3], rest[4:]
@@ -363,6 +354,7 @@ class Spawner:
         if failure is None and marks and marks[-1][0] == init.EXECUTING:
             wire.answer(child.reply, (STARTED, child.pid, child.spawned_ns, now_ns, tuple(marks[:-1])))
             if child.supervised is not None:
+                child.supervised.take_console()
                 child.supervised.actor.note("start")
                 self._check_health(child, child.supervised, adopted=False)
         else:
@@ -533,7 +525,6 @@ _REQUESTS: dict[str, Callable[..., None]] = {
     SPAWN: Spawner._spawn,
     JOIN: Spawner._join,
     ATTACH: Spawner._attach,
-    CONSOLE: Spawner._take_console,
     RESIZE: Spawner._resize,
     RESTART: Spawner._set_restart,
 }
@@ -546,6 +537,8 @@ def _give(supervised: Supervised, streams: str, descriptors: list[int]) -> None:
             supervised.type(descriptor)
         elif letter == "k":
             supervised.keep(descriptor)
+        elif letter == "t":
+            supervised.expect_console(descriptor)
         else:
             supervised.listen("stdout" if letter == "o" else "stderr", descriptor)
 

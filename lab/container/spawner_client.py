@@ -177,24 +177,26 @@ class Streams:
     """What the shared spawner connects a container with; all descriptors stay the caller's.
 
     ``stdout`` and ``stderr`` are pipes that get the output (with a terminal there is stdout only), ``typed`` is one to
-    be typed on the terminal, ``kept`` is only kept open as long as the container lives.
+    be typed on the terminal, ``kept`` is only kept open as long as the container lives, ``console`` is where the
+    terminal's master comes out of the container (``console.Pair``).
     """
 
     stdout: int | None = None
     stderr: int | None = None
     typed: int | None = None
     kept: int | None = None
+    console: int | None = None
 
     def letters(self) -> str:
         """Return the streams as a request names them."""
-        return "".join(letter for letter, number in zip("oeik", self._all(), strict=True) if number is not None)
+        return "".join(letter for letter, number in zip("oeikt", self._all(), strict=True) if number is not None)
 
     def descriptors(self) -> tuple[int, ...]:
         """Return the descriptors in the order of ``letters``."""
         return tuple(number for number in self._all() if number is not None)
 
     def _all(self) -> tuple[int | None, ...]:
-        return (self.stdout, self.stderr, self.typed, self.kept)
+        return (self.stdout, self.stderr, self.typed, self.kept, self.console)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,14 +315,6 @@ class SpawnerClient:
         running = self._request((spawner.ATTACH, container_id, streams.letters()), streams.descriptors())
         running.await_started()
         return running
-
-    def give_console(self, container_id: str, master: int) -> None:
-        """Hand the terminal of a supervised container over, whose master stays the caller's to close as well.
-
-        Raises:
-            SpawnerDied: the spawner ended meanwhile.
-        """
-        self._request((spawner.CONSOLE, container_id), (master,)).close()
 
     def resize(self, container_id: str, *, rows: int, columns: int) -> None:
         """Tell a container's terminal its size in characters; one that does not run is no error.

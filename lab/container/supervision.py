@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import struct
 import termios
 import time
@@ -254,6 +255,7 @@ class Supervised:
         self._waiting: list[tuple[str, Listener]] = []
         self._inputs: list[TerminalInput] = []
         self._kept: list[int] = []
+        self._channel = -1
         self._before: tuple[tuple[str, str], ...] = ()  # what the files said of the run before this one
 
     @property
@@ -268,8 +270,17 @@ class Supervised:
         descriptor = os.open(self._path(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         return Output(self._loop, name, descriptor, self._log, self._peek)
 
-    def take_console(self, master: int) -> None:
-        """Take over the terminal that the container has opened for itself."""
+    def expect_console(self, channel: int) -> None:
+        """Take over the socket over which the container's terminal comes."""
+        self._channel = channel
+
+    def take_console(self) -> None:
+        """Receive the terminal that the container has opened for itself; one without has none."""
+        if self._channel < 0:
+            return
+        with socket.socket(fileno=self._channel) as channel:
+            self._channel = -1
+            _, (master, *_), _, _ = socket.recv_fds(channel, 1, 1, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
         output = self._outputs["stdout"] = Output(self._loop, "stdout", master, self._log, None)
         for _, listener in self._waiting:
             output.add(listener)
@@ -363,6 +374,8 @@ class Supervised:
             listener.end()
         for source in self._inputs:
             source.close()
+        if self._channel >= 0:
+            self._kept.append(self._channel)
         for descriptor in self._kept:
             os.close(descriptor)
         self._kept.clear()
