@@ -13,6 +13,7 @@ from lab.errors import LabError, UnavailableError
 from lab.linux import command
 from lab.paths import Paths, docker_host
 from lab.target.backends.cached_check import first_line
+from lab.target.backends.claim import abandoned, claims, unmarked
 from lab.target.backends.dockerd import PrivateDaemon
 from lab.target.backends.engine_cli import CliTarget, EngineCli
 from lab.target.backends.failures import cannot
@@ -64,15 +65,20 @@ class DockerBackend:
     def provision(self, spec: TargetSpec, marks: MarkSink) -> DockerTarget:
         """Create a container; what it raises is said in the protocol."""
         address = self._address()
-        cli = _cli(address)
-        network = DockerNetwork(cli, self._paths, own=self._is_own(address))
-        target = DockerTarget(cli, self._paths, network, self._drain, spec, marks, self._daemon)
+        for leftover in abandoned(claims(self._paths, _NAME)):
+            self._target(address, leftover, unmarked).reclaim()
+        target = self._target(address, spec, marks)
         try:
             target.create()
         except BaseException:
             target.destroy()
             raise
         return target
+
+    def _target(self, address: str, spec: TargetSpec, marks: MarkSink) -> DockerTarget:
+        cli = _cli(address)
+        network = DockerNetwork(cli, self._paths, own=self._is_own(address))
+        return DockerTarget(cli, self._paths, network, self._drain, spec, marks, self._daemon)
 
     def close(self) -> None:
         """Stop the daemon that this backend has started, if it has."""

@@ -24,6 +24,7 @@ from lab.paths import Paths
 from lab.target.backends import execution_mark
 from lab.target.backends.attached import Attached
 from lab.target.backends.cgroup_footprint import cgroup_directories
+from lab.target.backends.claim import Claim, claim, claims
 from lab.target.backends.failures import no_endpoint, took_too_long
 from lab.target.backends.main_output import MainOutput
 from lab.target.backends.runtime_words import exit_code_of
@@ -171,7 +172,8 @@ class CliTarget:
         self._layout = cgroups.detect()
         self._directory = os.path.join(paths.containers, spec.name)
         self._main: Attached | None = None
-        self._image_id = load_image(cli, paths, spec.image)
+        self._claim: Claim | None = None
+        self._paths = paths
 
     @property
     def spec(self) -> TargetSpec:
@@ -182,13 +184,16 @@ class CliTarget:
         """Create the container; nothing runs.
 
         Raises:
+            ImageNotFound: the store has no such manifest.
             TargetError: the engine refused.
         """
+        image_id = load_image(self._cli, self._paths, self._spec.image)
+        self._claim = claim(claims(self._paths, self._cli.name), self._spec)
         scratch = os.path.join(self._directory, "data") if self._spec.scratch_bytes else ""
         if scratch:
             os.makedirs(scratch)
         options = (*self._cli.create_options, *self._connection.options(self._spec))
-        self._cli.require("provision", *create_arguments(self._spec, self._image_id, options, scratch))
+        self._cli.require("provision", *create_arguments(self._spec, image_id, options, scratch))
 
     def start(self) -> None:
         """Start the container; what it raises is said in the protocol."""
@@ -288,6 +293,13 @@ class CliTarget:
         self._remove_shared_cgroup()
         if os.path.isdir(self._directory):
             shutil.rmtree(self._directory)
+        if self._claim is not None:
+            self._claim.release()
+
+    def reclaim(self) -> None:
+        """Remove the container though another process, now dead, has created it and perhaps started it."""
+        self._end_main()
+        self.destroy()
 
     def _remove_shared_cgroup(self) -> None:
         """Remove the cgroup that podman's conmons share below the parent, when the last one has gone."""

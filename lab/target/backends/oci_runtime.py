@@ -33,6 +33,7 @@ from lab.target.backends import execution_mark, oci_bundle
 from lab.target.backends.attached import Attached
 from lab.target.backends.cached_check import cached, first_line
 from lab.target.backends.cgroup_footprint import cgroup_directories
+from lab.target.backends.claim import Claim, abandoned, claim, claims, unmarked
 from lab.target.backends.failures import cannot, no_endpoint, took_too_long
 from lab.target.backends.main_output import MainOutput
 from lab.target.backends.probe_program import exit_program
@@ -175,6 +176,7 @@ class OciRuntimeBackend:
             ImageNotFound: the store has no such manifest.
             TargetError: it could not be laid out; nothing is left.
         """
+        self.repair()
         layers = ImageStore.open(self._paths).layer_directories(spec.image)
         self._bridged |= spec.network == NetworkMode.BRIDGE
         target = OciTarget(self._program, self._paths, self._drain, spec, marks, layers)
@@ -184,6 +186,11 @@ class OciRuntimeBackend:
             target.destroy()
             raise TargetError(str(error), backend=self.name, phase="provision") from error
         return target
+
+    def repair(self) -> None:
+        """Remove what killed owners left of this arm's targets."""
+        for spec in abandoned(claims(self._paths, self.name)):
+            OciTarget(self._program, self._paths, self._drain, spec, unmarked, ()).reclaim()
 
     def close(self) -> None:
         """Remove the bridge if this backend has used it and nobody else does; safe to call twice."""
@@ -236,6 +243,7 @@ class OciTarget:
         self._netns = os.path.join(paths.run, "netns", spec.name)
         self._attachment: Attachment | None = None
         self._main: Attached | None = None
+        self._claim: Claim | None = None
         self._log_numbers = itertools.count()
 
     @property
@@ -250,6 +258,7 @@ class OciTarget:
             OSError: they cannot be made.
             KernelError: the bridge cannot be made.
         """
+        self._claim = claim(claims(self._paths, self._program.name), self._spec)
         os.makedirs(self._program.root, mode=0o700, exist_ok=True)
         os.makedirs(self._directory, mode=0o700)
         for name in ("rootfs", "upper", "work", *(("data",) if self._spec.scratch_bytes else ())):
@@ -385,6 +394,15 @@ class OciTarget:
         self._undo_start()
         if os.path.isdir(self._directory):
             shutil.rmtree(self._directory)
+        if self._claim is not None:
+            self._claim.release()
+
+    def reclaim(self) -> None:
+        """Remove the target though another process, now dead, has laid it out and perhaps started it."""
+        self._terminate()
+        if os.path.isdir(self._directory):
+            self._invoke("delete", "--force", self._spec.name)
+        self.destroy()
 
     def _terminate(self) -> None:
         deadline_ns = time.monotonic_ns() + _KILL_GRACE_NS

@@ -17,6 +17,7 @@ from lab.linux import command
 from lab.linux.cgroup import layout as cgroups
 from lab.paths import Paths
 from lab.target.backends.cached_check import cached, first_line
+from lab.target.backends.claim import abandoned, claims, unmarked
 from lab.target.backends.engine_cli import CliTarget, EngineCli
 from lab.target.backends.failures import cannot
 from lab.target.backends.probe_program import exit_program
@@ -79,6 +80,7 @@ class PodmanBackend:
 
     def provision(self, spec: TargetSpec, marks: MarkSink) -> CliTarget:
         """Create a container; what it raises is said in the protocol."""
+        self.repair()
         self._bridged |= spec.network == NetworkMode.BRIDGE
         target = CliTarget(self._cli(), self._paths, _Network(self._paths), self._drain, spec, marks)
         try:
@@ -87,6 +89,11 @@ class PodmanBackend:
             target.destroy()
             raise
         return target
+
+    def repair(self) -> None:
+        """Remove what killed owners left with podman."""
+        for spec in abandoned(claims(self._paths, _NAME)):
+            CliTarget(self._cli(), self._paths, _Network(self._paths), self._drain, spec, unmarked).reclaim()
 
     def close(self) -> None:
         """Remove the bridge if this backend has used it and nobody else does; safe to call twice."""

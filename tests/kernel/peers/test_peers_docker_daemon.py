@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,11 @@ def test_the_daemon_that_is_named_is_used_and_none_is_started(
     assert answer.available, answer
     assert dict(answer.facts)["daemon"] == "the host's"
     assert not (tmp_path / "run" / "dockerd").exists()
+
+
+def test_a_key_that_interrupts_the_terminals_programs_does_not_reach_the_daemon(daemon: PrivateDaemon) -> None:
+    assert daemon.pid is not None
+    assert os.getsid(daemon.pid) == daemon.pid
 
 
 def test_a_socket_that_answers_is_found_without_being_named(daemon: PrivateDaemon) -> None:
