@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -87,11 +88,11 @@ def _follow(
             yield from reader.pieces()
             return
         stack.callback(os.close, process)
-        ended = _end_of(containers, container.id)
+        ended = _end_of(containers, container.id, process)
         yield from reading.follow(reader, container.state.bundle, ended=ended, process=process, until=left)
 
 
-def _end_of(containers: Containers, container_id: str) -> Callable[[], bool]:
+def _end_of(containers: Containers, container_id: str, process: int) -> Callable[[], bool]:
     """Return what tells whether a container's end has been noted; it has that done where nobody is there to do it."""
 
     def ended() -> bool:
@@ -99,8 +100,7 @@ def _end_of(containers: Containers, container_id: str) -> Callable[[], bool]:
             found = containers.get(container_id)
         except NoSuchContainer:
             return True
-        process = found.state.process
-        if found.ended is None and process is not None and not process.is_alive():
+        if found.ended is None and select.select([process], [], [], 0)[0]:  # also while it has not been reaped
             containers.engine.spawner.ensure()
         return found.ended is not None
 
