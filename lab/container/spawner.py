@@ -16,6 +16,7 @@ import fcntl
 import gc
 import marshal
 import os
+import resource
 import select
 import socket
 import sys
@@ -227,8 +228,7 @@ class Spawner:
             with mapping:
                 user_namespace.prepare(child.pid, users, mapping, stdio)
         if supervised is not None and fields is not None:
-            child.supervised = supervised
-            supervised.began(child.pid)
+            _begin(child, supervised)
         if network is not None:
             _connect(child, network, go)
         _close((*rest, *((go,) if network is not None else ())))
@@ -572,17 +572,33 @@ def _parse_frames(frames: bytearray) -> tuple[list[tuple[bytes, int]], wire.Mess
     return marks, None
 
 
+def _begin(child: _Child, supervised: Supervised) -> None:
+    child.supervised = supervised
+    try:
+        supervised.began(child.pid)
+    except OSError as error:  # a full disk: what nobody would know of must not run
+        _give_up(child, "note_the_start", error)
+
+
 def _connect(child: _Child, network: AttachmentFields, go: int) -> None:
     # The child mounts its file systems meanwhile; it waits on the go pipe before it touches its own end.
-    netns = os.open(f"/proc/{child.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fastpath.host_side(fastpath.PlainAttachment(network), netns)
-        os.write(go, marshal.dumps(network))
+        netns = os.open(f"/proc/{child.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fastpath.host_side(fastpath.PlainAttachment(network), netns)
+            os.write(go, marshal.dumps(network))
+        finally:
+            os.close(netns)
     except OSError as error:
-        _kill(child)
-        child.frames += init.failure("connect_network", error)
-    finally:
-        os.close(netns)
+        _give_up(child, "connect_network", error)
+
+
+def _give_up(child: _Child, step: str, error: OSError) -> None:
+    """End a start that fails on our side; a child that has ended by itself knows the reason better."""
+    if os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+        return
+    _kill(child)
+    child.frames += init.failure(step, error)
 
 
 def _kill(child: _Child) -> None:
@@ -649,4 +665,6 @@ def _settle() -> None:
     gc.disable()  # a collection would copy every page that it touches in each child
     gc.freeze()
     os.umask(0o022)  # not its user's: what a container's file system lacks is made for everybody to read
+    # A container takes five descriptors, and its own limit is this one: neither is to be that of some user's shell.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard := resource.getrlimit(resource.RLIMIT_NOFILE)[1], hard))
     Numbered.reserve()

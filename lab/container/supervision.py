@@ -256,6 +256,7 @@ class Supervised:
         self._inputs: list[TerminalInput] = []
         self._kept: list[int] = []
         self._channel = -1
+        self._has_begun = False
         self._before: tuple[tuple[str, str], ...] = ()  # what the files said of the run before this one
 
     @property
@@ -313,17 +314,23 @@ class Supervised:
         return -1 if output is None else output.descriptor
 
     def began(self, pid: int) -> None:
-        """Note the first process of a start that is under way."""
+        """Note the first process of a start that is under way.
+
+        Raises:
+            OSError: it cannot be noted, and everything is as before; the start has to fail.
+        """
         left = Left(pid, start_time_ticks(pid), time.time_ns(), has_terminal=self._has_terminal, policy=self._policy)
-        self._before = tuple((name, text) for name in (PID_FILE, EXIT_FILE) if (text := read_text(self._path(name))))
+        before = tuple((name, text) for name in (PID_FILE, EXIT_FILE) if (text := read_text(self._path(name))))
         self._write(PID_FILE, left.text())
+        self._has_begun, self._before = True, before
         self._remove(EXIT_FILE)
 
     def failed(self) -> None:
         """Let go of everything: the start has failed, and the container is as before."""
-        self._remove(PID_FILE)
-        for name, text in reversed(self._before):  # the exit file first: it alone means nothing
-            self._write(name, text)
+        if self._has_begun:
+            self._remove(PID_FILE)
+            for name, text in reversed(self._before):  # the exit file first: it alone means nothing
+                self._note(name, text)
         self._let_go()
 
     def set_restart(self, name: str, most: int) -> None:
@@ -348,7 +355,7 @@ class Supervised:
         self._let_go()
         restarts = self._is_to_restart(code)
         self.actor.died(code)
-        self._note_end(f"{code} {time.time_ns()} {self._policy[2] + 1 if restarts else 0}")
+        self._note(EXIT_FILE, f"{code} {time.time_ns()} {self._policy[2] + 1 if restarts else 0}")
         return restarts
 
     def _is_to_restart(self, code: int) -> bool:
@@ -359,13 +366,13 @@ class Supervised:
             name == "on-failure" and code != 0 and (not most or done < most)
         )
 
-    def _note_end(self, text: str) -> None:
+    def _note(self, name: str, text: str) -> None:
         try:
-            self._write(EXIT_FILE, text)
+            self._write(name, text)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            self._loop.later(_RETRY_NS, lambda: self._note_end(text))
+            self._loop.later(_RETRY_NS, lambda: self._note(name, text))
 
     def _let_go(self) -> None:
         for output in self._outputs.values():
@@ -466,7 +473,8 @@ def write_bytes(path: str, data: bytes) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            os.write(descriptor, data)
+            if os.write(descriptor, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), temporary)
         finally:
             os.close(descriptor)
         os.replace(temporary, path)

@@ -13,6 +13,7 @@ import time
 from lab.linux.libc import syscall
 
 _SIGKILL = 9
+_ENOENT, _ENODEV = 2, 19
 
 
 def pidfd_send_signal(pidfd: int, signal: int) -> None:
@@ -36,8 +37,10 @@ def kill_listed(path: str, deadline_ns: int) -> None:
         try:
             with open(path, "rb") as file:
                 pids = [int(word) for word in file.read().split()]
-        except FileNotFoundError:
-            return
+        except OSError as error:
+            if error.errno in (_ENOENT, _ENODEV):  # gone, also between open and read
+                return
+            raise
         if not pids:
             return
         for pid in pids:
