@@ -199,6 +199,7 @@ def _with_limits(options: RunOptions, arguments: argparse.Namespace) -> RunOptio
         memory_bytes=_bytes(arguments.memory, "memory") or None,
         memory_swap_bytes=-1 if arguments.memory_swap == "-1" else _bytes(arguments.memory_swap, "memory-swap") or None,
         memory_reservation_bytes=_bytes(arguments.memory_reservation, "memory-reservation") or None,
+        memory_swappiness=None if arguments.memory_swappiness == -1 else arguments.memory_swappiness,
         cpus=arguments.cpus or None,
         cpu_shares=arguments.cpu_shares,
         cpu_period_us=arguments.cpu_period,

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from lab.container import console, etc_files, event_stream, events, log_file, supervision
+from lab.container import console, etc_files, event_stream, events, host_limits, log_file, supervision
 from lab.container.defaults import capability_sets
 from lab.container.engine import Engine
 from lab.container.image.store import ImageStore
@@ -211,6 +211,7 @@ class Containers:
             read=_read_named,
             environ=environ or {},
             init_program=program,
+            limits=host_limits.find(options, self.engine.runtime.layout),
             rootless=os.geteuid() != 0,
         )
 

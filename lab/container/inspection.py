@@ -282,7 +282,7 @@ def _limits(options: RunOptions) -> dict[str, object]:
         "DeviceRequests": None,
         "MemoryReservation": options.memory_reservation_bytes or 0,
         "MemorySwap": swap,
-        "MemorySwappiness": None,
+        "MemorySwappiness": options.memory_swappiness,
         "OomKillDisable": options.oom_kill_disable,
         "PidsLimit": options.pids_limit,
         "Ulimits": [_ulimit(text) for text in options.ulimits],

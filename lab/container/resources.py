@@ -50,7 +50,7 @@ def controllers(resources: Resources) -> tuple[str, ...]:
     used = {
         "cpu": resources.cpu.quota is not None or resources.cpu.shares is not None,
         "cpuset": bool(resources.cpu.cpus or resources.cpu.mems),
-        "memory": resources.memory.limit is not None or resources.memory.swap is not None,
+        "memory": resources.memory != Memory(),
         "pids": resources.pids.limit is not None,
         "devices": bool(resources.devices),
     }
@@ -108,11 +108,15 @@ def _plan_memory(memory: Memory, version: int | None) -> tuple[CgroupWrite, ...]
         return (
             *_write("memory", "memory.limit_in_bytes", memory.limit),
             *_write("memory", "memory.memsw.limit_in_bytes", memory.swap),
+            *_write("memory", "memory.soft_limit_in_bytes", memory.reservation),
+            *_write("memory", "memory.swappiness", memory.swappiness),
+            *_write("memory", "memory.oom_control", 1 if memory.disable_oom_killer else None),
         )
     if version == 2:
         return (
             *_write("memory", "memory.max", _or_max(memory.limit)),
             *_write("memory", "memory.swap.max", _or_max(_swap_alone(memory))),
+            *_write("memory", "memory.low", memory.reservation),
         )
     return ()
 
@@ -133,6 +137,8 @@ def _or_max(limit: int | None) -> int | str | None:
 
 
 def _plan_block_io(block_io: BlockIo, layout: CgroupLayout) -> Iterator[CgroupWrite]:
+    if weight := weight_file(layout):
+        yield from _write(*weight, block_io.weight)
     for field, kind, key in _THROTTLES:
         devices: tuple[ThrottleDevice, ...] = getattr(block_io, field)
         for device in devices:
@@ -141,6 +147,16 @@ def _plan_block_io(block_io: BlockIo, layout: CgroupLayout) -> Iterator[CgroupWr
                 yield from _write("blkio", f"blkio.throttle.{kind}_device", f"{numbers} {device.rate}")
             elif layout.version("io") == 2:
                 yield from _write("io", "io.max", f"{numbers} {key}={device.rate}")
+
+
+def weight_file(layout: CgroupLayout) -> tuple[str, str] | None:
+    """Return the controller and file of a weight beside other cgroups' block I/O; a kernel without bfq lacks the file.
+
+    Source: kernel Documentation/block/bfq-iosched.rst, "weight".
+    """
+    if layout.version("blkio") == 1:
+        return "blkio", "blkio.bfq.weight"
+    return ("io", "io.bfq.weight") if layout.version("io") == 2 else None
 
 
 def _plan_devices(rules: tuple[DeviceRule, ...], version: int | None) -> tuple[CgroupWrite, ...]:

@@ -1,4 +1,4 @@
-"""--device-read-bps, --device-write-bps, --device-read-iops, --device-write-iops: what block devices may be asked for.
+"""--device-read-bps, --device-write-bps, --device-read-iops, --device-write-iops, --blkio-weight: use of block devices.
 
 Source: docs.docker.com/reference/cli/docker/container/run, "--device-read-bps".
 """
@@ -11,6 +11,9 @@ import stat
 from lab.container.spec.runtime import BlockIo, ThrottleDevice
 from lab.errors import SpecError
 from lab.units import parse_bytes
+
+_WEIGHT = "blkio-weight="
+_LEAST_WEIGHT, _MOST_WEIGHT = 10, 1000
 
 
 def block_io(texts: tuple[str, ...]) -> BlockIo:
@@ -27,12 +30,28 @@ def block_io(texts: tuple[str, ...]) -> BlockIo:
     )
 
 
+def weight(texts: tuple[str, ...]) -> int | None:
+    """Return the weight of --blkio-weight, None where none is asked for.
+
+    Raises:
+        SpecError: it is none.
+    """
+    given = [text.removeprefix(_WEIGHT) for text in texts if text.startswith(_WEIGHT)]
+    if not given or given[-1] == "0":
+        return None
+    if not (given[-1].isdecimal() and _LEAST_WEIGHT <= int(given[-1]) <= _MOST_WEIGHT):
+        raise SpecError(f"Range of blkio weight is from {_LEAST_WEIGHT} to {_MOST_WEIGHT}")
+    return int(given[-1])
+
+
 def _throttles(texts: tuple[str, ...], flag: str) -> tuple[ThrottleDevice, ...]:
     return tuple(_throttle(text.removeprefix(f"{flag}=")) for text in texts if text.startswith(f"{flag}="))
 
 
 def _throttle(text: str) -> ThrottleDevice:
     path, _, rate = text.rpartition(":")
+    if not path:
+        raise SpecError(f"bad format: {text}", hint="DEVICE:RATE, such as /dev/sda:1mb")
     try:
         found = os.stat(path)
         number = parse_bytes(rate)

@@ -7,17 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lab.container.defaults import ContainerConfig, NamespaceMode
-from lab.container.options import devices, limits, mounts, security
-from lab.container.options.block_io import block_io
+from lab.container.options import cgroups, devices, limits, mounts, security
 from lab.container.options.run import RunOptions
 from lab.container.options.sharing import sharing
 from lab.container.spec.image import ExecutionConfig
-from lab.container.spec.runtime import Cpu, Device, DeviceRule, Memory, Mount, Pids, Resources
+from lab.container.spec.runtime import Device, DeviceRule, Mount
 from lab.errors import SpecError
-
-_CPU_PERIOD_US = 100_000
-_NANO_CPUS = 1_000_000_000
-_MEMORY_MIN_BYTES = 6 << 20  # docker refuses less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +20,15 @@ class Surroundings:
     """What a configuration takes from the host, found beforehand.
 
     ``read`` gives the text of a file that an option names; ``environ`` is the caller's environment, for variables that
-    are named without a value; ``init_program`` is the host's path of the program of --init; ``rootless`` if the engine
-    is not root's.
+    are named without a value; ``init_program`` is the host's path of the program of --init; ``limits`` is what can be
+    limited; ``rootless`` if the engine is not root's.
     """
 
     bounding_set: int
     read: Callable[[str], str]
     environ: Mapping[str, str] = field(default_factory=dict)
     init_program: str = ""
+    limits: cgroups.HostLimits = field(default_factory=cgroups.HostLimits)
     rootless: bool = False
 
 
@@ -71,7 +67,7 @@ def configure(
         mounts=(*map(mounts.tmpfs, options.tmpfs), *_binds(options)),
         anonymous_volumes=_anonymous(options, image),
         shm_bytes=options.shm_bytes if options.shm_bytes is not None else 64 << 20,
-        resources=resources(options, rules),
+        resources=cgroups.resources(options, around.limits, rules),
         rlimits=limits.ulimits(options.ulimits),
         oom_score_adj=None if options.oom_score_adj is None else limits.oom_score_adj(options.oom_score_adj),
         sysctls=limits.sysctls(
@@ -129,47 +125,6 @@ def environment(image: tuple[str, ...], given: tuple[str, ...], environ: Mapping
     for line in image:
         found.setdefault(line.partition("=")[0], line)
     return tuple(line for line in found.values() if line is not None)
-
-
-def resources(options: RunOptions, rules: tuple[DeviceRule, ...] = ()) -> Resources:
-    """Return the limits, checked as docker checks them.
-
-    Raises:
-        SpecError: a limit that cannot be.
-    """
-    memory, swap = options.memory_bytes, options.memory_swap_bytes
-    if memory is not None and memory < _MEMORY_MIN_BYTES:
-        raise SpecError("Minimum memory limit allowed is 6MB")
-    if swap is not None and swap > 0 and memory is None:
-        raise SpecError("You should always set the Memory limit when using Memoryswap limit, see usage")
-    if swap is not None and memory is not None and 0 < swap < memory:
-        raise SpecError("Minimum memoryswap limit should be larger than memory limit, see usage")
-    if memory is not None and not swap:
-        swap = 2 * memory  # docker's: as much swap as memory
-    return Resources(
-        devices=rules,
-        memory=Memory(limit=memory, swap=swap),
-        cpu=_cpu(options),
-        pids=Pids(limit=options.pids_limit if options.pids_limit and options.pids_limit > 0 else None),
-        block_io=block_io(options.block_io),
-    )
-
-
-def _cpu(options: RunOptions) -> Cpu:
-    if options.cpus is not None and (options.cpu_quota_us or options.cpu_period_us):
-        raise SpecError("Conflicting options: Nano CPUs and CPU Period cannot both be set")
-    available = os.cpu_count() or 1
-    if options.cpus is not None and not 0.01 <= options.cpus <= available:
-        raise SpecError(f"Range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available")
-    period = options.cpu_period_us or _CPU_PERIOD_US
-    quota = options.cpu_quota_us if options.cpus is None else round(options.cpus * period)
-    return Cpu(
-        shares=options.cpu_shares or None,
-        quota=quota or None,
-        period=period,
-        cpus=options.cpuset_cpus,
-        mems=options.cpuset_mems,
-    )
 
 
 def _devices(options: RunOptions) -> tuple[tuple[Device, ...], tuple[DeviceRule, ...]]:

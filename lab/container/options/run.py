@@ -48,6 +48,7 @@ class RunOptions:
     memory_bytes: int | None = None
     memory_swap_bytes: int | None = None
     memory_reservation_bytes: int | None = None
+    memory_swappiness: int | None = None
     cpus: float | None = None
     cpu_shares: int | None = None
     cpu_period_us: int | None = None

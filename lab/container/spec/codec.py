@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
-_LARGE = ("id", "io", "iops")
+_LARGE = ("id", "io", "iops", "oom")
 
 
 def encode(value: object) -> Any:  # Any: JSON has no type of its own in Python

@@ -161,10 +161,16 @@ class DeviceRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Bytes: ``limit`` of memory, ``swap`` of memory and swap together; None for no limit."""
+    """Bytes: ``limit`` of memory, ``swap`` of memory and swap together, ``reservation``; None for no limit.
+
+    ``swappiness`` is 0 to 100. With ``disable_oom_killer`` tasks wait for memory in place of being killed.
+    """
 
     limit: int | None = None
     swap: int | None = None
+    reservation: int | None = None
+    swappiness: int | None = None
+    disable_oom_killer: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +202,9 @@ class ThrottleDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockIo:
-    """What block devices may be asked for: bytes (``bps``) and operations (``iops``) per second."""
+    """What block devices may be asked for: bytes (``bps``), operations (``iops``) per second; ``weight`` 10..1000."""
 
+    weight: int | None = None
     throttle_read_bps_device: tuple[ThrottleDevice, ...] = ()
     throttle_write_bps_device: tuple[ThrottleDevice, ...] = ()
     throttle_read_iops_device: tuple[ThrottleDevice, ...] = ()

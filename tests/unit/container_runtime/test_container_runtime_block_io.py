@@ -59,7 +59,7 @@ def test_the_document_is_spelled_as_the_specification_does() -> None:
         ("device-read-bps=/dev/null:1mb", "/dev/null: not a block device"),
         ("device-read-bps=/no/such/disk:1mb", "/no/such/disk: No such file or directory"),
         ("device-read-bps=/dev/null:fast", "invalid rate for device: /dev/null:fast"),
-        ("device-read-bps=1mb", "1mb: No such file or directory"),
+        ("device-read-bps=1mb", "bad format: 1mb"),
     ],
 )
 def test_what_is_no_rate_of_a_disk_is_refused(text: str, reason: str) -> None:
