@@ -29,7 +29,7 @@ static int start(char **argv, const sigset_t *mask) {
 	sigprocmask(SIG_SETMASK, mask, NULL);
 	execvp(argv[0], argv);
 	int code = errno == ENOENT ? NOT_FOUND : NOT_EXECUTABLE;
-	fprintf(stderr, "init: cannot execute %s: %s\n", argv[0], strerror(errno));
+	fprintf(stderr, "init: exec %s failed: %s\n", argv[0], strerror(errno));
 	return code;
 }
 

@@ -27,6 +27,7 @@ from lab.linux import namespaces as ns
 from lab.paths import Paths
 
 _ENOENT, _E2BIG, _EACCES, _EMSGSIZE = 2, 7, 13, 90
+_USER_STEP = "set_named_user"  # whose own errors say all, in docker's words
 EncodedPlan = bytes
 """A plan on its way: what ``encode`` makes of it."""
 
@@ -47,7 +48,8 @@ class StartFailed(ContainerError):  # noqa: N818
 
     def __init__(self, step: str, errno: int, reason: str, path: str) -> None:
         subject = f" {path}" if path else ""
-        super().__init__(f"{step.replace('_', ' ')}{subject}: {reason}" + (f" (errno {errno})" if errno else ""))
+        what = "" if step == _USER_STEP and not errno else f"{step.replace('_', ' ')}{subject}: "
+        super().__init__(f"{what}{reason}" + (f" (errno {errno})" if errno else ""))
         self.step = step
         self.errno = errno
         self.path = path

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from lab.container.options.flags import argument
 from lab.container.spec.runtime import Device, DeviceRule
 from lab.errors import SpecError
 
@@ -41,7 +42,7 @@ def device(text: str) -> DeviceRequest:
         return DeviceRequest(host_path=host, container_path=host, access=rest[0])
     access = rest[1] if len(rest) == 2 else "rwm"
     if not _is_access(access):
-        raise SpecError(f"invalid device mode: {access}", hint="a choice of r, w and m")
+        raise SpecError(f"bad mode specified: {access}", hint="a choice of r, w and m")
     return DeviceRequest(host_path=host, container_path=(rest[0] if rest else "") or host, access=access)
 
 
@@ -56,8 +57,9 @@ def device_rule(text: str) -> DeviceRule:
         SpecError: it is none.
     """
     match = _RULE.fullmatch(text)
-    if match is None:
-        raise SpecError(f"invalid device cgroup format '{text}'")
+    with argument("--device-cgroup-rule", text):
+        if match is None:
+            raise SpecError(f"invalid device cgroup format '{text}'")
     kind, major, minor, access = match.groups()
     return DeviceRule(allow=True, type=kind, major=_number(major), minor=_number(minor), access=access)
 

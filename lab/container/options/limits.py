@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from lab.container.options.flags import argument
 from lab.container.spec.runtime import Rlimit
 from lab.errors import SpecError
 
@@ -54,7 +55,12 @@ def ulimits(texts: Iterable[str]) -> tuple[Rlimit, ...]:
     Raises:
         SpecError: one of them is none.
     """
-    return tuple({limit.type: limit for limit in map(ulimit, texts)}.values())
+    found: dict[str, Rlimit] = {}
+    for text in texts:
+        with argument("--ulimit", text):
+            limit = ulimit(text)
+        found[limit.type] = limit
+    return tuple(found.values())
 
 
 def _limit(text: str) -> int:
@@ -77,14 +83,15 @@ def sysctls(texts: Iterable[str], *, own_ipc: bool, own_network: bool) -> Mappin
     for text in texts:
         name, separator, value = text.partition("=")
         dotted = _dotted(name)
-        if not separator or not _is_namespaced(dotted):
-            raise SpecError(
-                f"sysctl '{text}' is not allowed", hint="it is not separate per container; set it on the host"
-            )
+        with argument("--sysctl", text):
+            if not separator or not _is_namespaced(dotted):
+                raise SpecError(
+                    f"sysctl '{text}' is not allowed", hint="it is not separate per container; set it on the host"
+                )
         if dotted.startswith(_NETWORK_PREFIX) and not own_network:
-            raise SpecError(f"sysctl '{name}' not allowed in host network namespace")
+            raise SpecError(f'sysctl "{name}" not allowed in host network namespace')
         if (dotted in _IPC or dotted.startswith(_IPC_PREFIX)) and not own_ipc:
-            raise SpecError(f"sysctl '{name}' not allowed in host ipc namespace")
+            raise SpecError(f'sysctl "{name}" is not allowed in the hosts ipc namespace')
         found[name] = value
     return found
 

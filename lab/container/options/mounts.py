@@ -32,7 +32,8 @@ def tmpfs(text: str) -> Mount:
     wanted = [option for option in options.split(",") if option]
     unknown = [option for option in wanted if option not in _FLAGS and option.partition("=")[0] not in _SETTINGS]
     if unknown:
-        raise SpecError(f'invalid tmpfs option ["{unknown[0]}"]')
+        words = " ".join(f'"{word}"' for word in unknown[0].split("="))
+        raise SpecError(f"invalid tmpfs option [{words}]")
     kept = [*_TMPFS_DEFAULTS]
     for option in wanted:
         contrary = {_OPPOSITES.get(option), *(name for name, other in _OPPOSITES.items() if other == option)}

@@ -101,7 +101,12 @@ def _with(found: SecurityOptions, option: str, read: Callable[[str], str]) -> Se
             return found
         case "label" if option == "disable":
             return found
-    raise SpecError(f'invalid --security-opt: "{option}"')
+    raise _invalid(option)
+
+
+def _invalid(option: str, hint: str = "") -> SpecError:
+    subject = "invalid --security-opt 2" if "=" in option or ":" in option else "Invalid --security-opt"
+    return SpecError(f'{subject}: "{option}"', hint=hint)
 
 
 def _split(option: str) -> tuple[str, str, str]:
@@ -112,7 +117,7 @@ def _split(option: str) -> tuple[str, str, str]:
 def _boolean(text: str, option: str) -> bool:
     if text.lower() in _TRUE | _FALSE:
         return text.lower() in _TRUE
-    raise SpecError(f'invalid --security-opt: "{option}"', hint="write no-new-privileges, or no-new-privileges=false")
+    raise _invalid(option, hint="write no-new-privileges, or no-new-privileges=false")
 
 
 def _profile(value: str, read: Callable[[str], str]) -> str | None:

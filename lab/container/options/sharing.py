@@ -76,7 +76,8 @@ def _mode(name: str, text: str) -> str:
     joins = name in _JOINABLE and text.startswith(JOINS) and text != JOINS
     if mode in tuple(NamespaceMode) or joins or (name == "ipc" and mode == "none"):
         return mode
-    raise SpecError(f"--{name}: invalid {_MODES[name]} mode", hint="write private or host")
+    said = f"Invalid IPC mode: {text}" if name == "ipc" else f"--{name}: invalid {_MODES[name]} mode"
+    raise SpecError(said, hint="write private or host")
 
 
 def _network(name: str) -> tuple[str, ContainerNetwork]:

@@ -38,7 +38,7 @@ def mappings(mode: str, *, subuid: str, subgid: str) -> Mappings:
     if mode in _HOST:
         return Mappings()
     if mode not in _OWN:
-        raise SpecError(f"--userns: invalid USER mode: {mode}", hint="write host, or private")
+        raise SpecError("--userns: invalid USER mode", hint="write host, or private")
     return Mappings(uid_mappings=(_range(subuid, "subuid"),), gid_mappings=(_range(subgid, "subgid"),))
 
 

@@ -39,7 +39,7 @@ def test_it_ends_as_a_program_that_a_signal_ended(containers: Containers, init: 
 def test_a_program_that_cannot_be_executed_is_said(containers: Containers, init: str, program: str, code: int) -> None:
     outcome = containers.run(program, init=init)
     assert outcome.code == code
-    assert f"cannot execute {program}" in outcome.err
+    assert f"exec {program} failed" in outcome.err
 
 
 def test_the_program_is_its_child_and_sees_it_as_process_1(containers: Containers, init: str) -> None:

@@ -88,9 +88,9 @@ def test_apparmor_and_label_are_taken_and_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("nonsense", 'invalid --security-opt: "nonsense"'),
-        ("no-new-privileges=perhaps", 'invalid --security-opt: "no-new-privileges=perhaps"'),
-        ("systempaths=masked", 'invalid --security-opt: "systempaths=masked"'),
+        ("nonsense", '^Invalid --security-opt: "nonsense"'),
+        ("no-new-privileges=perhaps", 'invalid --security-opt 2: "no-new-privileges=perhaps"'),
+        ("systempaths=masked", 'invalid --security-opt 2: "systempaths=masked"'),
         ("seccomp=bad", "compacting json for seccomp profile"),
     ],
 )
@@ -165,7 +165,7 @@ def test_a_sysctl_of_the_machine_is_refused(text: str) -> None:
 def test_a_sysctl_of_a_namespace_that_is_the_hosts_is_refused() -> None:
     with pytest.raises(SpecError, match="not allowed in host network namespace"):
         _sysctls("net.core.somaxconn=5", network=False)
-    with pytest.raises(SpecError, match="not allowed in host ipc namespace"):
+    with pytest.raises(SpecError, match="is not allowed in the hosts ipc namespace"):
         _sysctls("kernel.shmmax=5", ipc=False)
 
 
@@ -196,7 +196,7 @@ def test_a_device_has_a_place_and_a_use(text: str, expected: tuple[str, str, str
 
 @pytest.mark.parametrize("text", ["", ":/x", "/a:/b:x", "/a:/b:rr", "/a:/b:r:w"])
 def test_what_is_no_device_is_refused(text: str) -> None:
-    with pytest.raises(SpecError, match="invalid device"):
+    with pytest.raises(SpecError, match=r"invalid device specification|bad mode specified"):
         devices.device(text)
 
 
@@ -358,5 +358,5 @@ def test_a_line_that_is_no_range_is_said_with_its_place(text: str) -> None:
 
 
 def test_no_other_mode_of_users_is_taken() -> None:
-    with pytest.raises(SpecError, match="invalid USER mode: nomap"):
+    with pytest.raises(SpecError, match="invalid USER mode"):
         users.mappings("nomap", subuid="", subgid="")
