@@ -201,6 +201,9 @@ class BuildCache:
         for name in os.listdir(os.path.join(self._root, "stale")):
             _remove_tree(os.path.join(self._root, "layers", name))
             os.unlink(os.path.join(self._root, "stale", name))
+        for name in os.listdir(os.path.join(self._root, "steps")):
+            if "." in name:  # a document that was not finished
+                os.unlink(os.path.join(self._root, "steps", name))
         for name in os.listdir(os.path.join(self._root, "work")):
             match = _WORK.fullmatch(name)
             if match is None or not ProcessIdentity(pid=int(match[1]), started_ticks=int(match[2])).is_alive():

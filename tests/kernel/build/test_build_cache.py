@@ -118,6 +118,16 @@ def test_documents_that_a_crash_cut_off_are_not_believed(yard: Yard) -> None:
     assert yard.seen.found == []
 
 
+def test_what_killed_builds_left_half_done_is_removed(yard: Yard) -> None:
+    yard.build(APP, FILES)
+    with open(os.path.join(yard.paths.builds, "steps", "0" * 64 + ".half"), "w") as file:
+        file.write("{")
+    os.mkdir(os.path.join(yard.paths.builds, "work", "1-1-dead"))  # process 1 was not started at tick 1
+    yard.build(APP)
+    assert not [name for name in os.listdir(os.path.join(yard.paths.builds, "steps")) if "." in name]
+    assert os.listdir(os.path.join(yard.paths.builds, "work")) == []
+
+
 def test_files_from_before_a_reboot_are_trusted_once_they_are_on_the_disk(yard: Yard) -> None:
     text = "FROM busybox AS make\nRUN echo 1 > /out\nFROM busybox\nCOPY --from=make /out /"
     yard.build(text)
