@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from lab.container.image.store import ImageStore
+from lab.container.storage.changes import changes
 from lab.linux import command
 from lab.paths import Paths
 from lab.target.backends.dockerd import PrivateDaemon
@@ -280,3 +281,24 @@ def _lines(text: str) -> Iterator[str]:
             line = line.removeprefix(prefix)
         if not line.startswith(("     try:", "Deleted: ", "deleted: ")):
             yield AGE.sub("AGE", line)
+
+
+CHANGES = """
+mkdir -p /new/deep; echo x >/new/deep/file; echo y >>/etc/passwd; rm /bin/awk; rm -r /usr/sbin
+mkdir /usr/sbin; echo z >/usr/sbin/own; ln -s /etc /new/link; chmod 700 /root; mv /bin/ash /bin/moved; rm -r /etc/group
+"""
+
+
+def test_what_a_container_has_changed_is_told_as_docker_tells_it(
+    docker: tuple[str, ...], tmp_path: Path, paths: Paths
+) -> None:
+    archive = str(tmp_path / "busybox.tar")
+    ImageStore.open(paths).export_docker_archive("busybox", "busybox:latest", archive)
+    run(*docker, "load", "-q", "-i", archive)
+    run(*docker, "run", "--name", "changed", "--network", "none", "busybox", "sh", "-c", CHANGES)
+    try:
+        data = json.loads(run(*docker, "inspect", "--format", "{{json .GraphDriver.Data}}", "changed"))
+        ours = [f"{change.kind} {change.path}" for change in changes(data["UpperDir"], data["LowerDir"].split(":"))]
+        assert ours == sorted(run(*docker, "diff", "changed").splitlines(), key=lambda line: line[2:])
+    finally:
+        run(*docker, "rm", "changed")

@@ -34,29 +34,42 @@ class Change:
 def changes(upper: str, lower: Sequence[str]) -> tuple[Change, ...]:
     """Return what ``upper`` changes in the layers ``lower`` (topmost first), sorted by path.
 
-    A directory is told as modified when its own attributes differ or something below it is told. One that hides its
-    predecessor is told as deleted, followed by what it holds now.
+    A directory is modified when its own attributes differ or something below it is told; of one that was removed and
+    made again, what is in it no longer is told as deleted.
 
     Raises:
         OSError: a directory cannot be read.
     """
-    found = {change.path: change for change in _below(upper, "", lower)}
+    found = {change.path: change for change in _below(upper, "", lower, hides=False)}
     for path in tuple(found):
         while (path := os.path.dirname(path)) != "/":
             found.setdefault(path, Change(kind=ChangeKind.MODIFIED, path=path))
     return tuple(found[path] for path in sorted(found))
 
 
-def _below(upper: str, path: str, lower: Sequence[str]) -> Iterator[Change]:
-    """Give the changes in the directory ``upper``; ``lower`` are the layers' directories that it is merged with."""
-    for entry in sorted(os.scandir(upper), key=lambda entry: entry.name):
+def _below(upper: str, path: str, lower: Sequence[str], *, hides: bool) -> Iterator[Change]:
+    """Give the changes in the directory ``upper``; ``lower`` are the layers' directories that it covers.
+
+    With ``hides`` nothing of those shows through.
+    """
+    entries = sorted(os.scandir(upper), key=lambda entry: entry.name)
+    for entry in entries:
         status = entry.stat(follow_symlinks=False)
-        kind = _kind(entry.path, status, _before(entry.name, lower))
+        kind = _kind(status, _before(entry.name, lower))
         if kind is not None:
             yield Change(kind=kind, path=f"{path}/{entry.name}")
         if stat.S_ISDIR(status.st_mode):
-            merged = () if _is_opaque(entry.path) else _merged(entry.name, lower)
-            yield from _below(entry.path, f"{path}/{entry.name}", merged)
+            covered = _merged(entry.name, lower)
+            yield from _below(entry.path, f"{path}/{entry.name}", covered, hides=hides or _is_opaque(entry.path))
+    if hides:
+        there = {entry.name for entry in entries}
+        yield from (Change(kind=ChangeKind.DELETED, path=f"{path}/{name}") for name in _names(lower) - there)
+
+
+def _names(lower: Sequence[str]) -> set[str]:
+    """Return the names that the layers' directories show."""
+    names = {name for directory in lower for name in os.listdir(directory)}
+    return {name for name in names if _before(name, lower) is not None}
 
 
 def _before(name: str, lower: Sequence[str]) -> os.stat_result | None:
@@ -90,15 +103,13 @@ def _status(directory: str, name: str) -> os.stat_result | None:
         return None
 
 
-def _kind(path: str, status: os.stat_result, before: os.stat_result | None) -> ChangeKind | None:
+def _kind(status: os.stat_result, before: os.stat_result | None) -> ChangeKind | None:
     if _is_whiteout(status):
         return ChangeKind.DELETED
     if before is None:
         return ChangeKind.ADDED
     if not (stat.S_ISDIR(status.st_mode) and stat.S_ISDIR(before.st_mode)):
         return ChangeKind.MODIFIED
-    if _is_opaque(path):
-        return ChangeKind.DELETED
     same = (status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns) == (
         before.st_mode,
         before.st_uid,

@@ -73,12 +73,13 @@ def test_added_modified_and_deleted_paths_are_told_with_their_directories(overla
     assert overlay.told() == [*told, "A /new/file", "C /var"]
 
 
-def test_a_directory_that_was_removed_and_made_again_hides_what_was_in_it(overlay: Mounted) -> None:
+def test_of_a_directory_that_was_removed_and_made_again_what_is_gone_is_told(overlay: Mounted) -> None:
     overlay.mount()
-    command.run(["rm", "-r", str(overlay.root / "gone")])
-    (overlay.root / "gone").mkdir()
-    (overlay.root / "gone/file").write_text("new")
-    assert overlay.told() == ["D /gone", "A /gone/file"]
+    command.run(["rm", "-r", str(overlay.root / "etc")])
+    (overlay.root / "etc/deep").mkdir(parents=True)
+    (overlay.root / "etc/hosts").write_text("new")
+    told = ["C /etc", "D /etc/added-above", "C /etc/deep", "D /etc/deep/file", "C /etc/hosts"]
+    assert overlay.told() == told
 
 
 def test_a_link_of_a_layer_is_not_followed_on_the_host(overlay: Mounted) -> None:
