@@ -34,9 +34,11 @@ _HEX = frozenset("0123456789abcdef")
 class Removed:
     """What a removal did: names, then the ids of images and chain ids of layers; ``freed_bytes`` of the disk.
 
-    ``deferred``: another command uses the store, so that content goes later.
+    ``image_id`` is that of the one image that was asked for. ``deferred``: another command uses the store, so that
+    content goes later.
     """
 
+    image_id: str = ""
     untagged: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
     freed_bytes: int = 0
@@ -190,7 +192,7 @@ class ImageStore:
             standing = self._standing(entry)
             planned = removal.plan(standing, reference, by_name, force=force)
             removed = self._carry_out({standing.image_id: planned}, change)
-        return self._with_content_freed(removed)
+        return replace(self._with_content_freed(removed), image_id=standing.image_id)
 
     def prune(self, wanted: Callable[[StoredImage], bool], *, with_names: bool = False) -> Removed:
         """Remove images that no container uses and that are ``wanted``: those without name, or any ``with_names``."""
@@ -237,6 +239,11 @@ class ImageStore:
                 os.unlink(self._garbage_mark)
             return self._remove_unneeded()
 
+    def container_is_gone(self) -> None:
+        """Remove what only containers kept; call it when one was removed, since it costs microseconds if there is none."""
+        if os.path.exists(self._orphans_mark):
+            self.collect()
+
     def verify(self) -> Iterator[tuple[str, DigestMismatch | None]]:
         """Hash every blob anew; give each digest with None, or with what is wrong."""
         for digest in self.blobs.digests():
@@ -279,6 +286,10 @@ class ImageStore:
     @property
     def _garbage_mark(self) -> str:
         return os.path.join(self.root, "garbage")
+
+    @property
+    def _orphans_mark(self) -> str:
+        return os.path.join(self.root, "orphans")
 
     def _lock(self, name: str) -> str:
         return os.path.join(self.root, f"{name}.lock")
@@ -421,11 +432,20 @@ class ImageStore:
         self.blobs.remove_unfinished()
         return freed + self._remove_unneeded_layers({chain for image in images for chain in image.chain_ids})
 
+    def _mark_orphans(self, there_are: bool) -> None:
+        """Note that containers or mounts keep layers that no image needs, so that their end is worth a look."""
+        if there_are:
+            with open(self._orphans_mark, "wb"):
+                return
+        with suppress(FileNotFoundError):
+            os.unlink(self._orphans_mark)
+
     def _remove_unneeded_layers(self, needed: set[str]) -> int:
         unneeded = [chain for chain in self.layers.chain_ids() if chain not in needed]
         kept = {self.layers.path(chain) for chain in self._chains_of_containers()}
         kept |= usage.mounted_by({self.layers.path(chain) for chain in unneeded}).keys() if unneeded else set()
         going = [chain for chain in unneeded if self.layers.path(chain) not in kept]
+        self._mark_orphans(len(going) < len(unneeded))
         leftovers = [chain for chain in self.layers.leftovers() if chain not in needed]
         return sum(self.layers.remove(chain) for chain in (*going, *leftovers))
 

@@ -145,9 +145,12 @@ def test_what_a_container_stands_on_is_not_removed(tmp_path: Path, store: ImageS
     assert store.prune(lambda _: True, with_names=True).deleted == ()
     assert store.remove("it:1", force=True).deleted == (image.config_digest,)
     assert os.path.exists(f"{directory}/file"), "its files stay while the container is there"
+    store.container_is_gone()
+    assert os.path.exists(f"{directory}/file"), "it was another one"
     ContainerDirectory(str(tmp_path / "containers")).remove("c1")
-    assert store.collect() != 0
+    store.container_is_gone()
     assert not os.path.exists(directory)
+    assert store.layers.leftovers() == ()
 
 
 def test_pruning_takes_what_has_no_name_and_with_all_what_no_container_uses(store: ImageStore) -> None:
