@@ -28,7 +28,13 @@ VERBS = {
     ),
     "rename": lazy(_LIFE, "rename", text="give a container another name", example="lab rename web old-web"),
     "prune": lazy(_LIFE, "prune", text="remove all containers that do not run", example="lab container prune -f"),
-    "ls": lazy(_SHOW, "ps", text="list containers", example="lab ps -a --format '{{.Names}}: {{.Status}}'"),
+    "ls": lazy(
+        _SHOW,
+        "ps",
+        text="list containers",
+        example="lab ps -a --format '{{.Names}}: {{.Status}}'",
+        aliases=("list", "ps"),
+    ),
     "logs": lazy(
         f"{_SHOW}_logs", "logs", text="show what a container has written", example="lab logs -f --tail 10 web"
     ),

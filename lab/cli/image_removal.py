@@ -30,6 +30,7 @@ def add_tag(parser: argparse.ArgumentParser) -> None:
 
 def tag(arguments: argparse.Namespace, paths: Paths) -> int:
     """Give an image another name."""
+    from lab.container import event_stream
     from lab.container.image.reference import parse_reference
     from lab.container.image.store import ImageStore
 
@@ -41,7 +42,9 @@ def tag(arguments: argparse.Namespace, paths: Paths) -> int:
         ) from error
     if reference.digest:
         raise LabError("refusing to create a tag with a digest reference")
-    ImageStore.open(paths).tag(arguments.source, reference.familiar)
+    image = ImageStore.open(paths).tag(arguments.source, reference.familiar)
+    attributes = {**image.config.config.labels, "name": reference.familiar}
+    event_stream.note_image(paths.run, "tag", image.config_digest, attributes)
     return EXIT_OK
 
 
@@ -54,13 +57,18 @@ def add_rm(parser: argparse.ArgumentParser) -> None:
 
 def rm(arguments: argparse.Namespace, paths: Paths) -> int:
     """Remove images; one that cannot be removed does not keep the others from it."""
+    from lab.container import event_stream
     from lab.container.image.store import ImageStore
 
     store = ImageStore.open(paths)
     code = EXIT_OK
     for name in arguments.images:
         try:
-            _tell(store.remove(name, force=arguments.force))
+            removed = store.remove(name, force=arguments.force)
+            event_stream.note_removal(
+                paths.run, removed.image_id, names=len(removed.untagged), is_deleted=bool(removed.deleted)
+            )
+            _tell(removed)
         except LabError as error:
             output.error(str(error), hint=error.hint)
             excused = arguments.force and isinstance(error, ImageNotFound)

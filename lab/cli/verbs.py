@@ -14,7 +14,7 @@ Verbs = Mapping[str, Verb]
 _TRUE, _FALSE = ("true", "1", "t"), ("false", "0", "f")
 
 
-def lazy(module: str, name: str, *, text: str, example: str) -> Verb:
+def lazy(module: str, name: str, *, text: str, example: str, aliases: tuple[str, ...] = ()) -> Verb:
     """Return a verb whose module, with ``add_<name>`` and ``<name>``, is imported when it is called."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def lazy(module: str, name: str, *, text: str, example: str) -> Verb:
         code: int = getattr(importlib.import_module(module), name)(arguments, paths)
         return code
 
-    return Verb(help=text, example=example, add_arguments=add_arguments, run=run)
+    return Verb(help=text, example=example, add_arguments=add_arguments, run=run, aliases=aliases)
 
 
 def find(verbs: Verbs, word: str) -> Verb | None:

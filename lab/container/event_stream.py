@@ -71,6 +71,12 @@ def note_image(run_directory: str, action: str, image_id: str, attributes: Mappi
     events.append(path, events.line("image", action, image_id, members(attributes)))
 
 
+def note_removal(run_directory: str, image_id: str, *, names: int, is_deleted: bool) -> None:
+    """Write down that so many names of an image were taken away, and whether it went with the last one."""
+    for action in ("untag",) * names + ("delete",) * is_deleted:
+        note_image(run_directory, action, image_id, {"name": image_id})
+
+
 def parse(line: bytes) -> Event | None:
     """Return the event in a line; None if it is none, since the disk was full when it was written."""
     try:

@@ -318,3 +318,11 @@ def test_a_cgroup_without_its_container_goes_unless_something_lives_in_it(lab: L
         sleeper.wait()
     assert "removed" in lab.ok("system", "check")
     assert not any(os.path.exists(directory) for directory in directories)
+
+
+def test_names_of_images_come_and_go_among_the_events(lab: Lab) -> None:
+    since = str(time.time())
+    lab.ok("tag", "busybox", "other:1")
+    lab.ok("rmi", "other:1")
+    told = lab.ok("events", "--since", since, "--until", "0s", "--filter", "type=image", "--format", "{{.Action}}")
+    assert told.splitlines() == ["tag", "untag"]

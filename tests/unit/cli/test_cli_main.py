@@ -34,7 +34,7 @@ def test_nothing_to_do_shows_the_help(capsys: pytest.CaptureFixture[str]) -> Non
     assert "nouns:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("typo", "meant"), [("bnech", "bench"), ("images", "image"), ("docter", "doctor")])
+@pytest.mark.parametrize(("typo", "meant"), [("bnech", "bench"), ("contianer", "container"), ("docter", "doctor")])
 def test_a_mistyped_noun_gets_a_suggestion(capsys: pytest.CaptureFixture[str], typo: str, meant: str) -> None:
     assert main.main([typo]) == 2
     assert capsys.readouterr().err == f"lab: unknown noun '{typo}'\n     try: lab {meant}\n"
@@ -53,9 +53,7 @@ def test_an_unknown_flag_is_a_sentence_and_a_hint(capsys: pytest.CaptureFixture[
 
 
 def test_a_mistyped_verb_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exited:
-        main.main(["image", "bootstarp"])
-    assert exited.value.code == 2
+    assert main.main(["image", "bootstarp"]) == 2
     assert "did you mean 'bootstrap'?" in capsys.readouterr().err
 
 

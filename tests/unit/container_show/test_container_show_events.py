@@ -210,3 +210,8 @@ def test_an_image_event_names_no_image_of_a_container(tmp_path: Path) -> None:
     (event,) = read(tmp_path)
     assert "from" not in event.document()
     assert all(condition(event) for condition in event_stream.conditions({"image": ["web"]}))
+
+
+def test_a_removed_image_loses_its_names_before_it_goes(tmp_path: Path) -> None:
+    event_stream.note_removal(str(tmp_path / "run"), "sha256:0", names=2, is_deleted=True)
+    assert [event.action for event in read(tmp_path)] == ["untag", "untag", "delete"]

@@ -68,7 +68,7 @@ def test_the_same_image_again_changes_nothing(store: ImageStore) -> None:
 def test_two_names_of_one_image_are_removed_one_by_one(store: ImageStore) -> None:
     image = add_image(store, "one", b"1")
     add_image(store, "two", b"1")
-    assert store.remove("one") == Removed(untagged=("one:latest",))
+    assert store.remove("one") == Removed(image_id=image.config_digest, untagged=("one:latest",))
     assert store.resolve("two").manifest_digest == image.manifest_digest
     removed = store.remove("two")
     assert removed.deleted == (image.config_digest, *image.chain_ids)
