@@ -11,13 +11,12 @@ from __future__ import annotations
 import marshal
 import os
 import resource
-import socket
 import stat
 
 from lab.container import user_database, user_namespace
 from lab.container.storage import overlay
 from lab.linux import capabilities as caps
-from lab.linux import libc, mount, namespaces, pidfd, prctl, pty, seccomp
+from lab.linux import libc, mount, namespaces, pidfd, prctl, pty, seccomp, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -218,8 +217,8 @@ def open_console(rows: int, columns: int, is_main: bool) -> None:
         pty.set_size(slave, rows, columns)
     if is_main:
         _bind_console(slave)
-    with socket.socket(fileno=os.dup(0)) as channel:
-        socket.send_fds(channel, [CONSOLE_MESSAGE], [master])
+    with sockets.Socket(fileno=os.dup(0)) as channel:
+        sockets.send_descriptors(channel, CONSOLE_MESSAGE, (master,))
     os.close(master)
     pty.set_controlling(slave)
     for number in (0, 1, 2):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 
 from lab.container import init
+from lab.linux import sockets
 
 
 class Numbered:
@@ -35,9 +35,9 @@ class Numbered:
         os.close(read_end)
         return write_end
 
-    def channel(self, number: int) -> socket.socket:
+    def channel(self, number: int) -> sockets.Socket:
         """Have one end of a new pair of sockets under a number, and return the other."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = sockets.pair(sockets.SOCK_SEQPACKET)
         with theirs:
             self.put(theirs.fileno(), number)
         return ours

@@ -18,7 +18,6 @@ import marshal
 import os
 import resource
 import select
-import socket
 import sys
 import time
 
@@ -28,7 +27,7 @@ from lab.container.network import fastpath
 from lab.container.numbered import Numbered
 from lab.container.supervision import Supervised
 from lab.linux import namespaces as ns
-from lab.linux import pidfd
+from lab.linux import pidfd, sockets
 from lab.linux.pidfd import start_time_ticks
 
 TYPE_CHECKING = False
@@ -125,23 +124,23 @@ class Spawner:
         self._loop = Loop()
         self._peek = supervision.Peek()
         self._buffer = bytearray(wire.MAX_MESSAGE_BYTES)
-        self._engines: dict[int, socket.socket] = {}
+        self._engines: dict[int, sockets.Socket] = {}
         self._children: dict[int, _Child] = {}  # by pidfd
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._commands = 0  # of ours, that run or will run: to start a container again, or to remove it
         self._delays_ns: dict[str, int] = {}  # before the last restart, by container id
         self._witnessed = 0  # ends of containers that whoever was told removes
 
-    def serve(self, engine: socket.socket) -> None:
+    def serve(self, engine: sockets.Socket) -> None:
         """Serve one more engine, until it goes away."""
         self._engines[engine.fileno()] = engine
         self._loop.watch(engine.fileno(), lambda _: self._on_request(engine))
 
-    def listen(self, listener: socket.socket) -> None:
+    def listen(self, listener: sockets.Socket) -> None:
         """Serve all engines that come."""
 
         def accept(_: int) -> None:
-            self.serve(listener.accept()[0])
+            self.serve(sockets.accept(listener))
 
         self._loop.watch(listener.fileno(), accept)
 
@@ -162,7 +161,7 @@ class Spawner:
             self._loop.step()
         return not self.is_needed
 
-    def _on_request(self, engine: socket.socket) -> None:
+    def _on_request(self, engine: sockets.Socket) -> None:
         try:
             received = wire.receive(engine, self._buffer)
         except ConnectionResetError:
@@ -177,7 +176,7 @@ class Spawner:
             _fail(descriptors[0], kind, error)
             _close(descriptors)
 
-    def _engine_is_gone(self, engine: socket.socket) -> None:
+    def _engine_is_gone(self, engine: sockets.Socket) -> None:
         number = engine.fileno()
         self._loop.forget(number)
         del self._engines[number]
@@ -626,7 +625,7 @@ def main(control_descriptor: int) -> None:
     """Serve the engine at the other end of an inherited socket; never called in a process with threads."""
     _settle()
     own = Spawner()
-    own.serve(socket.socket(fileno=control_descriptor))
+    own.serve(sockets.Socket(fileno=control_descriptor))
     while own.is_needed:
         own.step()
 
@@ -634,7 +633,7 @@ def main(control_descriptor: int) -> None:
 def main_shared(listening_descriptor: int, paths: tuple[str, str, str]) -> None:
     """Serve all engines of a root (root, cache and run directory) that connect to an inherited, listening socket."""
     _settle()
-    listener = socket.socket(fileno=listening_descriptor)
+    listener = sockets.Socket(fileno=listening_descriptor)
     listener.setblocking(False)
     shared = Spawner(paths)
     shared.adopt()
@@ -645,7 +644,7 @@ def main_shared(listening_descriptor: int, paths: tuple[str, str, str]) -> None:
             return
 
 
-def _retire(listener: socket.socket, run_directory: str) -> bool:
+def _retire(listener: sockets.Socket, run_directory: str) -> bool:
     """Take the socket's name away unless somebody is just connecting; who comes now waits for the lock that we hold."""
     lock = os.open(os.path.join(run_directory, wire.LOCK_NAME), os.O_RDWR | os.O_CLOEXEC)
     try:

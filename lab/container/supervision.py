@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import socket
 import struct
 import termios
 import time
@@ -24,7 +23,7 @@ import time
 from lab.container import events
 from lab.container.log_file import Log
 from lab.container.loop import WRITABLE, Loop
-from lab.linux import pipe
+from lab.linux import pipe, sockets
 from lab.linux.pidfd import start_time_ticks
 
 TYPE_CHECKING = False
@@ -279,9 +278,9 @@ class Supervised:
         """Receive the terminal that the container has opened for itself; one without has none."""
         if self._channel < 0:
             return
-        with socket.socket(fileno=self._channel) as channel:
+        with sockets.Socket(fileno=self._channel) as channel:
             self._channel = -1
-            _, (master, *_), _, _ = socket.recv_fds(channel, 1, 1, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
+            _, (master, *_) = sockets.receive_descriptors(channel, 1, 1, sockets.MSG_DONTWAIT)
         output = self._outputs["stdout"] = Output(self._loop, "stdout", master, self._log, None)
         for _, listener in self._waiting:
             output.add(listener)

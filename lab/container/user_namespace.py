@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import marshal
 import os
-import socket
 import stat
 
 from lab.container.storage import overlay
-from lab.linux import idmap, mount, prctl
+from lab.linux import idmap, mount, prctl, sockets
 from lab.linux import namespaces as ns
 from lab.linux.pidfd import start_time_ticks
 
@@ -43,7 +42,7 @@ _RECURSIVE = mount.AT_EMPTY_PATH | mount.AT_RECURSIVE
 # -- the host's side, in the spawner ---------------------------------------------------------------------------------
 
 
-def prepare(pid: int, setup: Setup, channel: socket.socket, streams: Iterable[int]) -> None:
+def prepare(pid: int, setup: Setup, channel: sockets.Socket, streams: Iterable[int]) -> None:
     """Map the ids of a process that waits for it at the other end of ``channel``, and send it its mounts.
 
     What fails is sent as well, for the process to report; ``streams`` become its root's own, so that it can open them.
@@ -67,7 +66,7 @@ def give_streams(streams: Iterable[int], uid: int, gid: int) -> None:
             os.fchown(number, uid, gid)
 
 
-def _mount_in_helper(pid: int, setup: Setup, root: Overlay, channel: socket.socket) -> None:
+def _mount_in_helper(pid: int, setup: Setup, root: Overlay, channel: sockets.Socket) -> None:
     # An overlay takes layers that are attached in its mounter's namespace: the helper has one for the time of it.
     helper, pidfd = ns.clone3(ns.CLONE_NEWNS, -1)
     if not helper:
@@ -81,7 +80,7 @@ def _mount_in_helper(pid: int, setup: Setup, root: Overlay, channel: socket.sock
     os.close(pidfd)
 
 
-def _mount_all(pid: int, setup: Setup, root: Overlay, channel: socket.socket) -> None:
+def _mount_all(pid: int, setup: Setup, root: Overlay, channel: sockets.Socket) -> None:
     uid_map, gid_map, _, _, binds = setup
     mount.mount("", "/", "", mount.MS_REC | mount.MS_PRIVATE, "")
     users = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
@@ -92,7 +91,7 @@ def _mount_all(pid: int, setup: Setup, root: Overlay, channel: socket.socket) ->
     _become(int(uid_map.split()[1]), int(gid_map.split()[1]))
     overlay.mount_overlay(lower, upper, work, target, volatile)
     merged = mount.open_tree(mount.AT_FDCWD, target, mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC)
-    socket.send_fds(channel, [_READY], [merged, *opened])
+    sockets.send_descriptors(channel, _READY, (merged, *opened))
 
 
 def _become(uid: int, gid: int) -> None:
@@ -123,7 +122,7 @@ def _clone_bind(bind: Bind, users: int) -> int:
     return cloned
 
 
-def _send_failure(channel: socket.socket, error: OSError) -> None:
+def _send_failure(channel: sockets.Socket, error: OSError) -> None:
     fields = (error.errno or 0, error.strerror or str(error), str(error.filename or ""))
     channel.send(_FAILED + marshal.dumps(fields))
 
@@ -137,8 +136,8 @@ def await_mapping(channel_number: int, first: int, count: int) -> None:
     Raises:
         OSError: what failed on the host's side.
     """
-    with socket.socket(fileno=channel_number) as channel:
-        message, descriptors, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, count)
+    with sockets.Socket(fileno=channel_number) as channel:
+        message, descriptors = sockets.receive_descriptors(channel, _MESSAGE_BYTES, count)
     if message[:1] == _FAILED:
         raise OSError(*marshal.loads(message[1:]))
     if message != _READY or len(descriptors) != count:

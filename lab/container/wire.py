@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import marshal
 import os
-import socket
 import struct
+
+from lab.linux import sockets
 
 LENGTH = struct.Struct("=I")
 MAX_DESCRIPTORS = 16
@@ -28,26 +29,26 @@ if TYPE_CHECKING:
     Message = tuple[Any, ...]  # Any: what a message holds is said where its kind is defined, in spawner.py
 
 
-def send(channel: socket.socket, message: Message, descriptors: tuple[int, ...]) -> None:
+def send(channel: sockets.Plain, message: Message, descriptors: tuple[int, ...]) -> None:
     """Send a message with descriptors as one packet.
 
     Raises:
         OSError: with errno; EPIPE when the other end is gone, EMSGSIZE above ``MAX_MESSAGE_BYTES``.
     """
     rights = b"".join(_DESCRIPTOR.pack(descriptor) for descriptor in descriptors)
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else []
+    ancillary = [(sockets.SOL_SOCKET, sockets.SCM_RIGHTS, rights)] if descriptors else []
     data = marshal.dumps(message)
     if len(data) > MAX_MESSAGE_BYTES:
         raise OSError(_EMSGSIZE, os.strerror(_EMSGSIZE))
     channel.sendmsg([data], ancillary)
 
 
-def receive(channel: socket.socket, buffer: bytearray) -> tuple[Message, tuple[int, ...]] | None:
+def receive(channel: sockets.Plain, buffer: bytearray) -> tuple[Message, tuple[int, ...]] | None:
     """Return the next message and its descriptors (closed on exec), or None when the other end is gone.
 
     ``buffer`` has ``MAX_MESSAGE_BYTES`` and is the caller's to use again.
     """
-    space = socket.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR.size)
+    space = sockets.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR.size)
     size, ancillary, _, _ = channel.recvmsg_into([buffer], space, _MSG_CMSG_CLOEXEC)
     if not size:
         return None

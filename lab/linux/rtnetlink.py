@@ -7,10 +7,13 @@ pyroute2 costs 200 ms, a start of a container 5.
 from __future__ import annotations
 
 import os
-import socket
 import struct
-from collections.abc import Sequence
-from typing import NamedTuple
+
+from lab.linux import sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs milliseconds on the container start path
+    from collections.abc import Sequence
 
 RTM_NEWLINK = 16
 RTM_DELLINK = 17
@@ -63,13 +66,16 @@ _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst len, src len, tos, table, protocol, scope, type, flags
 
 
-class Request(NamedTuple):
+class Request:
     """One message to the kernel; ``subject`` is what an error names: "link lab0"."""
 
-    kind: int
-    flags: int
-    body: bytes
-    subject: str
+    __slots__ = ("body", "flags", "kind", "subject")
+
+    def __init__(self, kind: int, flags: int, body: bytes, subject: str) -> None:
+        self.kind = kind
+        self.flags = flags
+        self.body = body
+        self.subject = subject
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -89,37 +95,37 @@ def number(value: int) -> bytes:
 
 def ifinfomsg(*, index: int = 0, flags: int = 0, change: int = 0) -> bytes:
     """Return the head of a link message; index 0 means that a name attribute follows."""
-    return _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, flags, change)
+    return _IFINFOMSG.pack(sockets.AF_UNSPEC, 0, index, flags, change)
 
 
 def ifaddrmsg(*, prefix_length: int, index: int) -> bytes:
     """Return the head of an IPv4 address message of universal scope."""
-    return _IFADDRMSG.pack(socket.AF_INET, prefix_length, 0, RT_SCOPE_UNIVERSE, index)
+    return _IFADDRMSG.pack(sockets.AF_INET, prefix_length, 0, RT_SCOPE_UNIVERSE, index)
 
 
 def rtmsg() -> bytes:
     """Return the head of an IPv4 default route in the main table."""
-    return _RTMSG.pack(socket.AF_INET, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
+    return _RTMSG.pack(sockets.AF_INET, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
 
 
 def ndmsg(*, index: int, state: int) -> bytes:
     """Return the head of an IPv4 neighbour message."""
-    return _NDMSG.pack(socket.AF_INET, index, state, 0, 0)
+    return _NDMSG.pack(sockets.AF_INET, index, state, 0, 0)
 
 
-def open_socket() -> socket.socket:
+def open_socket() -> sockets.Socket:
     """Return a socket to the rtnetlink of the caller's network namespace; it stays there whoever uses it.
 
     Raises:
         OSError: the kernel gives none.
     """
-    channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    channel = sockets.Socket(sockets.AF_NETLINK, sockets.SOCK_RAW | sockets.SOCK_CLOEXEC, sockets.NETLINK_ROUTE)
     channel.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
     channel.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
     return channel
 
 
-def transact(channel: socket.socket, requests: Sequence[Request]) -> None:
+def transact(channel: sockets.Socket, requests: Sequence[Request]) -> None:
     """Send all requests as one batch and read an acknowledgement for each.
 
     The kernel goes on after a request that fails, so the first error is raised after the whole batch was answered.
@@ -139,7 +145,7 @@ def transact(channel: socket.socket, requests: Sequence[Request]) -> None:
         raise errors[0]
 
 
-def link_index(channel: socket.socket, name: str) -> int:
+def link_index(channel: sockets.Socket, name: str) -> int:
     """Return the index of link ``name`` in the namespace of ``channel``.
 
     Raises:

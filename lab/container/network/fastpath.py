@@ -7,13 +7,12 @@ explicit deletion waits 30 ms for RCU, so a target is disconnected by dropping i
 
 from __future__ import annotations
 
-import socket
 import struct
-from typing import TYPE_CHECKING
 
-from lab.linux import libc
+from lab.linux import libc, sockets
 from lab.linux import rtnetlink as rt
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:  # the model imports dataclasses, which this path does not need
     from lab.container.network.model import Attachment, AttachmentFields
 
@@ -42,12 +41,12 @@ def host_side(attachment: Attachment | PlainAttachment, netns_fd: int) -> None:
     Raises:
         OSError: errno and the link: EEXIST (the link's name is taken), ENODEV (the bridge is not there), EPERM.
     """
-    bridge_index = socket.if_nametoindex(attachment.bridge)
+    bridge_index = sockets.if_nametoindex(attachment.bridge)
     with rt.open_socket() as channel:
         rt.transact(channel, (_new_veth(attachment, bridge_index, netns_fd),))
 
 
-def inside(attachment: Attachment | PlainAttachment, channel: socket.socket | None = None) -> None:
+def inside(attachment: Attachment | PlainAttachment, channel: sockets.Socket | None = None) -> None:
     """Raise loopback and eth0, and give eth0 its address and default route, as one batch.
 
     To be called in the target's network namespace, or with a ``channel`` that was opened in it.
@@ -67,7 +66,7 @@ def loopback_up() -> None:
         OSError: errno, and "link lo".
     Source: man netdevice(7).
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+    with sockets.Socket(sockets.AF_INET, sockets.SOCK_DGRAM | sockets.SOCK_CLOEXEC) as channel:
         libc.syscall("ioctl", channel.fileno(), _SIOCSIFFLAGS, _IFREQ.pack(b"lo", rt.IFF_UP), path="link lo")
 
 
@@ -91,7 +90,7 @@ def _new_veth(attachment: Attachment | PlainAttachment, bridge_index: int, netns
 
 
 def _inner_requests(attachment: Attachment | PlainAttachment, index: int) -> tuple[rt.Request, ...]:
-    address = socket.inet_aton(attachment.address)
+    address = sockets.inet_aton(attachment.address)
     host_bits = (1 << (32 - attachment.prefix_length)) - 1
     broadcast = (int.from_bytes(address, "big") | host_bits).to_bytes(4, "big")
     addressed = (
@@ -102,7 +101,7 @@ def _inner_requests(attachment: Attachment | PlainAttachment, index: int) -> tup
     )
     routed = (
         rt.rtmsg()
-        + rt.attribute(rt.RTA_GATEWAY, socket.inet_aton(attachment.gateway))
+        + rt.attribute(rt.RTA_GATEWAY, sockets.inet_aton(attachment.gateway))
         + rt.attribute(rt.RTA_OIF, rt.number(index))
     )
     return (

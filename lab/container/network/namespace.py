@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import threading
 
 from lab.container.network import fastpath
 from lab.container.network.model import Attachment
 from lab.errors import KernelError
-from lab.linux import command, mount, namespaces, rtnetlink
+from lab.linux import command, mount, namespaces, rtnetlink, sockets
 
 
 def create(path: str) -> None:
@@ -61,7 +60,7 @@ def remove(path: str) -> None:
         os.unlink(path)
 
 
-def open_socket_in(descriptor: int, path: str) -> socket.socket:
+def open_socket_in(descriptor: int, path: str) -> sockets.Socket:
     """Return an rtnetlink socket of another network namespace.
 
     A thread of its own enters the namespace and ends: setns(2) moves only the calling thread, and a socket stays where
@@ -70,7 +69,7 @@ def open_socket_in(descriptor: int, path: str) -> socket.socket:
     Raises:
         OSError: the namespace cannot be entered.
     """
-    result: list[socket.socket | OSError] = []
+    result: list[sockets.Socket | OSError] = []
 
     def enter() -> None:
         try:
