@@ -196,9 +196,9 @@ def _with_life(options: RunOptions, arguments: argparse.Namespace) -> RunOptions
 def _with_limits(options: RunOptions, arguments: argparse.Namespace) -> RunOptions:
     return replace(
         options,
-        memory_bytes=_bytes(arguments.memory, "memory") or None,
-        memory_swap_bytes=-1 if arguments.memory_swap == "-1" else _bytes(arguments.memory_swap, "memory-swap") or None,
-        memory_reservation_bytes=_bytes(arguments.memory_reservation, "memory-reservation") or None,
+        memory_bytes=bytes_of(arguments.memory, "memory") or None,
+        memory_swap_bytes=bytes_of(arguments.memory_swap, "memory-swap", unlimited=True) or None,
+        memory_reservation_bytes=bytes_of(arguments.memory_reservation, "memory-reservation") or None,
         memory_swappiness=None if arguments.memory_swappiness == -1 else arguments.memory_swappiness,
         cpus=arguments.cpus or None,
         cpu_shares=arguments.cpu_shares,
@@ -211,7 +211,7 @@ def _with_limits(options: RunOptions, arguments: argparse.Namespace) -> RunOptio
         oom_score_adj=arguments.oom_score_adj,
         oom_kill_disable=arguments.oom_kill_disable,
         ulimits=tuple(arguments.ulimit),
-        shm_bytes=_bytes(arguments.shm_size, "shm-size") if arguments.shm_size else None,
+        shm_bytes=bytes_of(arguments.shm_size, "shm-size") if arguments.shm_size else None,
     )
 
 
@@ -287,9 +287,16 @@ def _healthcheck(arguments: argparse.Namespace) -> Healthcheck | None:
     )
 
 
-def _bytes(text: str, flag: str) -> int:
+def bytes_of(text: str, flag: str, *, unlimited: bool = False) -> int:
+    """Return the bytes that a flag asks for, 0 for none; -1 is taken where there can be ``unlimited``.
+
+    Raises:
+        SpecError: it is no size.
+    """
     if not text:
         return 0
+    if unlimited and text == "-1":
+        return -1
     try:
         return parse_bytes(text)
     except (LabError, ValueError):

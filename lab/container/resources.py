@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from lab.container.device_program import compile_rules
 from lab.container.spec.runtime import BlockIo, Cpu, DeviceRule, Memory, Pids, Resources, ThrottleDevice
+from lab.errors import UnavailableError
 from lab.linux.cgroup.layout import CgroupLayout, CgroupWrite
 
 CPU_PERIOD_US = 100_000
@@ -43,6 +44,30 @@ def plan(resources: Resources, layout: CgroupLayout) -> tuple[CgroupWrite, ...]:
         *_plan_block_io(resources.block_io, layout),
         *_plan_devices(resources.devices, layout.version("devices")),
     )
+
+
+def plan_update(before: Resources, after: Resources, layout: CgroupLayout) -> tuple[CgroupWrite, ...]:
+    """Return the writes that make ``after`` of ``before`` in a cgroup that is in use; devices stay as they are."""
+    known = frozenset(plan(before, layout))
+    writes = [write for write in plan(after, layout) if write not in known and write.controller != "devices"]
+    old, new = before.memory.limit, after.memory.limit
+    if old is not None and new is not None and new > old:  # v1: the sum first, since it may never be below
+        writes.sort(key=lambda write: write.file != "memory.memsw.limit_in_bytes")
+    return tuple(writes)
+
+
+def require(resources: Resources, layout: CgroupLayout) -> None:
+    """See that this host can enforce all limits.
+
+    Raises:
+        UnavailableError: it cannot.
+    """
+    missing = unenforceable(resources, layout)
+    if missing:
+        raise UnavailableError(
+            f"no cgroup controller for {', '.join(missing)} on this host ({layout.kind})",
+            hint="drop the limit, or boot with that controller enabled",
+        )
 
 
 def controllers(resources: Resources) -> tuple[str, ...]:

@@ -37,9 +37,9 @@ from lab.container.spawner_client import (
     Supervision,
     encode,
 )
-from lab.container.spec.runtime import Mount, Process, Spec, Status
+from lab.container.spec.runtime import Mount, Process, Resources, Spec, Status
 from lab.container.state import ContainerDirectory, ContainerState, ProcessIdentity
-from lab.errors import StateConflict, UnavailableError
+from lab.errors import StateConflict
 from lab.linux import capabilities
 from lab.linux import namespaces as ns
 from lab.linux.cgroup import layout as cgroup
@@ -110,7 +110,7 @@ class Runtime:
         self._filters: dict[tuple[str, frozenset[str]], bytes] = {}
         self._running: dict[str, Running] = {}
         self._confinements: dict[str, _Confinement] = {}
-        self._plans: dict[str, StartPlan] = {}  # of containers that we created: config.json never changes
+        self._plans: dict[str, StartPlan] = {}  # of containers that we created
 
     def create(self, state: ContainerState, spec: Spec, files: Mapping[str, str] = MappingProxyType({})) -> None:
         """Lay a container out, with further ``files`` (name, text) in its directory; nothing runs.
@@ -119,15 +119,28 @@ class Runtime:
             StateConflict: the id is taken.
             UnavailableError: this host cannot enforce one of its limits.
         """
-        missing = resources.unenforceable(spec.linux.resources, self.layout)
-        if missing:
-            raise UnavailableError(
-                f"no cgroup controller for {', '.join(missing)} on this host ({self.layout.kind})",
-                hint="drop the limit, or boot with that controller enabled",
-            )
+        resources.require(spec.linux.resources, self.layout)
         self.directory.add(state, spec, files)
         if not init_plan.joins(spec.linux):  # whose processes are known when it is started
             self._plans[state.id] = self.plan_start(state, spec)
+
+    def update(self, container_id: str, limits: Resources) -> None:
+        """Give a container other limits: at once if it runs, and at its next start; to be called under its lock.
+
+        Raises:
+            NoSuchContainer: there is none.
+            UnavailableError: this host cannot enforce one of them.
+            OSError: the kernel refuses one: with errno and the interface file.
+        """
+        state, spec = self.directory.load(container_id), self.directory.load_spec(container_id)
+        resources.require(limits, self.layout)
+        if state.status == Status.RUNNING:
+            wanted = (*cgroup.TARGET_CONTROLLERS, *resources.controllers(limits))
+            cgroup.widen(self.layout, state.cgroup, wanted)
+            writes = resources.plan_update(spec.linux.resources, limits, self.layout)
+            cgroup.write(self.layout, state.cgroup, writes)
+        self.directory.save_spec(container_id, replace(spec, linux=replace(spec.linux, resources=limits)))
+        self._plans.pop(container_id, None)
 
     def plan_start(self, state: ContainerState, spec: Spec) -> StartPlan:
         """Return all that a start of a container does; it changes nothing."""

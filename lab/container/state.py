@@ -14,15 +14,15 @@ import fcntl
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from lab.container import supervision
 from lab.container.network.model import Attachment
 from lab.container.spec import codec
 from lab.container.spec.runtime import OCI_VERSION, Spec, Status
+from lab.container.storage.trees import remove_tree
 from lab.errors import ContainerError, NoSuchContainer, StateConflict
 from lab.linux.pidfd import start_time_ticks
 
@@ -140,7 +140,7 @@ class ContainerDirectory:
                 _write(os.path.join(temporary, name), text)
             os.rename(temporary, state.bundle)
         except OSError as error:
-            shutil.rmtree(temporary)
+            remove_tree(temporary)
             if error.errno in (17, 39):  # EEXIST, ENOTEMPTY: rename found another container
                 raise StateConflict(f"there is a container '{state.id}' already", hint="choose another id") from None
             raise
@@ -184,6 +184,16 @@ class ContainerDirectory:
         except FileNotFoundError:
             raise NoSuchContainer(f"no such container: {container_id}") from None
 
+    def save_spec(self, container_id: str, spec: Spec) -> None:
+        """Replace a container's configuration.
+
+        Raises:
+            OSError: with errno and path.
+        """
+        path = os.path.join(self.bundle(container_id), "config.json")
+        _write_json(path + ".new", codec.encode(spec))
+        os.replace(path + ".new", path)
+
     def save(self, state: ContainerState) -> None:
         """Replace a container's state.
 
@@ -207,10 +217,7 @@ class ContainerDirectory:
             os.rename(self.bundle(container_id), temporary)
         except FileNotFoundError:
             return
-        shutil.rmtree(temporary, ignore_errors=True)
-        if os.path.exists(temporary):
-            _let_owner_in(temporary)
-            shutil.rmtree(temporary)  # now with the reason why it cannot be
+        remove_tree(temporary)
 
     def ids(self) -> tuple[str, ...]:
         """Return the ids of all containers, sorted."""
@@ -227,7 +234,8 @@ class ContainerDirectory:
         """
         stale = self.unfinished()
         for name in stale:
-            shutil.rmtree(os.path.join(self._path, name), ignore_errors=True)
+            with suppress(OSError):
+                remove_tree(os.path.join(self._path, name))
         return stale
 
     @contextmanager
@@ -264,15 +272,6 @@ def _supervised(state: ContainerState) -> ContainerState:
     if ended is None:
         return replace(state, status=Status.RUNNING, process=process, exit_code=None)
     return replace(state, status=Status.STOPPED, process=process, exit_code=ended.code)
-
-
-def _let_owner_in(path: str) -> None:
-    """Make directories that their owner has closed to himself, as overlay's own is, removable by who is not root."""
-    for directory, names, _ in os.walk(path):
-        for name in names:
-            inner = os.path.join(directory, name)
-            if not os.path.islink(inner):
-                os.chmod(inner, 0o700)
 
 
 def _maker_gone(found: re.Match[str]) -> bool:

@@ -6,7 +6,7 @@ Source: docs.docker.com/engine/containers/resource_constraints; docs.docker.com/
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from lab.container.options.block_io import block_io, weight
@@ -51,6 +51,33 @@ def warnings(options: RunOptions, host: HostLimits) -> tuple[str, ...]:
     if host.weighs_block_io or not any(text.startswith("blkio-weight=") for text in options.block_io):
         return ()
     return ("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.",)
+
+
+def updated(options: RunOptions, changes: Mapping[str, object]) -> RunOptions:
+    """Return the options of a container that exists with some fields changed, by docker's rules for that.
+
+    ``block_io`` adds to what there is.
+
+    Raises:
+        SpecError: a change conflicts with what has been set.
+    """
+    cpu = {"cpu_period_us": "CPU Period", "cpu_quota_us": "CPU Quota"}
+    for field, name in cpu.items():
+        if field in changes and options.cpus:
+            raise SpecError(f"Conflicting options: {name} cannot be updated as NanoCPUs has already been set")
+        if "cpus" in changes and getattr(options, field):
+            raise SpecError(f"Conflicting options: NanoCPUs cannot be updated as {name} has already been set")
+    found = replace(options, **changes)  # type: ignore[arg-type]  # the fields are checked where the flags are read
+    if "block_io" in changes:  # which can be a weight only
+        found = replace(found, block_io=(*options.block_io, *found.block_io))
+    if "memory_swap_bytes" in changes or options.memory_bytes is None:
+        return found
+    swap = options.memory_swap_bytes or 2 * options.memory_bytes
+    if found.memory_bytes is not None and 0 < swap < found.memory_bytes:
+        raise SpecError(
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
+        )
+    return replace(found, memory_swap_bytes=swap)
 
 
 def _memory(options: RunOptions) -> Memory:

@@ -6,6 +6,7 @@ its work: a controller is looked up, and lives in a v1 or in the v2 hierarchy.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -149,6 +150,20 @@ def create(
             v1.create(hierarchy.mount_point, cgroup, cpuset="cpuset" in hierarchy.controllers)
         directories.append(hierarchy.directory(cgroup))
     return tuple(directories)
+
+
+def widen(layout: CgroupLayout, cgroup: str, controllers: Iterable[str]) -> None:
+    """Give a cgroup that is in use further ``controllers``: its processes move into hierarchies that it was not in.
+
+    Raises:
+        OSError: with errno and path.
+    """
+    inside = processes(layout, cgroup)
+    known = directories(layout, cgroup)
+    for directory in create(layout, cgroup, controllers):
+        for pid in inside if directory not in known else ():
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                v1.write(os.path.join(directory, "cgroup.procs"), str(pid))
 
 
 def directories(layout: CgroupLayout, cgroup: str) -> tuple[str, ...]:
