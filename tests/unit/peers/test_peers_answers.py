@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lab.errors import TargetError
 from lab.linux.command import Completed
+from lab.linux import command
 from lab.paths import Paths
 from lab.target.backends import cached_check
 from lab.target.backends.engine_cli import _parent, read_execution
@@ -126,7 +127,14 @@ def test_a_runtime_that_was_killed_by_a_signal_has_a_shells_exit_code() -> None:
 
 
 def test_the_parent_of_a_process_is_read_past_any_name() -> None:
-    assert _parent(os.getpid()) == os.getppid()
+    assert _parent(os.getpid()) == (os.getppid(),)
+
+
+def test_a_process_that_has_ended_has_no_parent() -> None:
+    ended = command.spawn(("true",))
+    ended.wait()
+
+    assert _parent(ended.pid) == ()
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
 
 from lab.linux import command
 from lab.target.backends.claim import abandoned, claim
-from lab.target.backends.engine_cli import _parent
 from lab.target.spec import Command, TargetSpec
 
 SPEC = TargetSpec(name="lab-x-1", image="", command=Command(argv=("x",)), cgroup_parent="lab/run")
@@ -56,12 +54,3 @@ def test_what_could_not_be_removed_is_told_again(tmp_path: Path) -> None:
 
 def test_where_no_target_has_ever_been_nothing_is_abandoned(tmp_path: Path) -> None:
     assert list(abandoned(str(tmp_path / "none"))) == []
-
-
-def test_a_process_that_has_ended_has_no_parent() -> None:
-    ended = command.spawn(("true",))
-    ended.wait()
-
-    assert _parent(ended.pid) == ()
-    assert _parent(0) == ()
-    assert _parent(os.getpid()) == (os.getppid(),)
