@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.errors import TargetError
-from lab.linux.command import Completed
 from lab.linux import command
+from lab.linux.command import Completed
 from lab.paths import Paths
 from lab.target.backends import cached_check
 from lab.target.backends.engine_cli import _parent, read_execution
