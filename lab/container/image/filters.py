@@ -118,8 +118,23 @@ def _part(part: str) -> str:
     if part in ("*", "?"):
         return {"*": "[^/]*", "?": "[^/]"}[part]
     if len(part) > 1 and part.startswith("["):
-        return part.replace("\\", "\\\\")
+        return _class(part[1:-1])
     return re.escape(part.removeprefix("\\") or part)
+
+
+def _class(text: str) -> str:
+    """Return a class of characters as a regular expression; a minus between two others makes a range."""
+    negation = "^" if text.startswith("^") else ""
+    items = re.findall(r"\\.|.", text.removeprefix("^"), re.DOTALL)
+    last = len(items) - 1
+    is_range = [
+        item == "-" and 0 < at < last and "-" not in (items[at - 1], items[at + 1]) for at, item in enumerate(items)
+    ]
+    body = "".join(
+        "-" if ranges else re.escape(item.removeprefix("\\") or item)
+        for item, ranges in zip(items, is_range, strict=True)
+    )
+    return f"[{negation}{body}]"
 
 
 def _created(*, before_ns: int | None = None, after_ns: int | None = None) -> Condition:

@@ -240,7 +240,7 @@ class ImageStore:
             return self._remove_unneeded()
 
     def container_is_gone(self) -> None:
-        """Remove what only containers kept; call it when one was removed, since it costs microseconds if there is none."""
+        """Remove what only containers kept; to be called when one was removed, and nearly free if none kept a thing."""
         if os.path.exists(self._orphans_mark):
             self.collect()
 
