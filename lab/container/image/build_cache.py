@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +25,7 @@ from lab.container.state import ProcessIdentity
 from lab.container.storage import durable
 from lab.container.storage.pack import Layer
 from lab.container.storage.snapshots import unmount_below
+from lab.container.storage.trees import remove_tree
 from lab.errors import StateConflict
 from lab.linux.filesystem import syncfs
 
@@ -230,7 +230,7 @@ def link_tree(source: str, target: str) -> None:
 def _remove_tree(path: str) -> None:
     if os.path.isdir(path):
         unmount_below(path)
-        shutil.rmtree(path)
+        remove_tree(path)
 
 
 def _new_name() -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lab.container.image.store import ImageStore
 from lab.container.storage.snapshots import unmount_below
+from lab.container.storage.trees import remove_tree
 
 Progress = Callable[[str], None]
 """Called with one line about what begins."""
@@ -45,4 +45,4 @@ def work_directory(path: str) -> Iterator[str]:
 def _remove(path: str) -> None:
     unmount_below(path)
     if os.path.isdir(path):
-        shutil.rmtree(path)
+        remove_tree(path)

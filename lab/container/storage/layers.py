@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from lab.container.storage import disk, durable
 from lab.container.storage.blobs import READ_BYTES, BlobReader, BlobStore
 from lab.container.storage.compression import Readable, decompressed
 from lab.container.storage.read_ahead import ReadAhead
+from lab.container.storage.trees import remove_tree
 from lab.container.storage.unpack import RAISE_LIMITS, UnpackLimits, measure, unpack
 from lab.errors import ContainerError, DigestMismatch, LayerCorrupt
 
@@ -116,11 +116,11 @@ class LayerStore:
         with durable.locked(f"{path}.lock"):
             if os.path.isdir(path):
                 if os.path.isdir(path + _UNFINISHED):
-                    _remove_tree(path + _UNFINISHED)
+                    remove_tree(path + _UNFINISHED)
                 os.rename(path, path + _UNFINISHED)  # what is half removed must never look like a layer
             if os.path.isdir(path + _UNFINISHED):
                 freed = disk.used_bytes(path + _UNFINISHED)
-                _remove_tree(path + _UNFINISHED)
+                remove_tree(path + _UNFINISHED)
             for name in self._names():  # its size, what was to become its size, and last of all the lock
                 if name.startswith(f"{os.path.basename(path)}."):
                     os.unlink(os.path.join(self._root, name))
@@ -154,16 +154,16 @@ class LayerStore:
         """Give a directory that becomes ``path`` after the block, and goes if the block fails; we hold the lock."""
         unfinished = path + _UNFINISHED
         if os.path.isdir(unfinished):  # we hold the lock, so whoever made it is dead
-            _remove_tree(unfinished)
+            remove_tree(unfinished)
         os.mkdir(unfinished, mode=0o755)
         try:
             yield unfinished
             if os.path.isdir(path):  # only where the caller did not look first
-                _remove_tree(unfinished)
+                remove_tree(unfinished)
             else:
                 os.rename(unfinished, path)
         except BaseException:
-            _remove_tree(unfinished)
+            remove_tree(unfinished)
             raise
         durable.sync_directory(self._root)
 
@@ -224,7 +224,3 @@ def _uncompressed(blob: BlobReader, media_type: str) -> Readable:
 
 def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def _remove_tree(path: str) -> None:
-    shutil.rmtree(path)

@@ -244,12 +244,13 @@ def pack_tar(blobs: BlobStore, path: str) -> Layer:
 
 def tree(directory: str) -> Iterator[str]:
     """Give the paths below ``directory``, itself first, each directory before what is in it, sorted by name."""
-    yield directory
-    for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
-        if entry.is_dir(follow_symlinks=False):
-            yield from tree(entry.path)
-        else:
-            yield entry.path
+    waiting: list[tuple[str, bool]] = [(directory, True)]  # the next last; no recursion, since it may be any depth
+    while waiting:
+        path, is_directory = waiting.pop()
+        yield path
+        if is_directory:
+            entries = sorted(os.scandir(path), key=lambda entry: entry.name, reverse=True)
+            waiting += [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
 
 
 _MEDIA_TYPES = {Compression.GZIP: MediaType.LAYER_GZIP, Compression.ZSTD: MediaType.LAYER_ZSTD}
