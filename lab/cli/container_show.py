@@ -164,9 +164,7 @@ def _row(container: Container, containers: Containers, arguments: argparse.Names
         "Command": command_shown(container.record.args, whole=whole),
         "CreatedAt": inspection.local_time(container.record.created_ns),
         "RunningFor": f"{format_age_ns(now_ns - container.record.created_ns)} ago",
-        "Ports": port_bindings.shown(inspection.exposed_ports(container), inspection.bindings(container))
-        if container.is_running
-        else "",
+        "Ports": port_bindings.shown(inspection.listening_ports(container), inspection.bindings(container)),
         "State": container.status,
         "Status": inspection.status_text(container, now_ns),
         "Size": _size(container, containers) if sized else "0B",

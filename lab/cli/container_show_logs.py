@@ -34,6 +34,8 @@ def logs(arguments: argparse.Namespace, paths: Paths) -> int:
     """Write what a container has written, each stream to our own of its kind."""
     with Containers(paths) as containers:
         container = containers.get(arguments.container)
+        if container.record.options.log_driver == "none":
+            raise ContainerError("configured logging driver does not support reading")
         wanted = reading.Wanted(
             tail=_tail(arguments.tail),
             since_ns=_instant_ns("since", arguments.since),

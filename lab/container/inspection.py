@@ -71,6 +71,12 @@ def exposed_ports(container: Container) -> tuple[port_bindings.ContainerPort, ..
     return tuple(sorted(found | set(port_bindings.published(options.publish))))
 
 
+def listening_ports(container: Container) -> tuple[port_bindings.ContainerPort, ...]:
+    """Return the exposed ports of a container that others can reach now: it runs and has a network of ours."""
+    reachable = container.is_running and container.record.options.network not in ("none", "host")
+    return exposed_ports(container) if reachable else ()
+
+
 def bindings(container: Container) -> port_bindings.Bindings:
     """Return which ports of the host lead to a container now: none while it does not run."""
     return port_bindings.published(container.record.options.publish) if container.is_running else {}
@@ -90,7 +96,7 @@ def document(container: Container, spec: Spec, facts: Facts) -> dict[str, object
         "ResolvConfPath": os.path.join(bundle, "resolv.conf"),
         "HostnamePath": os.path.join(bundle, "hostname"),
         "HostsPath": os.path.join(bundle, "hosts"),
-        "LogPath": os.path.join(bundle, log_file.LOG_FILE),
+        "LogPath": "" if record.options.log_driver == "none" else os.path.join(bundle, log_file.LOG_FILE),
         "Name": f"/{container.name}",
         "RestartCount": record.restarts,
         "Driver": "overlay2",
@@ -164,17 +170,19 @@ def is_volume(mount: Mount, bundle: str) -> bool:
 
 def _mount(mount: Mount, container: Container) -> dict[str, object]:
     writable = "ro" not in mount.options
-    common = {"Source": mount.source, "Destination": mount.destination, "Mode": "", "RW": writable}
+    common = {"Source": mount.source, "Destination": mount.destination}
     if is_volume(mount, container.state.bundle):
         name = f"{container.id}-{os.path.basename(mount.source)}"
-        return {"Type": "volume", "Name": name, **common, "Driver": "local", "Propagation": ""}
-    return {"Type": _BIND, **common, "Mode": "" if writable else "ro", "Propagation": "rprivate"}
+        volume = {"Type": "volume", "Name": name, **common, "Driver": "local"}
+        return {**volume, "Mode": "", "RW": writable, "Propagation": ""}
+    return {"Type": _BIND, **common, "Mode": "" if writable else "ro", "RW": writable, "Propagation": "rprivate"}
 
 
 def _config(container: Container, spec: Spec) -> dict[str, object]:
     """Return docker's Config: what the image says, replaced by what the user said."""
     options, image = container.record.options, container.record.image
     attached = not options.open_stdin and not options.terminal
+    volumes = (*image.volumes, *(text for text in options.volumes if ":" not in text))
     given = {
         "Hostname": options.hostname or container.id[:12],
         "Domainname": options.domainname,
@@ -186,6 +194,7 @@ def _config(container: Container, spec: Spec) -> dict[str, object]:
         "Env": _environment(spec, container),
         "Cmd": list(options.command or (() if options.entrypoint is not None else image.cmd)) or None,
         "Image": options.image,
+        "Volumes": {path: {} for path in volumes} or None,
         "WorkingDir": options.workdir or image.working_dir,
         "Entrypoint": list(image.entrypoint if options.entrypoint is None else options.entrypoint) or None,
         "Labels": labels(container),
@@ -208,10 +217,12 @@ _CONFIG_ORDER = (
 
 
 def _environment(spec: Spec, container: Container) -> list[str]:
-    """Return the variables as docker tells them: without those that every process gets (HOSTNAME, HOME, TERM)."""
-    given = {line.partition("=")[0] for line in (*container.record.image.env, *container.record.options.env)}
-    implied = {"HOSTNAME", "HOME", "TERM"} - given
-    return [line for line in spec.process.env if line.partition("=")[0] not in implied]
+    """Return the variables as docker tells them: the user's first, none of those that every process gets beside."""
+    image, options = container.record.image.env, container.record.options.env
+    names = [line.partition("=")[0] for line in (*options, *image)]
+    found = {line.partition("=")[0]: line for line in spec.process.env}
+    implied = [name for name in found if name == "PATH" and name not in names]
+    return [found[name] for name in dict.fromkeys((*names, *implied)) if name in found]
 
 
 def host_config(options: RunOptions, spec: Spec) -> dict[str, object]:
@@ -226,8 +237,8 @@ def host_config(options: RunOptions, spec: Spec) -> dict[str, object]:
         "AutoRemove": options.removes,
         "VolumeDriver": "",
         "VolumesFrom": None,
-        "CapAdd": list(options.cap_add) or None,
-        "CapDrop": list(options.cap_drop) or None,
+        "CapAdd": [_capability(name) for name in options.cap_add] or None,
+        "CapDrop": [_capability(name) for name in options.cap_drop] or None,
         "CgroupnsMode": options.cgroupns or "private",
         "Dns": list(options.dns),
         "DnsOptions": list(options.dns_options),
@@ -256,6 +267,11 @@ def host_config(options: RunOptions, spec: Spec) -> dict[str, object]:
         "ReadonlyPaths": list(spec.linux.readonly_paths) or None,
         **({"Init": True} if options.init else {}),
     }
+
+
+def _capability(name: str) -> str:
+    plain = name.upper().removeprefix("CAP_")
+    return plain if plain == "ALL" else f"CAP_{plain}"
 
 
 def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
@@ -330,7 +346,7 @@ def _ulimit(text: str) -> dict[str, object]:
 
 def _network_settings(container: Container) -> dict[str, object]:
     bound = port_bindings.document(bindings(container))
-    ports: dict[str, object] = {str(port): None for port in exposed_ports(container)} if container.is_running else {}
+    ports: dict[str, object] = {str(port): None for port in listening_ports(container)}
     endpoint = _endpoint(container)
     common = ("Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPAddress", "IPPrefixLen", "IPv6Gateway")
     pid = container.state.pid
