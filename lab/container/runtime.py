@@ -200,7 +200,8 @@ class Runtime:
                 cgroup.kill(self.layout, plan.cgroup_path, deadline_ns=_soon())
                 cgroup.remove(self.layout, plan.cgroup_path, deadline_ns=_soon())
                 raise
-            self._running[container_id] = running
+            if supervision is None:  # else it is the caller's, and its end is on disk
+                self._running[container_id] = running
             self._record_start(state, running, attachment)
         return running
 
