@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.linux.cgroup import usage
+from lab.linux.cgroup.layout import CgroupKind, CgroupLayout, Hierarchy
 
 STAT_V1 = """cache 0
 rss 0
@@ -179,3 +180,28 @@ def test_a_controller_that_is_not_enabled_or_a_cgroup_that_is_gone_tells_nothing
 
 def test_tasks_are_counted(cgroup) -> None:
     assert usage.pids(cgroup(pids__current="12\n")) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "limit"),
+    [
+        ("memory.max", "67108864\n", 67108864),
+        ("memory.max", "max\n", None),
+        ("memory.limit_in_bytes", "9223372036854771712\n", 9223372036854771712),
+        ("other", "", None),
+    ],
+)
+def test_a_memory_limit_is_read_from_either_version(tmp_path: Path, name: str, text: str, limit: int | None) -> None:
+    (tmp_path / name).write_text(text)
+    assert usage.memory_limit(str(tmp_path)) == limit
+
+
+def test_the_counter_of_kills_for_memory_is_where_the_controller_is() -> None:
+    v1 = Hierarchy(version=1, mount_point="/m", controllers=("memory",))
+    v2 = Hierarchy(version=2, mount_point="/u", controllers=("memory",))
+    legacy = CgroupLayout(kind=CgroupKind.LEGACY, hierarchies=(v1,))
+    unified = CgroupLayout(kind=CgroupKind.UNIFIED, hierarchies=(v2,))
+    nothing = CgroupLayout(kind=CgroupKind.LEGACY, hierarchies=())
+    assert usage.oom_counter(legacy, "lab/x") == "/m/lab/x/memory.oom_control"
+    assert usage.oom_counter(unified, "lab/x") == "/u/lab/x/memory.events"
+    assert usage.oom_counter(nothing, "lab/x") == ""
