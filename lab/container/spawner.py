@@ -22,6 +22,7 @@ import sys
 import time
 
 from lab.container import init, supervision, user_namespace, wire
+from lab.container.child import Child, give_up, kill, parse_frames, reap
 from lab.container.loop import ONLY_ERRORS, Loop
 from lab.container.network import fastpath
 from lab.container.numbered import Numbered
@@ -34,7 +35,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from lab.container.health import Monitor
     from lab.container.network.model import AttachmentFields
 
     SupervisionFields = tuple[str, bool, str, supervision.Policy]
@@ -77,42 +77,8 @@ LIMITS_NUMBER = 197
 """The descriptor on which a child waits for its limits; its engine has the other end."""
 
 _AFTERMATH = "import sys; sys.path.insert(0, sys.argv[1]); from lab.container.aftermath import main; main(sys.argv[2:])"
-_SIGKILL = 9
 _LEFTOVERS_NS = 1_000_000_000
 _IDLE_NS = 30_000_000_000
-
-
-class _Child:
-    """A process on its way to exec, or beyond."""
-
-    __slots__ = (
-        "detached",
-        "engine",
-        "frames",
-        "listeners",
-        "listing",
-        "monitor",
-        "pid",
-        "pidfd",
-        "reply",
-        "spawned_ns",
-        "status",
-        "supervised",
-    )
-
-    def __init__(self, pid: int, pidfd: int, *, status: int, reply: int, engine: int, detached: bool) -> None:
-        self.spawned_ns = time.monotonic_ns()
-        self.pid = pid
-        self.pidfd = pidfd
-        self.status = status  # -1 once the exec has happened or failed
-        self.reply = reply
-        self.engine = engine
-        self.detached = detached
-        self.frames = bytearray()
-        self.listing = ""
-        self.supervised: Supervised | None = None
-        self.monitor: Monitor | None = None
-        self.listeners: list[int] = []  # reply pipes of those who are attached
 
 
 class Spawner:
@@ -125,7 +91,7 @@ class Spawner:
         self._peek = supervision.Peek()
         self._buffer = bytearray(wire.MAX_MESSAGE_BYTES)
         self._engines: dict[int, sockets.Socket] = {}
-        self._children: dict[int, _Child] = {}  # by pidfd
+        self._children: dict[int, Child] = {}  # by pidfd
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._commands = 0  # of ours, that run or will run: to start a container again, or to remove it
         self._delays_ns: dict[str, int] = {}  # before the last restart, by container id
@@ -183,7 +149,7 @@ class Spawner:
         engine.close()
         for child in self._children.values():
             if child.engine == number and not child.detached:
-                _kill(child)
+                kill(child)
 
     def _spawn(
         self,
@@ -298,7 +264,7 @@ class Spawner:
         supervised.set_restart(name, most)
         _close(descriptors)
 
-    def _find(self, container_id: str) -> _Child:
+    def _find(self, container_id: str) -> Child:
         for child in self._children.values():
             if child.supervised is not None and child.supervised.id == container_id:
                 return child
@@ -314,13 +280,13 @@ class Spawner:
         *,
         engine: int,
         detached: bool,
-    ) -> _Child:
+    ) -> Child:
         status, write_end = os.pipe()
         try:
             pid, pidfd = ns.clone3(flags, cgroup)
             if pid == 0:
                 init.run(plan, stdio, write_end)
-            child = _Child(pid, pidfd, status=status, reply=reply, engine=engine, detached=detached)
+            child = Child(pid, pidfd, status=status, reply=reply, engine=engine, detached=detached)
         except OSError:
             os.close(status)
             raise
@@ -330,17 +296,17 @@ class Spawner:
         self._watch(child)
         return child
 
-    def _watch(self, child: _Child) -> None:
+    def _watch(self, child: Child) -> None:
         self._children[child.pidfd] = child
         self._loop.watch(child.pidfd, lambda _: self._on_end(child))
 
-    def _on_end(self, child: _Child) -> None:
+    def _on_end(self, child: Child) -> None:
         while child.status >= 0:  # whatever it said before comes first
             self._on_status(child)
         if self._children.get(child.pidfd) is child:  # else a failed one: already reaped and answered
             self._on_exit(child)
 
-    def _on_status(self, child: _Child) -> None:
+    def _on_status(self, child: Child) -> None:
         data = os.read(child.status, 65536)
         now_ns = time.monotonic_ns()
         if data:
@@ -349,7 +315,7 @@ class Spawner:
         self._loop.forget(child.status)
         os.close(child.status)
         child.status = -1
-        marks, failure = _parse_frames(child.frames)
+        marks, failure = parse_frames(child.frames)
         if failure is None and marks and marks[-1][0] == init.EXECUTING:
             wire.answer(child.reply, (STARTED, child.pid, child.spawned_ns, now_ns, tuple(marks[:-1])))
             if child.supervised is not None:
@@ -359,8 +325,8 @@ class Spawner:
         else:
             self._on_failure(child, failure)
 
-    def _on_failure(self, child: _Child, failure: wire.Message | None) -> None:
-        code = _reap(child)
+    def _on_failure(self, child: Child, failure: wire.Message | None) -> None:
+        code = reap(child)
         if failure is None:
             failure = ("init", 0, f"ended with code {code} before it could execute the program", "")
         supervised = child.supervised
@@ -370,10 +336,10 @@ class Spawner:
         if supervised is not None and supervised.removes and not is_seen:
             self._run_later("remove", supervised.id, 0)
 
-    def _on_exit(self, child: _Child) -> None:
+    def _on_exit(self, child: Child) -> None:
         if child.listing:  # the kernel ends only what is in a pid namespace whose first process it was
             pidfd.kill_listed(child.listing, time.monotonic_ns() + _LEFTOVERS_NS)
-        code, now_ns = _reap(child), time.monotonic_ns()
+        code, now_ns = reap(child), time.monotonic_ns()
         supervised = child.supervised
         if supervised is None:
             self._finish(child, (EXITED, code, now_ns))
@@ -393,7 +359,7 @@ class Spawner:
             self._run_later("remove", supervised.id, 0)
             _close((witness,) if witness >= 0 else ())
 
-    def _check_health(self, child: _Child, supervised: Supervised, *, adopted: bool) -> None:
+    def _check_health(self, child: Child, supervised: Supervised, *, adopted: bool) -> None:
         bundle = self._bundle(supervised.id)
         if not os.path.exists(os.path.join(bundle, supervision.CHECK_FILE)):
             return
@@ -414,7 +380,7 @@ class Spawner:
         child.monitor = health.Monitor(self._loop, bundle, check, started_ns=left.started_ns, launch=launch, tell=tell)
         child.monitor.begin(health.read(bundle) if adopted else None)
 
-    def _launch_check(self, child: _Child, plan: bytes, cgroup: str, output: int, answers: int) -> None:
+    def _launch_check(self, child: Child, plan: bytes, cgroup: str, output: int, answers: int) -> None:
         opened = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
         reply = os.dup(answers)
         try:
@@ -429,9 +395,9 @@ class Spawner:
         finally:
             _close(opened)
 
-    def _on_unhealthy(self, child: _Child, supervised: Supervised, action: str) -> None:
+    def _on_unhealthy(self, child: Child, supervised: Supervised, action: str) -> None:
         if action == "kill":
-            _kill(child)
+            kill(child)
         elif action in ("restart", "stop"):
             self._run_later(f"{action}-unhealthy", supervised.id, 0)
 
@@ -502,12 +468,12 @@ class Spawner:
                 self._run_later("remove", supervised.id, 0)
             _close((process,) if process >= 0 else ())
             return
-        child = _Child(left.pid, process, status=-1, reply=-1, engine=-1, detached=True)
+        child = Child(left.pid, process, status=-1, reply=-1, engine=-1, detached=True)
         child.supervised = supervised
         self._watch(child)
         self._check_health(child, supervised, adopted=True)
 
-    def _finish(self, child: _Child, message: wire.Message) -> bool:
+    def _finish(self, child: Child, message: wire.Message) -> bool:
         """Tell all who wait, let the child go, and return whether somebody was told."""
         is_seen = False
         for reply in (child.reply, *child.listeners):
@@ -549,37 +515,15 @@ def _is_same(left: supervision.Left) -> bool:
         return False
 
 
-def _reap(child: _Child) -> int:
-    try:
-        status = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
-    except ChildProcessError:  # adopted: it is another's child
-        code = pidfd.exit_code(child.pidfd, child.pid)
-        return supervision.LOST_CODE if code is None else code
-    assert status is not None
-    return status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status
-
-
-def _parse_frames(frames: bytearray) -> tuple[list[tuple[bytes, int]], wire.Message | None]:
-    marks: list[tuple[bytes, int]] = []
-    offset = 0
-    while offset + init.FRAME.size <= len(frames):
-        kind, value = init.FRAME.unpack_from(frames, offset)
-        offset += init.FRAME.size
-        if kind == init.FAILED:
-            return marks, marshal.loads(frames[offset : offset + value])
-        marks.append((kind, value))
-    return marks, None
-
-
-def _begin(child: _Child, supervised: Supervised) -> None:
+def _begin(child: Child, supervised: Supervised) -> None:
     child.supervised = supervised
     try:
         supervised.began(child.pid)
     except OSError as error:  # a full disk: what nobody would know of must not run
-        _give_up(child, "note_the_start", error)
+        give_up(child, "note_the_start", error)
 
 
-def _connect(child: _Child, network: AttachmentFields, go: int) -> None:
+def _connect(child: Child, network: AttachmentFields, go: int) -> None:
     # The child mounts its file systems meanwhile; it waits on the go pipe before it touches its own end.
     try:
         netns = os.open(f"/proc/{child.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -589,22 +533,7 @@ def _connect(child: _Child, network: AttachmentFields, go: int) -> None:
         finally:
             os.close(netns)
     except OSError as error:
-        _give_up(child, "connect_network", error)
-
-
-def _give_up(child: _Child, step: str, error: OSError) -> None:
-    """End a start that fails on our side; a child that has ended by itself knows the reason better."""
-    if os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-        return
-    _kill(child)
-    child.frames += init.failure(step, error)
-
-
-def _kill(child: _Child) -> None:
-    try:
-        pidfd.pidfd_send_signal(child.pidfd, _SIGKILL)
-    except ProcessLookupError:
-        return
+        give_up(child, "connect_network", error)
 
 
 def _fail(reply: int, kind: object, error: OSError) -> None:
