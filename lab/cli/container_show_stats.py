@@ -18,7 +18,7 @@ from lab.paths import Paths
 from lab.units import format_binary_bytes, format_decimal_bytes
 
 _INTERVAL_S = 1.0
-_CLEAR, _HOME, _CLEAR_BELOW = "\033[2J", "\033[H", "\033[J"
+_CLEAR, _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\033[2J", "\033[H", "\033[K", "\033[J"
 _COLUMNS = (
     "{{.ID}}", "{{.Name}}", "{{.CPUPerc}}", "{{.MemUsage}}", "{{.MemPerc}}", "{{.NetIO}}", "{{.BlockIO}}", "{{.PIDs}}",
 )  # fmt: skip
@@ -93,7 +93,7 @@ def _show(
 ) -> None:
     rows = [_row(container, before, now, whole=arguments.no_trunc) for container in found]
     text = gotemplate.render_rows(arguments.format, rows, _HEADINGS, default=gotemplate.table(_COLUMNS))
-    output.text(f"{_HOME}{text}{_CLEAR_BELOW}" if is_live else text)
+    output.text(_HOME + text.replace("\n", f"{_CLEAR_LINE}\n") + _CLEAR_BELOW if is_live else text)
     sys.stdout.flush()
 
 
