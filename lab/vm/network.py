@@ -2,22 +2,21 @@
 
 The pool is 198.19.0.0/16, half of the range that RFC 2544 sets aside for benchmarks; each guest has four addresses
 of it: network, host, guest, broadcast. libvirt makes the tap device, we give it the host's address, init sets the
-guest's. (libvirt could set it, but does so at each resume, and the second time fails.) A lease is a locked file: it
-ends with the process that has it, however that ends.
+guest's. (libvirt could set it, but does so at each resume, and the second time fails.) A lease is a name in
+the network namespace: it ends with the process that has it, however that ends.
 """
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import ipaddress
-import os
+import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lab.errors import UnavailableError
 from lab.linux import rtnetlink as rt
-from lab.paths import Paths
 from lab.vm.domain_spec import DomainNetwork
 
 POOL = ipaddress.IPv4Network("198.19.0.0/16")
@@ -30,16 +29,17 @@ LINK_PREFIX = "labvm"  # a link's name has at most 15 characters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """A link's addresses, held until ``release``; ``descriptor`` keeps the lock."""
+    """A link's addresses, held until ``release`` or the end of this process: by a name in the network namespace.
+
+    An abstract socket's name has the very scope of a link's, and the kernel takes it back from whoever dies.
+    """
 
     network: DomainNetwork
-    descriptor: int
-    path: str
+    claim: socket.socket
 
     def release(self) -> None:
         """Give the addresses back."""
-        os.unlink(self.path)
-        os.close(self.descriptor)
+        self.claim.close()
 
 
 def link_at(index: int) -> DomainNetwork:
@@ -120,35 +120,30 @@ def _new_neighbour(network: DomainNetwork, index: int) -> rt.Request:
     return rt.Request(rt.RTM_NEWNEIGH, _CREATE, body, f"neighbour {network.guest_address} on {network.link}")
 
 
-def lease(paths: Paths) -> Lease:
-    """Return addresses that no guest has and no route of the host leads to.
+def lease() -> Lease:
+    """Return addresses that no guest has, of any root, and no route of the host leads to.
 
     Raises:
         UnavailableError: the pool is used up.
     """
-    directory = os.path.join(paths.networks, "guests")
-    os.makedirs(directory, exist_ok=True)
     with open("/proc/net/route", encoding="ascii") as file:
         routes = parse_routes(file.read())
     for index in range(POOL.num_addresses // _STEP):
         network = link_at(index)
-        path = os.path.join(directory, network.link)
-        if not is_free(network, routes):
-            continue
-        descriptor = _lock(path)
-        if descriptor is not None:
-            return Lease(network=network, descriptor=descriptor, path=path)
+        claim = _claim(network.link) if is_free(network, routes) else None
+        if claim is not None:
+            return Lease(network=network, claim=claim)
     raise UnavailableError(f"no addresses left for guests in {POOL}", hint="ip route show root 198.19.0.0/16")
 
 
-def _lock(path: str) -> int | None:
-    """Return a descriptor that holds the lock of ``path``, None when someone else does."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _claim(link: str) -> socket.socket | None:
+    """Return a socket whose name says that a link is taken, None when someone else has it."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.stat(path).st_ino == os.fstat(descriptor).st_ino:  # else its last holder removed it meanwhile
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(descriptor)
-    return None
+        claim.bind(f"\0{link}")
+    except OSError as error:
+        claim.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return None
+    return claim

@@ -126,7 +126,7 @@ class DomainBackend:
             undo.callback(home.remove)
             disks = lay_out_disks(self._paths, spec)
             undo.callback(disks.remove)
-            lease = network.lease(self._paths) if spec.network is NetworkMode.BRIDGE else None
+            lease = network.lease() if spec.network is NetworkMode.BRIDGE else None
             target = DomainTarget(
                 name=self._name,
                 accelerator=self._accelerator,
