@@ -155,14 +155,14 @@ def bind(text: str) -> Mount:
         raise SpecError(f"invalid volume specification: '{text}': invalid mount path: '{destination}' must be absolute")
     mounts.check_destination(destination)
     wanted = set(rest[0].split(",")) - {"z", "Z", "rw", "cached", "delegated", "consistent"} if rest else set()
-    unknown = wanted - {"ro"}
-    if unknown:
+    propagation = wanted & mounts.PROPAGATIONS
+    if wanted - {"ro"} - propagation or len(propagation) > 1:
         raise SpecError(f"invalid mode: {rest[0]}")
     return Mount(
         destination=os.path.normpath(destination),
         type="bind",
         source=source,
-        options=("rbind", "ro" if "ro" in wanted else "rw"),
+        options=("rbind", "ro" if "ro" in wanted else "rw", *propagation),
     )
 
 

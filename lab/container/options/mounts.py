@@ -10,6 +10,9 @@ import os
 from lab.container.spec.runtime import Mount
 from lab.errors import SpecError
 
+PROPAGATIONS = frozenset(("private", "rprivate", "slave", "rslave", "shared", "rshared"))
+"""How mounts that are made later spread between a bind and the host."""
+
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
 _OPPOSITES = {"exec": "noexec", "suid": "nosuid", "dev": "nodev", "rw": "ro"}
 _FLAGS = frozenset(

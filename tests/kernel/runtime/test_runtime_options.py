@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lab.container import etc_files
-from lab.container.options import devices, limits, mounts, security
+from lab.container.options import configure, devices, limits, mounts, security
 from lab.container.spawner_client import StartFailed
 from lab.container.spec.runtime import Mount, Resources, Rlimit
-from lab.linux import capabilities
+from lab.linux import capabilities, mount
 
 if TYPE_CHECKING:
     from conftest import Containers
@@ -219,3 +221,28 @@ def test_a_namespace_can_be_the_hosts(containers: Containers, mode: str) -> None
     link = {"cgroupns": "cgroup"}.get(mode, mode)
     outcome = containers.run("/bin/busybox", "readlink", f"/proc/self/ns/{link}", **{mode: "host"})
     assert outcome.out.strip() == os.readlink(f"/proc/self/ns/{link}")
+
+
+@pytest.mark.parametrize(("propagation", "is_seen"), [("rslave", True), ("rprivate", False)])
+def test_what_the_host_mounts_later_is_seen_where_that_is_asked_for(
+    containers: Containers, tmp_path: Path, propagation: str, is_seen: bool
+) -> None:
+    (tmp_path / "later").mkdir()
+    with _shared_mount(tmp_path):
+        bind = configure.bind(f"{tmp_path}:/data:{propagation}")
+        container_id, _ = containers.start_sleeping(mounts=(bind,))
+        mount.mount("tmpfs", str(tmp_path / "later"), "tmpfs", 0, "")
+        (tmp_path / "later/file").touch()
+        outcome = containers.exec(container_id, "/bin/ls", "/data/later")
+        mount.umount2(str(tmp_path / "later"), mount.MNT_DETACH)
+    assert (outcome.out == "file\n") == is_seen
+
+
+@contextmanager
+def _shared_mount(path: Path) -> Iterator[None]:
+    mount.mount(str(path), str(path), "", mount.MS_BIND, "")
+    mount.mount("", str(path), "", mount.MS_SHARED, "")
+    try:
+        yield
+    finally:
+        mount.umount2(str(path), mount.MNT_DETACH)
