@@ -126,7 +126,7 @@ def _profile(value: str, read: Callable[[str], str]) -> str | None:
     if value == "builtin":
         return None
     try:
-        text = read(value)
+        text = value if value.startswith("{") else read(value)  # clients of an API send the profile itself
     except OSError as error:
         raise SpecError(
             f"opening seccomp profile ({value}) failed: open {value}: {(error.strerror or '').lower()}"

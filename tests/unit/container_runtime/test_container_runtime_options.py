@@ -74,6 +74,7 @@ def _options(*values: str) -> security.SecurityOptions:
         ("seccomp:unconfined", "seccomp", ""),
         ("seccomp=builtin", "seccomp", None),
         ("seccomp=p.json", "seccomp", "{}"),
+        ('seccomp={"a": 1}', "seccomp", '{"a": 1}'),
         ("systempaths=unconfined", "unmasked", True),
     ],
 )
