@@ -18,7 +18,7 @@ from lab.cli.attachment import (
     forwarding_signals,
     raw_terminal,
 )
-from lab.container import events
+from lab.container import event_actors, events
 from lab.container.containers import Containers
 from lab.container.options.run import RunOptions
 from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Streams
@@ -94,10 +94,15 @@ def _enter_terminal(
     if options.terminal:
         if "stdin" in wanted.streams and options.open_stdin:
             stack.enter_context(raw_terminal(STDIN))
-        resize = containers.engine.spawner.resize
-        stack.enter_context(following_size(lambda rows, columns: resize(container_id, rows=rows, columns=columns)))
+        stack.enter_context(following_size(lambda rows, columns: _resize(containers, container_id, rows, columns)))
     elif wanted.forwards:
         stack.enter_context(forwarding_signals(lambda number: _send(containers, container_id, number)))
+
+
+def _resize(containers: Containers, container_id: str, rows: int, columns: int) -> None:
+    containers.engine.spawner.resize(container_id, rows=rows, columns=columns)
+    bundle = containers.engine.directory.bundle(container_id)
+    events.note(bundle, "resize", event_actors.members({"height": str(rows), "width": str(columns)}))
 
 
 def _send(containers: Containers, container_id: str, number: int) -> None:

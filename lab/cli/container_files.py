@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from lab.cli import output
-from lab.container import committing, event_stream, events, inside
+from lab.container import committing, event_actors, events, inside
 from lab.container.containers import Container, Containers
 from lab.container.storage.changes import changes
 from lab.container.storage.unpack import UnpackLimits, unpack
@@ -224,7 +224,7 @@ def commit(arguments: argparse.Namespace, paths: Paths) -> int:
         try:
             image_id = committing.commit(containers.images, container, wishes).config_digest
             attributes = {"comment": wishes.message, "imageID": image_id, "imageRef": wishes.name}
-            events.note(container.state.bundle, "commit", event_stream.members(attributes))
+            events.note(container.state.bundle, "commit", event_actors.members(attributes))
             output.line(image_id)
         finally:
             if pauses:

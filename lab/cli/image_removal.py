@@ -30,7 +30,7 @@ def add_tag(parser: argparse.ArgumentParser) -> None:
 
 def tag(arguments: argparse.Namespace, paths: Paths) -> int:
     """Give an image another name."""
-    from lab.container import event_stream
+    from lab.container import event_actors
     from lab.container.image.reference import parse_reference
     from lab.container.image.store import ImageStore
 
@@ -44,7 +44,7 @@ def tag(arguments: argparse.Namespace, paths: Paths) -> int:
         raise LabError("refusing to create a tag with a digest reference")
     image = ImageStore.open(paths).tag(arguments.source, reference.familiar)
     attributes = {**image.config.config.labels, "name": reference.familiar}
-    event_stream.note_image(paths.run, "tag", image.config_digest, attributes)
+    event_actors.note_image(paths.run, "tag", image.config_digest, attributes)
     return EXIT_OK
 
 
@@ -57,7 +57,7 @@ def add_rm(parser: argparse.ArgumentParser) -> None:
 
 def rm(arguments: argparse.Namespace, paths: Paths) -> int:
     """Remove images; one that cannot be removed does not keep the others from it."""
-    from lab.container import event_stream
+    from lab.container import event_actors
     from lab.container.image.store import ImageStore
 
     store = ImageStore.open(paths)
@@ -65,7 +65,7 @@ def rm(arguments: argparse.Namespace, paths: Paths) -> int:
     for name in arguments.images:
         try:
             removed = store.remove(name, force=arguments.force)
-            event_stream.note_removal(
+            event_actors.note_removal(
                 paths.run, removed.image_id, names=len(removed.untagged), is_deleted=bool(removed.deleted)
             )
             _tell(removed)

@@ -104,7 +104,7 @@ def add_load(parser: argparse.ArgumentParser) -> None:
 
 def load(arguments: argparse.Namespace, paths: Paths) -> int:
     """Store the images of an archive."""
-    from lab.container import event_stream
+    from lab.container import event_actors
     from lab.container.image.archive import load as load_archive
     from lab.container.image.store import ImageStore
 
@@ -114,7 +114,7 @@ def load(arguments: argparse.Namespace, paths: Paths) -> int:
         subject = arguments.input or "standard input"
         for loaded in load_archive(ImageStore.open(paths), source, subject, unpack=os.geteuid() == 0):
             image_id = loaded.image.config_digest
-            event_stream.note_image(
+            event_actors.note_image(
                 paths.run, "load", image_id, {**loaded.image.config.config.labels, "name": image_id}
             )
             _tell_loaded(loaded)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from lab.container import console, etc_files, event_stream, events, host_limits, log_file, supervision
+from lab.container import console, etc_files, event_actors, events, host_limits, log_file, supervision
 from lab.container.defaults import capability_sets
 from lab.container.engine import Engine
 from lab.container.image.store import ImageStore
@@ -38,7 +38,6 @@ from lab.container.state import ContainerState
 from lab.errors import NoSuchContainer, StateConflict
 from lab.linux import capabilities
 from lab.linux.cgroup import layout as cgroup_layout
-from lab.linux.cgroup import usage
 from lab.paths import Paths
 from lab.units import NS_PER_S
 
@@ -217,8 +216,8 @@ class Containers:
 
     def _actor(self, record: ContainerRecord, name: str, cgroup: str) -> str:
         attributes = {**record.image.labels, **record.options.labels, "image": record.options.image, "name": name}
-        return event_stream.actor(
-            self.paths.run, attributes, oom_counter=usage.oom_counter(self.engine.runtime.layout, cgroup)
+        return event_actors.actor(
+            self.paths.run, attributes, oom_counter=cgroup_layout.oom_counter(self.engine.runtime.layout, cgroup)
         )
 
     def _claim(self, name: str, container_id: str) -> str:
@@ -484,7 +483,7 @@ class Containers:
         self.names.rename(container.id, name)
         text = self._actor(container.record, name, container.state.cgroup)
         _replace_text(os.path.join(container.state.bundle, events.ACTOR_FILE), text)
-        events.note(container.state.bundle, "rename", event_stream.members({"oldName": f"/{container.name}"}))
+        events.note(container.state.bundle, "rename", event_actors.members({"oldName": f"/{container.name}"}))
 
     def process(
         self,

@@ -259,3 +259,15 @@ def remove(layout: CgroupLayout, cgroup: str, *, deadline_ns: int) -> None:
     """
     for directory in directories(layout, cgroup):
         v1.remove(directory, deadline_ns=deadline_ns)
+
+
+def oom_counter(layout: CgroupLayout, cgroup: str) -> str:
+    """Return the file with the line "oom_kill N" of a cgroup, whether it exists or not; "" without such a controller.
+
+    Where it is of v2 those of cgroups below count as well.
+    """
+    hierarchy = layout.hierarchy("memory")
+    if hierarchy is None:
+        return ""
+    name = "memory.events" if hierarchy.version == 2 else "memory.oom_control"
+    return os.path.join(hierarchy.directory(cgroup), name)

@@ -11,8 +11,6 @@ import errno
 import os
 from dataclasses import dataclass
 
-from lab.linux.cgroup.layout import CgroupLayout
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUsage:
@@ -113,18 +111,6 @@ def cpu_v1(cpuacct_directory: str, cpu_directory: str) -> CpuUsage | None:
         throttled_periods=stat.get("nr_throttled", 0),
         throttled_ns=stat.get("throttled_time", 0),
     )
-
-
-def oom_counter(layout: CgroupLayout, cgroup: str) -> str:
-    """Return the file with the line "oom_kill N" of a cgroup, whether it exists or not; "" without such a controller.
-
-    Where it is of v2 those of cgroups below count as well.
-    """
-    hierarchy = layout.hierarchy("memory")
-    if hierarchy is None:
-        return ""
-    name = "memory.events" if hierarchy.version == 2 else "memory.oom_control"
-    return os.path.join(hierarchy.directory(cgroup), name)
 
 
 def oom_kills(directory: str) -> int | None:

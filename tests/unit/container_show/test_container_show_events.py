@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.container import event_stream, events
+from lab.container import event_actors, event_stream, events
 from lab.container.event_stream import Event, EventFile
 
 DIE = Event(
@@ -29,7 +29,7 @@ DIE = Event(
 def make_bundle(tmp_path: Path, **attributes: str) -> str:
     bundle = tmp_path / "containers" / "c0ffee"
     bundle.mkdir(parents=True, exist_ok=True)
-    text = event_stream.actor(str(tmp_path / "run"), attributes, oom_counter=str(tmp_path / "counter"))
+    text = event_actors.actor(str(tmp_path / "run"), attributes, oom_counter=str(tmp_path / "counter"))
     (bundle / events.ACTOR_FILE).write_text(text)
     return str(bundle)
 
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path, name="web", label='with "quotes"\nand lines')
     before_ns = time.time_ns()
     events.note(bundle, "start")
-    events.note(bundle, "kill", event_stream.members({"signal": "9"}))
+    events.note(bundle, "kill", event_actors.members({"signal": "9"}))
     start, kill = read(tmp_path)
     assert (start.kind, start.action, start.actor_id) == ("container", "start", "c0ffee")
     assert start.attributes == {"name": "web", "label": 'with "quotes"\nand lines'}
@@ -206,12 +206,12 @@ def test_the_document_has_dockers_fields() -> None:
 
 
 def test_an_image_event_names_no_image_of_a_container(tmp_path: Path) -> None:
-    event_stream.note_image(str(tmp_path / "run"), "tag", "sha256:0", {"name": "web:1"})
+    event_actors.note_image(str(tmp_path / "run"), "tag", "sha256:0", {"name": "web:1"})
     (event,) = read(tmp_path)
     assert "from" not in event.document()
     assert all(condition(event) for condition in event_stream.conditions({"image": ["web"]}))
 
 
 def test_a_removed_image_loses_its_names_before_it_goes(tmp_path: Path) -> None:
-    event_stream.note_removal(str(tmp_path / "run"), "sha256:0", names=2, is_deleted=True)
+    event_actors.note_removal(str(tmp_path / "run"), "sha256:0", names=2, is_deleted=True)
     assert [event.action for event in read(tmp_path)] == ["untag", "untag", "delete"]

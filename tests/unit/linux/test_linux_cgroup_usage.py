@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.linux.cgroup import usage
-from lab.linux.cgroup.layout import CgroupKind, CgroupLayout, Hierarchy
+from lab.linux.cgroup.layout import CgroupKind, CgroupLayout, Hierarchy, oom_counter
 
 STAT_V1 = """cache 0
 rss 0
@@ -202,6 +202,6 @@ def test_the_counter_of_kills_for_memory_is_where_the_controller_is() -> None:
     legacy = CgroupLayout(kind=CgroupKind.LEGACY, hierarchies=(v1,))
     unified = CgroupLayout(kind=CgroupKind.UNIFIED, hierarchies=(v2,))
     nothing = CgroupLayout(kind=CgroupKind.LEGACY, hierarchies=())
-    assert usage.oom_counter(legacy, "lab/x") == "/m/lab/x/memory.oom_control"
-    assert usage.oom_counter(unified, "lab/x") == "/u/lab/x/memory.events"
-    assert usage.oom_counter(nothing, "lab/x") == ""
+    assert oom_counter(legacy, "lab/x") == "/m/lab/x/memory.oom_control"
+    assert oom_counter(unified, "lab/x") == "/u/lab/x/memory.events"
+    assert oom_counter(nothing, "lab/x") == ""
