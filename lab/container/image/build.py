@@ -21,6 +21,7 @@ from lab.container.image.build_progress import Observer, StepTitle
 from lab.container.image.build_run import Commands, Surroundings
 from lab.container.image.build_stage import BuiltStage, BuiltStep, Site, build_stage
 from lab.container.image.build_steps import Execute
+from lab.container.image.build_work import explain
 from lab.container.image.dockerfile import parse_dockerfile
 from lab.container.image.instructions import Statement
 from lab.container.image.packages import debian_architecture
@@ -195,7 +196,10 @@ class _Builder:
         built = [self._results[stage.index].result() for stage in self._chain()]
         steps: list[BuiltStep] = [step for stage in built for step in stage.steps]
         finished = Finished(base=built[0].image, steps=steps, config=self._plan.config)
-        return export(self._store, self._cache, self._packer, finished, self._request.names)
+        try:
+            return export(self._store, self._cache, self._packer, finished, self._request.names)
+        except OSError as error:
+            raise explain(error, "the image cannot be stored") from error
 
 
 def _clock(epoch_s: int | None) -> Callable[[], int]:

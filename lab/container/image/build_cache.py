@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from lab.container.spec.image import Descriptor, is_digest
 from lab.container.state import ProcessIdentity
 from lab.container.storage import durable
-from lab.container.storage.pack import Layer
+from lab.container.storage.pack import Layer, tree
 from lab.container.storage.snapshots import unmount_below
 from lab.container.storage.trees import remove_tree
 from lab.errors import StateConflict
@@ -164,18 +165,19 @@ class BuildCache:
         with durable.locked_if_free(self._lock) as alone:
             if not alone:
                 raise StateConflict("a build is running, and uses the build cache", hint="try again when it has ended")
-            size_bytes = self.size_bytes()
+            size_bytes = 0
+            with suppress(OSError):  # a tree deeper than a path is long can be removed, but not be looked at
+                size_bytes = self.size_bytes()
             for name in ("steps", "layers", "mounts", "work", "stale"):
                 _remove_tree(os.path.join(self._root, name))
         return size_bytes
 
     def size_bytes(self) -> int:
         """Return how much of the disk all this takes; what it shares with unpacked layers of images counts."""
-        return sum(
-            os.lstat(os.path.join(directory, name)).st_blocks * 512
-            for directory, _, names in os.walk(self._root)
-            for name in names
-        )
+        if not os.path.isdir(self._root):
+            return 0
+        statuses = (os.lstat(path) for path in tree(self._root))
+        return sum(status.st_blocks * 512 for status in statuses if not stat.S_ISDIR(status.st_mode))
 
     @property
     def _lock(self) -> str:
@@ -211,14 +213,26 @@ class BuildCache:
 
 
 def link_tree(source: str, target: str) -> None:
-    """Make ``target`` a second name for all that is in the tree ``source``: new directories, hard links to the rest."""
+    """Make ``target`` a second name for all that is in the tree ``source``: new directories, hard links to the rest.
+
+    Raises:
+        OSError: with errno and path, ENAMETOOLONG for a tree that is too deep for that.
+    """
+    directories = [(source, target)]
     os.mkdir(target, 0o700)
-    for entry in os.scandir(source):
-        path = os.path.join(target, entry.name)
-        if entry.is_dir(follow_symlinks=False):
-            link_tree(entry.path, path)
-        else:
-            os.link(entry.path, path, follow_symlinks=False)
+    for directory, linked in directories:  # which grows meanwhile
+        for entry in os.scandir(directory):
+            path = os.path.join(linked, entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                os.mkdir(path, 0o700)
+                directories.append((entry.path, path))
+            else:
+                os.link(entry.path, path, follow_symlinks=False)
+    for directory, linked in reversed(directories):
+        _copy_attributes(directory, linked)
+
+
+def _copy_attributes(source: str, target: str) -> None:
     status = os.lstat(source)
     os.chown(target, status.st_uid, status.st_gid)
     os.chmod(target, status.st_mode & 0o7777)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,6 +17,10 @@ from lab.container.spec.image import ExecutionConfig, History, ImageConfig, Root
 from lab.container.storage import durable
 from lab.container.storage.layers import LayerStore, chain_ids
 from lab.container.storage.pack import Layer, pack_directory
+from lab.container.storage.trees import remove_tree
+
+# a tree too deep for paths, a file with too many names: such a layer is unpacked when a container needs it
+_UNLINKABLE = (errno.ENAMETOOLONG, errno.EMLINK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +126,12 @@ def _adopt(layers: LayerStore, chain_id: str, directory: str) -> None:
         if os.path.isdir(path):
             return
         unfinished = f"{path}.unfinished"
-        if os.path.isdir(unfinished):  # we hold the lock, so whoever made it is dead
-            shutil.rmtree(unfinished)
-        link_tree(directory, unfinished)
+        remove_tree(unfinished)  # we hold the lock, so whoever made it is dead
+        try:
+            link_tree(directory, unfinished)
+        except OSError as error:
+            remove_tree(unfinished)
+            if error.errno not in _UNLINKABLE:
+                raise
+            return
         os.rename(unfinished, path)

@@ -16,7 +16,10 @@ from lab.container.image.build_run import Command, Commands, Output
 from lab.container.image.build_select import Choice, Origin, Source, digest, resolve, select
 from lab.container.image.build_sources import Workplace, sources_of
 from lab.container.image.build_steps import Action, CopyFiles, Execute, MakeDirectory
+from lab.container.storage.pack import tree
 from lab.errors import BuildFailed, LabError
+
+_REASON_LENGTH_MAX = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +129,9 @@ def _copy(action: CopyFiles, sources: Sequence[Source], layers: Sequence[str], w
 
 def clamp_times(directory: str, latest_s: int) -> None:
     """Set each time below ``directory`` after ``latest_s``, since the epoch, to it, as SOURCE_DATE_EPOCH asks."""
-    for parent, directories, files in os.walk(directory, topdown=False):
-        for name in (*files, *directories, "."):
-            path = os.path.join(parent, name)
-            if os.lstat(path).st_mtime > latest_s:
-                os.utime(path, (latest_s, latest_s), follow_symlinks=False)
+    for path in tree(directory):
+        if os.lstat(path).st_mtime > latest_s:
+            os.utime(path, (latest_s, latest_s), follow_symlinks=False)
 
 
 def explain(error: LabError | OSError, text: str) -> BuildFailed:
@@ -139,4 +140,7 @@ def explain(error: LabError | OSError, text: str) -> BuildFailed:
     hint = error.hint if isinstance(error, LabError) else ""
     if isinstance(error, OSError) and error.errno == 28:
         hint = "the disk is full: free some space, or move the lab's state with --root DIR"
-    return BuildFailed(f"{text}: {error}", exit_code=code, hint=hint)
+    reason = str(error)
+    if isinstance(error, OSError) and len(reason) > _REASON_LENGTH_MAX:  # the path is of any length
+        reason = f"{error.strerror}: {str(error.filename)[:_REASON_LENGTH_MAX]}…"
+    return BuildFailed(f"{text}: {reason}", exit_code=code, hint=hint)

@@ -27,6 +27,14 @@ def test_a_command_leaves_what_it_has_changed_and_nothing_else(yard: Yard) -> No
     assert "etc/shells" not in files
 
 
+def test_a_tree_deeper_than_a_path_is_long_is_refused_and_removed(yard: Yard) -> None:
+    with pytest.raises(BuildFailed, match="cannot be stored: File name too long") as caught:
+        yard.build("RUN i=0; while [ $i -lt 2500 ]; do mkdir d && cd d; i=$((i+1)); done\nRUN test -d /d/d/d")
+    assert len(str(caught.value)) < 600
+    yard.cache.prune()
+    assert (yard.cache.size_bytes(), os.listdir(yard.paths.containers)) == (0, [])
+
+
 def test_a_command_runs_as_user_in_directory_and_with_variables(yard: Yard) -> None:
     yard.build(
         "RUN echo 'me:x:12:34::/home/me:/bin/sh' >> /etc/passwd\nUSER me\nWORKDIR /a/b\nENV E=env\nARG A=arg\n"
