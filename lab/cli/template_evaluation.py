@@ -82,6 +82,10 @@ class Evaluation:
         elif isinstance(value, (list, tuple)):
             yield from enumerate(value)
         elif isinstance(value, int) and not isinstance(value, bool):
+            if len(pipeline.variables) > 1:
+                first = pipeline.commands[0].operands[0]
+                reason = f"can't use {value} to iterate over more than one variable"
+                self._fail(first.position, pipeline.source, reason)
             yield from ((number, number) for number in range(value))
         elif value is not None:
             first = pipeline.commands[0].operands[0]

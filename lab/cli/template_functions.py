@@ -94,6 +94,8 @@ def _length(value: Value) -> int:
 
 
 def _eq(first: Value, *others: Value) -> bool:
+    if not others:
+        raise ValueError("missing argument for comparison")
     return any(equal(first, other) for other in others)
 
 
@@ -121,6 +123,11 @@ def _truncate(text: str, length: int) -> str:
     return text.encode()[:length].decode(errors="replace")
 
 
+def _text(values: Sequence[Value]) -> str:
+    """Return what an escaping function escapes."""
+    return joined(["<no value>" if value is None else value for value in values], always=False)
+
+
 def _not(value: Value) -> bool:
     return not value
 
@@ -141,10 +148,8 @@ FUNCTIONS: dict[str, Function] = {
     "print": Function(call=lambda *values: joined(values, always=False), variadic=True),
     "println": Function(call=lambda *values: joined(values, always=True) + "\n", variadic=True),
     "printf": Function(call=lambda text, *values: formatted(text, values), takes=(STRING, ANY), variadic=True),
-    "html": Function(call=lambda *values: joined(values, always=False).translate(_HTML), variadic=True),
-    "urlquery": Function(
-        call=lambda *values: urllib.parse.quote_plus(joined(values, always=False)), takes=(ANY,), variadic=True
-    ),
+    "html": Function(call=lambda *values: _text(values).translate(_HTML), variadic=True),
+    "urlquery": Function(call=lambda *values: urllib.parse.quote_plus(_text(values)), variadic=True),
     "not": Function(call=_not),
     "eq": Function(call=_eq, takes=(ANY, ANY), variadic=True),
     "ne": Function(call=lambda first, second: not equal(first, second), takes=(ANY, ANY)),

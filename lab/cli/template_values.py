@@ -202,6 +202,8 @@ _Maker = Callable[[Value, _Style], str | None]
 
 def _verb(match: re.Match[str], value: Value) -> str:
     flags, width, precision, name = match.groups()
+    if isinstance(value, (list, tuple)) and name not in ("v", "T"):
+        return "[" + " ".join("<nil>" if item is None else _verb(match, item) for item in value) + "]"
     maker = _VERBS.get(name)
     made = None if maker is None else maker(value, _Style(flags=flags, precision=precision))
     if made is None:

@@ -37,6 +37,7 @@ RENDERED = {
     "a {{- /* said to nobody */ -}} b{{- 1 }} {{ 2 -}} c": "ab1 2c",
     "{{$n := 0}}{{range .Mounts}}{{$n = len .Source}}{{end}}{{$n}}": "2",
     "{{println 1 2}}{{print 1 2}}": "1 2\n1 2",
+    '{{printf "%q %s" .Config.Env .Config.Env}}': '["A=1" "B=2"] [A=1 B=2]',
     "{{and 1 0}} {{or 0 `x`}} {{not true}} {{ne 1 2}}": "0 x false true",
 }
 
