@@ -63,6 +63,7 @@ STANDALONE: dict[str, tuple[str, str]] = {
 WITHOUT_VERBS = frozenset(("doctor", "setup"))
 EXIT_DOCKER_USAGE = 125
 _LINE_WIDTH = 100
+_QUIET = "warning"
 _WRONG_COUNT = re.compile(r"the following arguments are required|unrecognized arguments: (?!-)")
 _INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 
@@ -112,7 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"lab {lab.__version__}")
     parser.add_argument("--root", metavar="DIR", help="keep all state below DIR (default: $LAB_ROOT, /var/lib/lab)")
-    parser.add_argument("--log-level", default="warning", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--log-level", default=_QUIET, choices=("debug", "info", _QUIET, "error"))
     parser.add_argument("noun", metavar="NOUN", help="one of the nouns below; `lab NOUN --help` shows its verbs")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
@@ -198,9 +199,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _dispatch(noun: str, rest: Sequence[str], *, root: str | None, log_level: str) -> int:
-    from lab import log  # not on the way of --help
+    if noun not in STANDALONE or log_level != _QUIET:  # else nothing is logged, and a start need not wait for it
+        from lab import log
 
-    log.set_up(level=log_level)
+        log.set_up(level=log_level)
     paths = Paths.under(root) if root else Paths.default()
     try:
         if noun in STANDALONE:

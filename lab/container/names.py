@@ -9,13 +9,16 @@ import contextlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterable
 
 from lab.errors import NoSuchContainer, SpecError, StateConflict
 
 DIRECTORY = ".names"
 SHORT_DIGITS = 12
-_ID = re.compile(r"[0-9a-f]{64}")
+_UNFINISHED_S = 60  # a name is older than this without its container only if who made it was killed
+_ID_DIGITS = 64
+_ID = re.compile(rf"[0-9a-f]{{{_ID_DIGITS}}}")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _WORD = re.compile(r"\w+")
 _ADJECTIVES = _WORD.findall("""
@@ -107,11 +110,14 @@ class Names:
             os.unlink(os.path.join(self._directory, old))
 
     def release(self, container_id: str) -> None:
-        """Take a container's name back; one without is no error."""
-        name = self.of(container_id)
-        if name:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(self._directory, name))
+        """Take a container's name back, and those that killed commands have left; one without is no error."""
+        made = {name[-_ID_DIGITS:] for name in os.listdir(self._containers)}  # those in the making as well
+        for owner, name in self.all().items():
+            if owner == container_id or owner not in made:
+                path = os.path.join(self._directory, name)
+                with contextlib.suppress(FileNotFoundError):
+                    if owner == container_id or time.time() - os.lstat(path).st_mtime > _UNFINISHED_S:
+                        os.unlink(path)
 
     def owners(self) -> dict[str, str]:
         """Return all names with the ids that they mean, whether there are such containers or not."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.resources
 import json
 import os
 import re
@@ -80,7 +79,8 @@ class Rule:
 
 def default_profile() -> str:
     """Return the text of the default profile."""
-    return importlib.resources.files("lab.container").joinpath("seccomp-default.json").read_text(encoding="utf-8")
+    with open(os.path.join(os.path.dirname(__file__), "seccomp-default.json"), encoding="utf-8") as file:
+        return file.read()
 
 
 def select(profile: Mapping[str, Any], capabilities: frozenset[str], host: Host) -> tuple[Rule, ...]:  # Any: JSON

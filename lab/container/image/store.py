@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from lab.container.image import names, removal, usage
-from lab.container.image.export import Exported, replacing, write_archive, write_oci_layout
 from lab.container.image.reference import Reference, parse_reference
 from lab.container.image.stored import StoredImage as StoredImage  # who opens a store works with its images
 from lab.container.image.usage import ContainerUse
@@ -23,9 +22,12 @@ from lab.container.spec.image import Descriptor, ImageConfig, Index, Manifest, M
 from lab.container.storage import durable
 from lab.container.storage.blobs import BlobStore
 from lab.container.storage.layers import LayerSource, LayerStore, chain_ids
-from lab.container.storage.pack import Layer
 from lab.errors import ContainerError, DigestMismatch, ImageNotFound
 from lab.paths import Paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # it imports tarfile, which is not on the way to a start
+    from lab.container.storage.pack import Layer
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -270,6 +272,8 @@ class ImageStore:
             ImageNotFound: there is no such image.
             KernelError: the archive cannot be written; nothing is left at ``path``.
         """
+        from lab.container.image.export import Exported, replacing, write_archive  # not on the way to a start
+
         image = self.resolve(reference)
         with replacing(path) as temporary, open(temporary, "wb") as target:
             write_archive(self.blobs, [Exported(image=image, names=(parse_reference(name),))], target)
@@ -281,6 +285,8 @@ class ImageStore:
             ImageNotFound: there is no such image.
             KernelError: the directory cannot be written.
         """
+        from lab.container.image.export import write_oci_layout  # not on the way to a start
+
         write_oci_layout(self.blobs, self.resolve(reference), name, directory)
 
     @property

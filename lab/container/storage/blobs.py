@@ -10,7 +10,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from tempfile import mkstemp
 from typing import BinaryIO
 
 from lab.container.spec.image import is_digest
@@ -108,6 +107,8 @@ class BlobStore:
         """Give a writer; what was written is a blob after the block, and nothing is left if the block fails."""
         for directory in (self._blobs, self.ingest):
             os.makedirs(directory, exist_ok=True)
+        from tempfile import mkstemp  # not on the way to a start
+
         descriptor, temporary = mkstemp(dir=self.ingest)
         try:
             with os.fdopen(descriptor, "wb") as file:

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from lab.container.spec.image import Descriptor
 from lab.container.storage import disk, durable
 from lab.container.storage.blobs import READ_BYTES, BlobReader, BlobStore
-from lab.container.storage.compression import Readable, decompressed
-from lab.container.storage.read_ahead import ReadAhead
 from lab.container.storage.trees import remove_tree
-from lab.container.storage.unpack import RAISE_LIMITS, UnpackLimits, measure, unpack
 from lab.errors import ContainerError, DigestMismatch, LayerCorrupt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # tarfile and compression are imported where a layer is unpacked, which is not on the way to a start
+    from lab.container.storage.compression import Readable
+    from lab.container.storage.unpack import UnpackLimits
 
 _TAR_TYPES = (".tar", ".tar+gzip", ".tar.gzip", ".tar+zstd", ".tar.zstd")
 _UNFINISHED = ".unfinished"
@@ -48,7 +50,13 @@ class LayerStore:
     def __init__(self, root: str, blobs: BlobStore, *, limits: UnpackLimits | None = None) -> None:
         self._root = root
         self._blobs = blobs
-        self._limits = limits or UnpackLimits.of_the_user()
+        self._given_limits = limits
+
+    @property
+    def _limits(self) -> UnpackLimits:
+        from lab.container.storage.unpack import UnpackLimits
+
+        return self._given_limits or UnpackLimits.of_the_user()
 
     def path(self, chain_id: str) -> str:
         """Return where the layer is, or would be, unpacked."""
@@ -147,6 +155,8 @@ class LayerStore:
     def _measured(self, source: LayerSource) -> int:
         with self._blobs.reading(source.descriptor.digest) as blob:
             subject = f"layer {source.descriptor.digest}"
+            from lab.container.storage.unpack import measure
+
             return measure(_uncompressed(blob, source.descriptor.media_type), self._limits, subject=subject)
 
     @contextmanager
@@ -181,6 +191,9 @@ class LayerStore:
     def _unpack(self, tar: Readable, directory: str, diff_id: str, subject: str) -> int:
         """Unpack a tar, compare its digest, and return the bytes of its files."""
         hashed = _HashedStream(tar, self._limits.stream_bytes)
+        from lab.container.storage.read_ahead import ReadAhead
+        from lab.container.storage.unpack import unpack
+
         with ReadAhead(hashed, piece_bytes=READ_BYTES) as pieces:
             size_bytes = unpack(pieces, directory, self._limits, subject=subject)
             while pieces.read(READ_BYTES):
@@ -208,6 +221,8 @@ class _HashedStream:
         self._hash.update(data)
         self._limit_bytes -= len(data)
         if self._limit_bytes < 0:
+            from lab.container.storage.unpack import RAISE_LIMITS
+
             raise LayerCorrupt("is longer than the limits allow", hint=RAISE_LIMITS)
         return data
 
@@ -219,6 +234,8 @@ class _HashedStream:
 def _uncompressed(blob: BlobReader, media_type: str) -> Readable:
     if not media_type.endswith(_TAR_TYPES):
         raise ContainerError(f"layers of type {media_type} are not understood", hint="tar, gzip and zstd are")
+    from lab.container.storage.compression import decompressed
+
     return decompressed(blob)
 
 
