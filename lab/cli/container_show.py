@@ -15,7 +15,7 @@ from lab.container.image.filters import parse_filters
 from lab.container.image.stored import StoredImage
 from lab.container.spec.runtime import Mount
 from lab.container.storage import disk
-from lab.errors import EXIT_OK, ImageNotFound, LabError
+from lab.errors import EXIT_OK, LabError
 from lab.paths import Paths
 from lab.units import format_age_ns, format_decimal_bytes
 
@@ -23,6 +23,7 @@ FORMAT_HELP = "'table', 'json', 'table TEMPLATE' or TEMPLATE, in docker's templa
 SHORT = 12
 _COMMAND_WIDTH = 20
 _MOUNT_WIDTH = 15
+_ABOUT_MOUNTS = ("Mounts", "LocalVolumes", "json")
 _COLUMNS = (
     "{{.ID}}", "{{.Image}}", "{{.Command}}", "{{.RunningFor}}", "{{.Status}}", "{{.Ports}}", "{{.Names}}",
 )  # fmt: skip
@@ -79,7 +80,8 @@ def add_ps(parser: argparse.ArgumentParser) -> None:
 def ps(arguments: argparse.Namespace, paths: Paths) -> int:
     """List containers, the newest first."""
     with Containers(paths) as containers:
-        rows = [_row(container, containers, arguments) for container in _wanted(containers, arguments)]
+        images = ImagesByName(containers)
+        rows = [_row(each, containers, images, arguments) for each in _wanted(containers, images, arguments)]
     output.text(gotemplate.render_rows(arguments.format, rows, _HEADINGS, default=_default_format(arguments)))
     return EXIT_OK
 
@@ -90,22 +92,19 @@ def _default_format(arguments: argparse.Namespace) -> str:
     return gotemplate.table((*_COLUMNS, *("{{.Size}}",) * arguments.size))
 
 
-def _wanted(containers: Containers, arguments: argparse.Namespace) -> list[Container]:
+def _wanted(containers: Containers, images: ImagesByName, arguments: argparse.Namespace) -> list[Container]:
     filters = parse_filters(arguments.filter, selection.LISTED)
     holds = selection.conditions(filters, lambda name: containers.get(name).record.created_ns)
     last = 1 if arguments.latest else arguments.last
     shows_all = arguments.all or last > 0 or "status" in filters
-    ancestry = Ancestry(containers)
-    found = []
-    for container in containers.all():
-        if shows_all or container.is_running or container.status == "restarting":
-            listed = _listed(container, containers, ancestry)
-            if all(condition(listed) for condition in holds):
-                found.append(container)
+    found = [each for each in containers.all() if shows_all or each.is_running or each.status == "restarting"]
+    if holds:
+        listed = ((each, _listed(each, containers, images)) for each in found)
+        found = [each for each, facts in listed if all(condition(facts) for condition in holds)]
     return found[:last] if last > 0 else found
 
 
-def _listed(container: Container, containers: Containers, ancestry: Ancestry) -> selection.Listed:
+def _listed(container: Container, containers: Containers, images: ImagesByName) -> selection.Listed:
     mounts = inspection.user_mounts(containers.engine.directory.load_spec(container.id))
     return selection.Listed(
         id=container.id,
@@ -120,12 +119,12 @@ def _listed(container: Container, containers: Containers, ancestry: Ancestry) ->
         volumes=tuple(text for mount in mounts for text in (mount.source, mount.destination, _mount_name(mount))),
         exposed=frozenset(inspection.exposed_ports(container)),
         published=frozenset(port_bindings.published(container.record.options.publish)),
-        is_of=lambda name: ancestry.is_of(container, name),
+        is_of=lambda name: images.is_of(container, name),
     )
 
 
-class Ancestry:
-    """Which images containers were made of, directly or not; each image is looked up once."""
+class ImagesByName:
+    """Images by name or id, and which of them containers were made of, directly or not; each is looked up once."""
 
     def __init__(self, containers: Containers) -> None:
         """Look nothing up yet."""
@@ -134,7 +133,7 @@ class Ancestry:
 
     def is_of(self, container: Container, name: str) -> bool:
         """Return whether a container's image is the one of this name, or was made of it: its first layers and steps."""
-        ancestor, image = self._find(name), self._find(container.record.image_id)
+        ancestor, image = self.find(name), self.find(container.record.image_id)
         if ancestor is None:
             return False
         if ancestor.config_digest == container.record.image_id or image is None:
@@ -142,25 +141,29 @@ class Ancestry:
         steps, layers = ancestor.config.history, ancestor.chain_ids
         return bool(steps) and image.config.history[: len(steps)] == steps and image.chain_ids[: len(layers)] == layers
 
-    def _find(self, name: str) -> StoredImage | None:
+    def find(self, name: str) -> StoredImage | None:
+        """Return the image that is meant; None if there is none, or it is damaged."""
         if name not in self._known:
             try:
                 self._known[name] = self._images.resolve(name)
-            except ImageNotFound:
+            except LabError:
                 self._known[name] = None
         return self._known[name]
 
 
-def _row(container: Container, containers: Containers, arguments: argparse.Namespace) -> dict[str, Value]:
+def _row(
+    container: Container, containers: Containers, images: ImagesByName, arguments: argparse.Namespace
+) -> dict[str, Value]:
     now_ns, whole = time.time_ns(), arguments.no_trunc
-    mounts = inspection.user_mounts(containers.engine.directory.load_spec(container.id))
+    shows_mounts = any(word in arguments.format for word in _ABOUT_MOUNTS)  # else its configuration is not read
+    mounts = inspection.user_mounts(containers.engine.directory.load_spec(container.id)) if shows_mounts else ()
     labels = inspection.labels(container)
     names = [_mount_name(mount) for mount in mounts]
     sized = arguments.size or ".Size" in arguments.format
     return {
         "ID": container.id if whole else container.id[:SHORT],
         "Names": container.name,
-        "Image": image_shown(container, containers, whole=whole),
+        "Image": image_shown(container, images, whole=whole),
         "Command": command_shown(container.record.args, whole=whole),
         "CreatedAt": inspection.local_time(container.record.created_ns),
         "RunningFor": f"{format_age_ns(now_ns - container.record.created_ns)} ago",
@@ -185,13 +188,11 @@ def ellipsis(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
-def image_shown(container: Container, containers: Containers, *, whole: bool) -> str:
+def image_shown(container: Container, images: ImagesByName, *, whole: bool) -> str:
     """Return what an image is called: as its user called it, its id if that name has been given to another image."""
     name = container.record.options.image
-    try:
-        is_same = containers.images.resolve(name).config_digest == container.record.image_id
-    except LabError:
-        is_same = False
+    image = images.find(name)
+    is_same = image is not None and image.config_digest == container.record.image_id
     digits = container.record.image_id.removeprefix("sha256:")
     if is_same and not digits.startswith(name.removeprefix("sha256:")):
         return name if whole else name.partition("@")[0]

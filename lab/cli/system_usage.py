@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from lab.cli import gotemplate, output
-from lab.cli.container_show import FORMAT_HELP, SHORT, command_shown, filter_text, image_shown
+from lab.cli.container_show import FORMAT_HELP, SHORT, ImagesByName, command_shown, filter_text, image_shown
 from lab.cli.template_values import Value
 from lab.container import disk_usage, inspection
 from lab.container.containers import Container, Containers
@@ -74,7 +74,8 @@ def _details(usage: Usage, containers: Containers) -> Iterator[str]:
         ("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"), images
     )
     yield "\nContainers space usage:\n\n"
-    rows = [_container_row(each, containers) for each in usage.containers]
+    by_name = ImagesByName(containers)
+    rows = [_container_row(each, by_name) for each in usage.containers]
     yield _table(("CONTAINER ID", "IMAGE", "COMMAND", "LOCAL VOLUMES", "SIZE", "CREATED", "STATUS", "NAMES"), rows)
     yield "\nLocal Volumes space usage:\n\n"
     volumes = [(each.name, str(each.links), format_decimal_bytes(each.size_bytes)) for each in usage.volumes]
@@ -100,11 +101,11 @@ def _image_rows(found: ImageUsage, containers: Containers) -> Iterator[tuple[str
         yield (repository, tag, image.config_digest.removeprefix("sha256:")[:SHORT], *facts)
 
 
-def _container_row(found: ContainerUsage, containers: Containers) -> tuple[str, ...]:
+def _container_row(found: ContainerUsage, images: ImagesByName) -> tuple[str, ...]:
     container = found.container
     return (
         container.id[:SHORT],
-        image_shown(container, containers, whole=False),
+        image_shown(container, images, whole=False),
         command_shown(container.record.args, whole=False),
         str(found.volumes),
         format_decimal_bytes(found.size_bytes),
