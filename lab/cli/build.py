@@ -8,6 +8,7 @@ from lab.cli.build_output import BuildOutput, ProgressMode
 from lab.container.engine import Engine
 from lab.errors import EXIT_OK
 from lab.paths import Paths
+from lab.units import parse_bytes
 
 EPILOG = """examples:
   sudo lab build -t app .                      an image called app:latest from ./Dockerfile
@@ -45,6 +46,10 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--network", metavar="MODE", default="default", help="network of RUN: default or none")
     add("--add-host", metavar="NAME:IP", action="append", default=[], help="a line for /etc/hosts; repeatable")
+    add("-m", "--memory", metavar="SIZE", type=parse_bytes, help="limit the memory of each RUN")
+    add("--memory-swap", metavar="SIZE", type=parse_bytes, help="limit its memory and swap together")
+    add("--shm-size", metavar="SIZE", type=parse_bytes, default=64 << 20, help="size of its /dev/shm (default: 64m)")
+    add("--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="a resource limit; repeatable")
     add("--no-cache", action="store_true", help="make every step anew")
     add("--pull", action="store_true", help="accepted: base images are taken from the store as they are")
     add("--secret", metavar="id=ID[,src=FILE|,env=NAME]", action="append", default=[], help="for --mount=type=secret")

@@ -18,6 +18,7 @@ from lab.container.image.build import BuildRequest
 from lab.container.image.build_context import STDIN, ContextSource
 from lab.container.image.build_run import Surroundings, network_of
 from lab.container.image.reference import parse_reference
+from lab.container.options.limits import ulimits
 from lab.container.spawner_client import Stdio
 from lab.errors import BuildFailed, SpecError
 from lab.linux import pty
@@ -50,7 +51,14 @@ def _surroundings(arguments: argparse.Namespace, paths: Paths) -> Surroundings:
     hosts = tuple(extra_host(text, gateway="") for text in arguments.add_host)
     if any(not address for _, address in hosts):
         raise BuildFailed("--add-host NAME:host-gateway is not possible in a build", hint="give the host's address")
-    found = Surroundings(network=network_of(arguments.network), hosts=hosts)
+    found = Surroundings(
+        network=network_of(arguments.network),
+        hosts=hosts,
+        memory_bytes=arguments.memory,
+        memory_swap_bytes=arguments.memory_swap,
+        shm_bytes=arguments.shm_size,
+        rlimits=ulimits(arguments.ulimit),
+    )
     if arguments.on_failure == "shell":
         if STDIN in (arguments.context, arguments.file):
             raise BuildFailed("--on-failure shell needs standard input, which the context is read from")

@@ -18,7 +18,7 @@ from lab.container.image import build_root
 from lab.container.image.build_copy import Manner, Tree, writing
 from lab.container.image.build_steps import Execute
 from lab.container.spawner_client import StartFailed, Stdio
-from lab.container.spec.runtime import Mount
+from lab.container.spec.runtime import Memory, Mount, Resources, Rlimit
 from lab.errors import BuildCancelled, BuildFailed, NoSuchContainer
 
 _READ_BYTES = 65536
@@ -49,6 +49,10 @@ class Surroundings:
     env: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
     hosts: tuple[tuple[str, str], ...] = ()
+    memory_bytes: int | None = None
+    memory_swap_bytes: int | None = None
+    shm_bytes: int = 64 << 20
+    rlimits: tuple[Rlimit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +135,14 @@ class Commands:
         config = ContainerConfig(
             id=f"build-{os.urandom(8).hex()}",
             args=action.args,
-            env=(*around.env, *action.hidden_env, *action.env, *command.env),
+            env=_merged((*around.env, *action.hidden_env, *action.env, *command.env)),
             cwd=action.cwd,
             hostname=_HOST_NAME,
             user=action.user or "0",
             mounts=(*around.mounts, *command.mounts),
+            resources=Resources(memory=Memory(limit=around.memory_bytes, swap=around.memory_swap_bytes)),
+            shm_bytes=around.shm_bytes,
+            rlimits=around.rlimits,
             network=around.network if action.network == "default" else network_of(action.network),
             volatile=True,
         )
@@ -195,6 +202,12 @@ class Commands:
             code = self._engine.wait(container_id)
             running.close()
         return 0 if code is None else code
+
+
+def _merged(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return an environment in which the last of several values of a name counts."""
+    pairs = dict(line.partition("=")[::2] for line in lines)
+    return tuple(f"{name}={value}" for name, value in pairs.items())
 
 
 def _destinations(config: ContainerConfig) -> Iterator[str]:

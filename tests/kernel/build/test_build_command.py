@@ -237,6 +237,17 @@ def test_build_arguments_may_come_from_the_environment(yard: Yard) -> None:
     assert b"[none] were not consumed" in _lab(yard, "--build-arg", "none=1", yard.context).stderr
 
 
+def test_commands_can_be_limited(yard: Yard) -> None:
+    _dockerfile(
+        yard, "ENV A=image\nRUN ulimit -n; df -k /dev/shm | tail -1; head -c 200000000 /dev/zero | tail; echo $A"
+    )
+    limits = ("--memory", "32m", "--memory-swap", "32m", "--shm-size", "2m", "--ulimit", "nofile=77:99")
+    told = _lab(yard, *limits, yard.context).stderr.decode()
+    assert " 77\n" in told
+    assert " 2048 " in told
+    assert "Killed" in told
+
+
 def test_the_hosts_certificates_are_lent_and_not_kept(yard: Yard) -> None:
     _dockerfile(yard, "RUN wc -l < $SSL_CERT_FILE && cat $APT_CONFIG")
     assert _lab(yard, yard.context).returncode != 0

@@ -68,7 +68,7 @@ def _copy(lines: str) -> CopyFiles:
         ("ARG v=arg\nENV w=$v", {"env": ("PATH=/bin", "v=base", "w=base")}),
         ("LABEL a=$v 'b c'=d", {"labels": {"a": "base", "b c": "d"}}),
         ("CMD x y", {"cmd": ("/bin/sh", "-c", "x y")}), ('CMD ["x", "$v"]', {"cmd": ("x", "$v")}),
-        ("CMD []", {"cmd": ()}),
+        ("CMD []", {"cmd": ()}), ('CMD ["a"]\nCMD ["b"]', {"cmd": ("b",)}),
         ('ENTRYPOINT ["x"]', {"entrypoint": ("x",), "cmd": ()}),
         ("CMD a\nENTRYPOINT b", {"cmd": ("/bin/sh", "-c", "a"), "entrypoint": ("/bin/sh", "-c", "b")}),
         ('SHELL ["/bin/ash", "-ec"]\nCMD a', {"shell": ("/bin/ash", "-ec"), "cmd": ("/bin/ash", "-ec", "a")}),
