@@ -46,12 +46,17 @@ class Loop:
         heapq.heappush(self._timers, (time.monotonic_ns() + delay_ns, self._count, action))
 
     def step(self) -> None:
-        """Wait until something is ready or due, and call all that is."""
+        """Wait until something is ready or due, and call all that is.
+
+        What is only asked for meanwhile has to wait for the next step: else what comes again at once would let nothing
+        else happen any more.
+        """
         for descriptor, events in self._poll.poll(self._until_next_s()):
             handler = self._handlers.get(descriptor)
             if handler is not None:  # else forgotten by a handler before it in this very step
                 handler(events)
-        while self._timers and self._timers[0][0] <= time.monotonic_ns():
+        now_ns = time.monotonic_ns()
+        while self._timers and self._timers[0][0] <= now_ns:
             heapq.heappop(self._timers)[2]()
 
     def _until_next_s(self) -> float:
