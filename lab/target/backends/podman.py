@@ -118,9 +118,9 @@ class PodmanBackend:
             ),
         )
         # env runs podman in its own place, so that the rest of the environment is as it is
-        return EngineCli(
-            name=_NAME, prefix=("env", f"CONTAINERS_CONF={configuration}", _NAME, *options), create_options=_ulimits()
-        )
+        # its monitor leaves a file "oom" in the directory where podman was called: let that be one of ours
+        called = ("env", f"--chdir={os.path.dirname(configuration)}", f"CONTAINERS_CONF={configuration}", _NAME)
+        return EngineCli(name=_NAME, prefix=(*called, *options), create_options=_ulimits())
 
 
 def _ulimits() -> tuple[str, ...]:
