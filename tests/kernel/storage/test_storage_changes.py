@@ -96,7 +96,7 @@ def unpacked(blobs: BlobStore, base: Path, layer: Layer) -> str:
 
 
 def seen(root: str) -> dict[str, object]:
-    """Return what every path below a root is, times in whole seconds."""
+    """Return what every path below a root is, times in whole seconds; whiteouts have none."""
     found: dict[str, object] = {}
     for directory, names, files in os.walk(root):
         for name in (*names, *files):
@@ -105,8 +105,10 @@ def seen(root: str) -> dict[str, object]:
             content = Path(path).read_bytes() if stat.S_ISREG(status.st_mode) else b""
             target = os.readlink(path) if stat.S_ISLNK(status.st_mode) else ""
             attributes = {key: os.getxattr(path, key, follow_symlinks=False) for key in _attributes(path)}
+            is_whiteout = stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+            mtime_s = 0 if is_whiteout else int(status.st_mtime)
             found[os.path.relpath(path, root)] = (
-                *(status.st_mode, status.st_uid, status.st_gid, int(status.st_mtime), status.st_rdev),
+                *(status.st_mode, status.st_uid, status.st_gid, mtime_s, status.st_rdev),
                 *(content, target, attributes),
             )
     return found
