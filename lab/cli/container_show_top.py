@@ -10,7 +10,7 @@ from lab.cli.columns import align
 from lab.container import events
 from lab.container.containers import Containers
 from lab.errors import EXIT_OK, ContainerError, StateConflict, UnavailableError
-from lab.linux import command
+from lab.linux import command, procfs
 from lab.paths import Paths
 
 _DEFAULT = ("-ef",)
@@ -31,7 +31,10 @@ def top(arguments: argparse.Namespace, paths: Paths) -> int:
         if not container.is_running:
             raise StateConflict(f"Container {container.id} is not running", hint=f"lab start {container.name}")
         text = _run_ps(tuple(" ".join(arguments.options).split()) or _DEFAULT)
-        rows = select(text, containers.engine.runtime.processes(container.state))
+        pids = containers.engine.runtime.processes(container.state)
+        if not pids:  # an ordinary user's has no cgroup
+            pids = procfs.pid_namespace_members(container.state.pid)
+        rows = select(text, pids)
         events.note(container.state.bundle, "top")
     output.text(align("".join("\t".join(row) + "\n" for row in rows), width_min=_WIDTH_MIN))
     return EXIT_OK

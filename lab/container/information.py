@@ -41,7 +41,7 @@ def info_document(containers: Containers) -> dict[str, object]:
         "OomKillDisable": layout.version("memory") == 1,
         "SystemTime": event_stream.local_instant(time.time_ns()),
         "LoggingDriver": "json-file",
-        "CgroupDriver": "cgroupfs",
+        "CgroupDriver": "cgroupfs" if layout.hierarchies else "none",
         "CgroupVersion": str(layout.version("memory") or 2),
         "KernelVersion": machine.release,
         "OperatingSystem": release.get("PRETTY_NAME", ""),

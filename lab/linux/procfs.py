@@ -257,6 +257,27 @@ def cgroup_memberships(pid: int) -> dict[str, str]:
     return memberships
 
 
+def pid_namespace_members(pid: int) -> tuple[int, ...]:
+    """Return the pids of all processes in the pid namespace of ``pid`` that this user may look at, sorted.
+
+    Raises:
+        ProcessLookupError: it is gone.
+        PermissionError: it is another user's.
+    """
+    try:
+        namespace = os.readlink(f"{_PROC}/{pid}/ns/pid")
+    except FileNotFoundError:
+        raise ProcessLookupError(3, "no such process", f"{_PROC}/{pid}") from None
+    return tuple(sorted(int(name) for name in os.listdir(_PROC) if name.isdigit() and _is_in(name, namespace)))
+
+
+def _is_in(pid: str, namespace: str) -> bool:
+    try:
+        return os.readlink(f"{_PROC}/{pid}/ns/pid") == namespace
+    except OSError:  # it has ended, or is another user's
+        return False
+
+
 def _kilobyte_fields(text: str) -> dict[str, int]:
     fields = {}
     for line in text.splitlines():

@@ -151,3 +151,14 @@ def test_a_process_that_is_gone_is_no_such_process_whatever_is_asked() -> None:
     for ask in (procfs.smaps_rollup, procfs.schedstat, procfs.cgroup_memberships):
         with pytest.raises(ProcessLookupError):
             ask(pid)
+
+
+def test_the_members_of_a_pid_namespace_are_found_from_one_of_them() -> None:
+    members = procfs.pid_namespace_members(os.getpid())
+    assert os.getpid() in members
+    assert list(members) == sorted(members)
+
+
+def test_a_pid_namespace_of_nobody_is_not_found() -> None:
+    with pytest.raises(ProcessLookupError):
+        procfs.pid_namespace_members(2**22 + 1)  # above the kernel's largest pid
