@@ -164,7 +164,10 @@ class Containers:
             StateConflict: the name is taken.
             UnavailableError: this host cannot enforce one of its limits.
         """
-        options = with_ids(options, self.find)
+        with self.images.content_shared():  # until the container says on disk which layers it stands on
+            return self._create(with_ids(options, self.find), name=name, environ=environ)
+
+    def _create(self, options: RunOptions, *, name: str, environ: Mapping[str, str] | None) -> Created:
         image = self.images.resolve(options.image)
         container_id = new_id()
         layers = self.images.layer_directories(image.manifest_digest)
@@ -306,6 +309,7 @@ class Containers:
     def _start(self, container_id: str, stdio: Stdio, wanted: Supervision, options: RunOptions) -> Running:
         def prepare(state: ContainerState, attachment: Attachment | None) -> None:
             _agree_to_start(state.bundle, wanted.restarts_done)
+            _make_sources(options)
             self._write_check(state)
             address = "" if attachment is None else attachment.address
             gateway = "" if attachment is None else attachment.gateway
@@ -470,6 +474,7 @@ class Containers:
         self.engine.delete(container.id, force=force)
         self.names.release(container.id)
         actor.note("destroy")
+        self.images.container_is_gone()
 
     def rename(self, container_id: str, new: str) -> None:
         """Give a container another name.
@@ -480,6 +485,8 @@ class Containers:
             StateConflict: another container has it.
         """
         container, name = self.get(container_id), new.removeprefix("/")
+        if name == container.name:
+            raise StateConflict("Renaming a container with the same name as its current name")
         self.names.rename(container.id, name)
         text = self._actor(container.record, name, container.state.cgroup)
         _replace_text(os.path.join(container.state.bundle, events.ACTOR_FILE), text)
@@ -535,6 +542,13 @@ def _agree_to_start(bundle: str, restarts_done: int) -> None:
     record = ContainerRecord.load(bundle)
     if record.restarts != restarts_done:
         replace(record, restarts=restarts_done).save(bundle)
+
+
+def _make_sources(options: RunOptions) -> None:
+    """Make the directories of the host that -v names and that are not there, as docker does at each start."""
+    for source, separator, _ in (text.partition(":") for text in options.volumes):
+        if separator and os.path.isabs(source) and not os.path.exists(source):
+            os.makedirs(source)
 
 
 def _is_attached(streams: Streams) -> bool:
