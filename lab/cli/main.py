@@ -7,7 +7,6 @@ file has ``add_arguments(parser)`` and ``run(arguments, paths) -> exit code``.
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import os
 import re
@@ -98,8 +97,14 @@ class DockerParser(Parser):
 def _meant(message: str) -> str:
     """Return the choice that a wrong one was probably meant to be, "" if none is near."""
     wrong = _INVALID_CHOICE.search(message)
-    near = difflib.get_close_matches(wrong[1], re.findall(r"[\w.-]+", wrong[2]), n=1) if wrong else []
+    near = _close(wrong[1], re.findall(r"[\w.-]+", wrong[2])) if wrong else []
     return f"did you mean '{near[0]}'?" if near else ""
+
+
+def _close(word: str, words: Sequence[str]) -> list[str]:
+    import difflib  # only a wrong word needs it
+
+    return difflib.get_close_matches(word, words, n=1)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -192,7 +197,7 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_USAGE
     top = parser.parse_args(list(argv))
     if top.noun not in NOUNS and top.noun not in STANDALONE:
-        near = difflib.get_close_matches(top.noun, (*NOUNS, *STANDALONE), n=1)
+        near = _close(top.noun, (*NOUNS, *STANDALONE))
         output.error(f"unknown noun '{top.noun}'", hint=f"lab {near[0]}" if near else "lab --help")
         return EXIT_USAGE
     return _dispatch(top.noun, top.rest, root=top.root, log_level=top.log_level)
@@ -235,7 +240,7 @@ def _run_noun(noun: str, rest: Sequence[str], paths: Paths) -> int:
     arguments = parser.parse_args(rest)
     verbs = _verbs(noun)
     if verbs is not None:
-        near = difflib.get_close_matches(arguments.verb, verbs, n=1)
+        near = _close(arguments.verb, tuple(verbs))
         hint = f"did you mean '{near[0]}'?" if near else f"lab {noun} --help"
         raise SpecError(f"lab {noun} has no verb '{arguments.verb}'", hint=hint)
     return _noun(noun).run(arguments, paths)

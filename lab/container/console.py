@@ -10,13 +10,12 @@ typed, what is read from it is shown, and a read fails with EIO once nobody in t
 
 from __future__ import annotations
 
-import os
-import socket
 from types import TracebackType
 
 from lab.container.init_ops import CONSOLE_MESSAGE as MESSAGE
 from lab.container.spawner_client import Stdio
 from lab.errors import ContainerError
+from lab.linux import sockets
 
 
 class Pair:
@@ -24,7 +23,7 @@ class Pair:
 
     def __init__(self) -> None:
         """Make the pair."""
-        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ours, self._theirs = sockets.pair(sockets.SOCK_SEQPACKET)
 
     def __enter__(self) -> Pair:
         """Return the pair itself."""
@@ -54,10 +53,9 @@ class Pair:
             ContainerError: the process was started without a terminal.
         """
         self._theirs.close()  # without this the end of a process that sends nothing would not be seen
-        message, descriptors, _, _ = socket.recv_fds(self._ours, len(MESSAGE), 1)
+        message, descriptors = sockets.receive_descriptors(self._ours, len(MESSAGE), 1)
         if message != MESSAGE or not descriptors:
             raise ContainerError("the process that was started has no terminal to hand over")
-        os.set_inheritable(descriptors[0], False)
         return descriptors[0]
 
     def close(self) -> None:

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os
 import select
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +38,7 @@ from lab.container.spawner_client import (
 )
 from lab.container.spec.runtime import Mount, Process, Resources, Spec, Status
 from lab.container.state import ContainerDirectory, ContainerState, ProcessIdentity
+from lab.container.storage.trees import remove_tree
 from lab.errors import StateConflict
 from lab.linux import capabilities
 from lab.linux import namespaces as ns
@@ -189,7 +189,7 @@ class Runtime:
                 plan = self.plan_start(state, self.directory.load_spec(container_id))
             if state.volatile:
                 # the kernel refuses a second mount while its mark of the first is there
-                shutil.rmtree(os.path.join(state.work, "work", "incompat"), ignore_errors=True)
+                remove_tree(os.path.join(state.work, "work", "incompat"))
             if state.status == Status.STOPPED:
                 # what is born into a v2 cgroup that was once killed at a stroke is killed as well
                 cgroup.remove(self.layout, plan.cgroup_path, deadline_ns=_soon())

@@ -11,7 +11,6 @@ import marshal
 import os
 import select
 import signal
-import socket
 import sys
 import threading
 import time
@@ -22,7 +21,7 @@ import lab
 from lab.container import init_plan, spawner, user_namespace, wire
 from lab.container.network.model import AttachmentFields
 from lab.errors import ContainerError
-from lab.linux import mount
+from lab.linux import mount, sockets
 from lab.linux import namespaces as ns
 from lab.paths import Paths
 
@@ -230,7 +229,7 @@ class SpawnerClient:
         self._shared = shared
         self._lock = threading.Lock()
         self._process: int | None = None
-        self._control: socket.socket | None = None
+        self._control: sockets.Socket | None = None
 
     @property
     def pid(self) -> int | None:
@@ -368,13 +367,13 @@ class SpawnerClient:
             self._drop()
             wire.send(self._connected(), message, descriptors)
 
-    def _connected(self) -> socket.socket:
+    def _connected(self) -> sockets.Socket:
         if self._control is None:
             self._control = self._start_own() if self._shared is None else connect_shared(self._shared)
         return self._control
 
-    def _start_own(self) -> socket.socket:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def _start_own(self) -> sockets.Socket:
+        ours, theirs = sockets.pair(sockets.SOCK_SEQPACKET)
         with theirs:
             self._process = _launch(f"main({_CONTROL_NUMBER})", theirs.fileno(), stderr=2)
         return ours
@@ -389,7 +388,7 @@ class SpawnerClient:
             self._process = None
 
 
-def connect_shared(paths: Paths) -> socket.socket:
+def connect_shared(paths: Paths) -> sockets.Socket:
     """Return a connection to the shared spawner of a root, which is started if there is none.
 
     Raises:
@@ -420,8 +419,8 @@ def has_shared(paths: Paths) -> bool:
     return True
 
 
-def _connect(directory: str) -> socket.socket:
-    channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+def _connect(directory: str) -> sockets.Socket:
+    channel = sockets.Socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET)
     try:
         with _short_path(directory) as short:
             channel.connect(f"{short}/{wire.SOCKET_NAME}")
@@ -444,7 +443,7 @@ def _short_path(directory: str) -> Iterator[str]:
 def _start_shared(paths: Paths) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(paths.run, wire.SOCKET_NAME))  # of one that was killed
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+    with sockets.Socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET) as listener:
         with _short_path(paths.run) as short:
             listener.bind(f"{short}/{wire.SOCKET_NAME}")
         listener.listen(_BACKLOG)

@@ -17,7 +17,6 @@ import hashlib
 import ipaddress
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
@@ -145,7 +144,9 @@ def forget(directory: str, bridge_name: str) -> None:
     Raises:
         OSError: it cannot be removed.
     """
-    shutil.rmtree(_leases_path(directory, bridge_name), ignore_errors=True)
+    from lab.container.storage.trees import remove_tree
+
+    remove_tree(_leases_path(directory, bridge_name))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_lock_path(directory, bridge_name))
 
