@@ -12,6 +12,8 @@ from typing import BinaryIO
 from lab.cli import output
 from lab.container import committing, event_actors, events, inside
 from lab.container.containers import Container, Containers
+from lab.container.spec.runtime import Spec
+from lab.container.state import ContainerState
 from lab.container.storage.changes import changes
 from lab.container.storage.unpack import UnpackLimits, unpack
 from lab.errors import EXIT_OK, SpecError
@@ -98,17 +100,17 @@ def _copy_in(
     container: Container, containers: Containers, source: _Place, destination: _Place, arguments: argparse.Namespace
 ) -> None:
     spec, state = containers.engine.directory.load_spec(container.id), container.state
-    there = inside.look(state, spec, destination.path, follow=True)
+    path, there = _destination(state, spec, destination.path)
     if source.path == _STREAM:
         if there is None or not there.is_directory:
             raise SpecError(f'destination "{destination.container}:{destination.path}" must be a directory')
-        inside.extract(state, spec, destination.path, sys.stdin.buffer)
+        inside.extract(state, spec, path, sys.stdin.buffer)
         return
     if not os.path.lexists(source.path):
         raise SpecError(f"lstat {os.path.abspath(source.path)}: no such file or directory")
-    parent = inside.look(state, spec, os.path.dirname(destination.path.rstrip("/")) or "/", follow=True)
+    parent = inside.look(state, spec, os.path.dirname(path.rstrip("/")) or "/", follow=True)
     directory, name = _landing(
-        destination.path,
+        path,
         name=os.path.basename(os.path.abspath(source.path)),
         is_directory=os.path.isdir(source.path) and (arguments.follow_link or not os.path.islink(source.path)),
         is_content=source.is_content,
@@ -116,17 +118,19 @@ def _copy_in(
         exists_as_directory=there is not None and there.is_directory,
         parent_exists=parent is not None and parent.is_directory,
     )
-    _send(container, containers, source.path, directory, name, arguments)
-
-
-def _send(
-    container: Container, containers: Containers, path: str, directory: str, name: str, arguments: argparse.Namespace
-) -> None:
-    """Pack a path of the host in a process of its own, and unpack it in the container."""
-    spec = containers.engine.directory.load_spec(container.id)
-    pack = inside.pack_path(path, name, follow=arguments.follow_link, keeps_owner=arguments.archive)
+    # docker lets files keep their owner's numbers, whatever its documentation says of root
+    pack = inside.pack_path(source.path, name, follow=arguments.follow_link, keeps_owner=True)
     with inside.packing_here(pack) as stream:
-        inside.extract(container.state, spec, directory, stream)
+        inside.extract(state, spec, directory, stream)
+
+
+def _destination(state: ContainerState, spec: Spec, path: str) -> tuple[str, inside.PathStat | None]:
+    """Return where a path of a container leads, one link followed as docker does, and what is there."""
+    found = inside.look(state, spec, path)
+    if found is None or not found.link_target:
+        return path, found
+    leads_to = os.path.join(os.path.dirname(path.rstrip("/")), found.link_target)
+    return leads_to, inside.look(state, spec, leads_to, follow=True)
 
 
 def _landing(

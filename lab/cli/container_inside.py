@@ -20,6 +20,8 @@ from lab.errors import EXIT_FAILURE, EXIT_OK, SpecError, StateConflict
 from lab.linux import pty
 from lab.paths import Paths
 
+EXIT_CANNOT_EXECUTE = 126
+
 
 def add_exec(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `exec`."""
@@ -61,7 +63,7 @@ def exec(arguments: argparse.Namespace, paths: Paths) -> int:  # noqa: A001 - th
             return code
         except StartFailed as error:
             output.error(str(error))
-            return error.exit_code
+            return max(error.exit_code, EXIT_CANNOT_EXECUTE)  # docker's, also where there is no such user
 
 
 def _tell_begin(container: Container, process: Process) -> Callable[[int], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Iterable
 
@@ -148,13 +149,21 @@ def rm(arguments: argparse.Namespace, paths: Paths) -> int:
     with Containers(paths) as containers:
 
         def remove(reference: str) -> None:
-            try:
+            with contextlib.suppress(*(NoSuchContainer,) * arguments.force):  # somebody may have been faster
                 containers.remove(reference, force=arguments.force)
-            except NoSuchContainer:
-                if not arguments.force:
-                    raise
 
-        return each(arguments.containers, remove)
+        wanted = arguments.containers
+        return each((name for name in wanted if not arguments.force or _is_there(containers, name)), remove)
+
+
+def _is_there(containers: Containers, reference: str) -> bool:
+    """Return whether there is such a container; to be told that there is not is no failure of a removal by force."""
+    try:
+        containers.find(reference)
+    except NoSuchContainer as error:
+        output.error(str(error))
+        return False
+    return True
 
 
 def add_rename(parser: argparse.ArgumentParser) -> None:

@@ -42,6 +42,7 @@ from lab.paths import Paths
 from lab.units import NS_PER_S
 
 STOP_TIMEOUT_S = 10
+_NOTED_NS = 5 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -469,6 +470,8 @@ class Containers:
             _write_text(os.path.join(container.state.bundle, supervision.STOPPING_FILE), "")
         if container.is_running:
             _note_signal(container, signal.SIGKILL)
+            self.engine.terminate(container.id)
+            self.wait(container.id, time.monotonic_ns() + _NOTED_NS)  # so that its end is told before its removal
         actor = events.Actor(container.state.bundle)
         actor.read()
         self.engine.delete(container.id, force=force)
