@@ -32,7 +32,7 @@ class Actor:
     def read(self) -> tuple[str, str, str]:
         """Return where its events go, its attributes, and its count of OOM kills, as they are or were last."""
         self._text = _read(os.path.join(self._bundle, ACTOR_FILE)) or self._text
-        path, attributes, oom_counter = self._text.split("\n") if self._text else ("", "", "")
+        path, attributes, oom_counter = (*self._text.split("\n"), "", "")[:3]
         return path, attributes, oom_counter
 
     def note(self, action: str, more: str = "") -> None:
