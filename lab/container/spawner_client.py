@@ -391,23 +391,71 @@ class SpawnerClient:
 def connect_shared(paths: Paths) -> sockets.Socket:
     """Return a connection to the shared spawner of a root, which is started if there is none.
 
+    One that was started by another version of the lab is replaced: what it looks after goes on with its successor.
+
     Raises:
         OSError: the run directory cannot be used.
     """
     os.makedirs(paths.run, mode=0o700, exist_ok=True)
-    try:
-        return _connect(paths.run)
-    except (FileNotFoundError, ConnectionRefusedError):
-        lock = os.open(os.path.join(paths.run, wire.LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    found = _connect_to_same(paths.run)
+    if found is not None:
+        return found
+    lock = os.open(os.path.join(paths.run, wire.LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            return _connect(paths.run)  # another command was faster
-        except (FileNotFoundError, ConnectionRefusedError):
+        found = _connect_to_same(paths.run)  # another command was faster
+        if found is None:
+            _end_other(paths.run)
             _start_shared(paths)
-            return _connect(paths.run)
+            found = _connect(paths.run)
+        return found
     finally:
         os.close(lock)
+
+
+def _connect_to_same(directory: str) -> sockets.Socket | None:
+    """Return a connection to a spawner that runs our own version, None if there is none."""
+    try:
+        channel = _connect(directory)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    if _read_identity(directory)[0] == _version():
+        return channel
+    channel.close()
+    return None
+
+
+def _version() -> str:
+    """Return what tells our code from another version's: its number, and when the spawner's file was written."""
+    return f"{lab.__version__}-{os.stat(spawner.__file__).st_mtime_ns}"
+
+
+def _read_identity(directory: str) -> tuple[str, int]:
+    try:
+        with open(os.path.join(directory, wire.IDENTITY_NAME), encoding="ascii") as file:
+            version, pid = file.read().split()
+    except (FileNotFoundError, ValueError):
+        return "", 0
+    return version, int(pid)
+
+
+def _end_other(directory: str) -> None:
+    """Kill a spawner of another version, so that a new one can go on; none is no error."""
+    pid = _read_identity(directory)[1]
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (ProcessLookupError, OSError):
+        return
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            if b"main_shared" not in file.read():
+                return  # the number is another's by now
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        _await_readable(descriptor, None)
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    finally:
+        os.close(descriptor)
 
 
 def has_shared(paths: Paths) -> bool:
@@ -451,9 +499,15 @@ def _start_shared(paths: Paths) -> None:
             os.path.join(paths.run, "spawner.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
         )
         try:
-            _launch(f"main_shared({_CONTROL_NUMBER}, {(paths.root, paths.cache, paths.run)!r})", listener.fileno(), log)
+            pid = _launch(
+                f"main_shared({_CONTROL_NUMBER}, {(paths.root, paths.cache, paths.run)!r})", listener.fileno(), log
+            )
         finally:
             os.close(log)
+    path = os.path.join(paths.run, wire.IDENTITY_NAME)
+    with open(path + ".new", "w", encoding="ascii") as file:
+        file.write(f"{_version()} {pid}")
+    os.replace(path + ".new", path)
 
 
 def _launch(call: str, descriptor: int, stderr: int) -> int:

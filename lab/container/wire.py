@@ -17,6 +17,7 @@ LENGTH = struct.Struct("=I")
 MAX_DESCRIPTORS = 16
 SOCKET_NAME = "spawner.sock"
 LOCK_NAME = "spawner.lock"
+IDENTITY_NAME = "spawner.version"
 MAX_MESSAGE_BYTES = 128 * 1024  # below the socket's own limit (net.core.wmem_default, 208 KiB)
 _DESCRIPTOR = struct.Struct("=i")
 _MSG_CMSG_CLOEXEC = 0x40000000
