@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from lab.container.containers import Container, Containers
 from lab.container.event_stream import EventFile
+from lab.container.image.build_cache import BuildCache
 from lab.container.network import ipam, presence
 from lab.container.spawner_client import has_shared
 from lab.errors import NoSuchContainer
@@ -35,6 +36,7 @@ class Kind(StrEnum):
     NAME = "name"
     CGROUP = "cgroup"
     LEASE = "address"
+    BUILD = "build"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,8 @@ class View:
 
     ``lost`` are containers whose process has gone without a note of its end, ``unseen`` those with --rm that have
     ended. ``names`` maps to ids, ``leases`` addresses that nobody uses to the containers that had them. ``cgroups`` are
-    those of containers that this root has made, by id, with the number of processes in them.
+    those of containers that this root has made, by id, with the number of processes in them. ``builds`` are work
+    directories of killed builds.
     """
 
     ids: frozenset[str]
@@ -66,6 +69,7 @@ class View:
     names: Mapping[str, str] = field(default_factory=dict)
     cgroups: Mapping[str, int] = field(default_factory=dict)
     leases: Mapping[str, str] = field(default_factory=dict)
+    builds: tuple[str, ...] = ()
 
 
 def plan(view: View) -> tuple[Finding, ...]:
@@ -99,6 +103,8 @@ def _findings(view: View) -> Iterator[Finding]:
     for address, owner in sorted(view.leases.items()):
         if owner not in view.ids:
             yield Finding(kind=Kind.LEASE, subject=address, fault=f"there is no container {owner}", remedy="released")
+    for name in view.builds:
+        yield Finding(kind=Kind.BUILD, subject=name, fault="it has been killed", remedy="removed")
     yield from _cgroup_findings(view)
 
 
@@ -127,6 +133,7 @@ def look(containers: Containers) -> View:
         names=containers.names.owners(),
         cgroups=_cgroups(containers, _ids_of_past(paths)),
         leases=_unused_addresses(paths),
+        builds=BuildCache(paths.builds).leftovers(),
     )
 
 
@@ -186,6 +193,10 @@ def _remove_leftovers(containers: Containers, _: str) -> None:
     containers.engine.repair()
 
 
+def _remove_builds(containers: Containers, _: str) -> None:
+    BuildCache(containers.paths.builds).repair()
+
+
 def _release_name(containers: Containers, name: str) -> None:
     containers.names.forget(name)
 
@@ -211,4 +222,5 @@ _MENDERS: Mapping[Kind, Callable[[Containers, str], None]] = {
     Kind.NAME: _release_name,
     Kind.CGROUP: _remove_cgroup,
     Kind.LEASE: _release_address,
+    Kind.BUILD: _remove_builds,
 }

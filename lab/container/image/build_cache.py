@@ -72,9 +72,7 @@ class BuildCache:
         """Give a build its work directory; what killed ones left, mounts included, is removed first."""
         for name in ("steps", "layers", "mounts", "work", "stale"):
             os.makedirs(os.path.join(self._root, name), mode=0o711, exist_ok=True)
-        with durable.locked_if_free(self._lock) as alone:
-            if alone:
-                self._remove_leftovers()
+        self.repair()
         with durable.shared(self._lock):
             owner = ProcessIdentity.of(os.getpid())
             work = os.path.join(self._root, "work", f"{owner.pid}-{owner.started_ticks}-{_new_name()[:8]}")
@@ -199,17 +197,37 @@ class BuildCache:
             with suppress(FileExistsError):
                 os.symlink(found.name, os.path.join(self._root, "stale", found.name))
 
+    def leftovers(self) -> tuple[str, ...]:
+        """Return the names of work directories whose builds have been killed."""
+        return tuple(name for name in self._names("work") if _is_left(name))
+
+    def repair(self) -> None:
+        """Remove what killed builds have left, mounts included; what a running one may use is left to the next time."""
+        if os.path.isdir(self._root):
+            with durable.locked_if_free(self._lock) as alone:
+                if alone:
+                    self._remove_leftovers()
+
     def _remove_leftovers(self) -> None:
-        for name in os.listdir(os.path.join(self._root, "stale")):
+        for name in self._names("stale"):
             _remove_tree(os.path.join(self._root, "layers", name))
             os.unlink(os.path.join(self._root, "stale", name))
-        for name in os.listdir(os.path.join(self._root, "steps")):
+        for name in self._names("steps"):
             if "." in name:  # a document that was not finished
                 os.unlink(os.path.join(self._root, "steps", name))
-        for name in os.listdir(os.path.join(self._root, "work")):
-            match = _WORK.fullmatch(name)
-            if match is None or not ProcessIdentity(pid=int(match[1]), started_ticks=int(match[2])).is_alive():
-                _remove_tree(os.path.join(self._root, "work", name))
+        for name in self.leftovers():
+            _remove_tree(os.path.join(self._root, "work", name))
+
+    def _names(self, directory: str) -> list[str]:
+        try:
+            return os.listdir(os.path.join(self._root, directory))
+        except FileNotFoundError:
+            return []
+
+
+def _is_left(name: str) -> bool:
+    match = _WORK.fullmatch(name)
+    return match is None or not ProcessIdentity(pid=int(match[1]), started_ticks=int(match[2])).is_alive()
 
 
 def link_tree(source: str, target: str) -> None:

@@ -340,6 +340,19 @@ def test_a_killed_build_is_cleared_away_by_the_next(yard: Yard) -> None:
     assert BuildCache(yard.paths.builds).prune() > 0
 
 
+def test_the_check_finds_and_removes_what_a_killed_build_left(yard: Yard) -> None:
+    _dockerfile(yard, "RUN --mount=from=busybox,target=/b echo up; sleep 1000")
+    process = subprocess.Popen(_argv(yard, yard.context), stderr=subprocess.PIPE)
+    _read_until(process, b" up\n")
+    process.kill()
+    process.communicate(timeout=TIMEOUT_S)
+    argv = [sys.executable, "-m", "lab", "--root", yard.paths.root, "system", "check"]
+    done = subprocess.run(argv, capture_output=True, timeout=TIMEOUT_S)
+    assert (b"build " in done.stdout, done.returncode) == (True, 0), done
+    assert mount_points_below(yard.paths.root) == ()
+    assert os.listdir(f"{yard.paths.builds}/work") == os.listdir(yard.paths.containers) == []
+
+
 def test_a_full_disk_ends_with_a_message_and_a_whole_store(yard: Yard) -> None:
     _dockerfile(yard, "RUN dd if=/dev/zero of=/big bs=1M count=200", x="")
     small = f"{yard.paths.root}/small"
