@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,8 @@ from lab.cli.container_show import command_shown, ellipsis
 from lab.container import statistics
 from lab.container.statistics import Reading
 from lab.errors import ContainerError
+from lab.linux import procfs
+from lab.linux.cgroup.layout import CgroupKind, CgroupLayout, Hierarchy
 from lab.units import format_binary_bytes
 
 NET_DEV = """\
@@ -108,3 +112,74 @@ def test_a_cut_text_is_no_wider_and_says_that_it_was_cut(text: str, width: int) 
     cut = ellipsis(text, width)
     assert len(cut) <= width
     assert cut == text or cut.endswith("…")
+
+
+STAT_V1 = "total_inactive_file 1024\ntotal_rss 1\ntotal_cache 1\ntotal_pgmajfault 0\n"
+STAT_V2 = "anon 1\nfile 1\nshmem 0\ninactive_file 1024\npgmajfault 0\n"
+
+
+def make_layout(root: Path, version: int, controllers: dict[str, dict[str, str]]) -> CgroupLayout:
+    """Return a layout whose hierarchies are directories with these files in the cgroup lab/x."""
+    hierarchies = []
+    for names, files in controllers.items():
+        mount_point = root / names.replace(",", "-")
+        (mount_point / "lab" / "x").mkdir(parents=True)
+        for name, text in files.items():
+            (mount_point / "lab" / "x" / name).write_text(text)
+        hierarchies.append(
+            Hierarchy(version=version, mount_point=str(mount_point), controllers=tuple(names.split(",")))
+        )
+    kind = CgroupKind.UNIFIED if version == 2 else CgroupKind.LEGACY
+    return CgroupLayout(kind=kind, hierarchies=tuple(hierarchies))
+
+
+def test_a_reading_is_taken_where_the_controllers_of_v1_are(tmp_path: Path) -> None:
+    disk = "8:0 Read 4096\n8:0 Write 512\nTotal 4608\n"
+    layout = make_layout(
+        tmp_path,
+        1,
+        {
+            "cpu,cpuacct": {"cpuacct.usage": "7000\n", "cpu.stat": ""},
+            "memory": {
+                "memory.usage_in_bytes": "5120\n",
+                "memory.stat": STAT_V1,
+                "memory.limit_in_bytes": "8192\n",
+            },
+            "blkio": {
+                "blkio.throttle.io_service_bytes_recursive": disk,
+                "blkio.throttle.io_serviced_recursive": disk,
+            },
+            "pids": {"pids.current": "3\n"},
+        },
+    )
+    reading = statistics.read(layout, "lab/x", 0)
+    assert (reading.cpu_ns, reading.memory_bytes, reading.memory_limit_bytes) == (7000, 4096, 8192)
+    assert (reading.read_bytes, reading.written_bytes, reading.tasks) == (4096, 512, 3)
+    assert reading.memory_ratio == 0.5
+
+
+def test_a_reading_is_taken_from_the_one_hierarchy_of_v2(tmp_path: Path) -> None:
+    layout = make_layout(
+        tmp_path,
+        2,
+        {
+            "cpu,memory,io,pids": {
+                "cpu.stat": "usage_usec 7\nuser_usec 7\nsystem_usec 0\n",
+                "memory.current": "5120\n",
+                "memory.stat": STAT_V2,
+                "memory.max": "max\n",
+                "io.stat": "8:0 rbytes=4096 wbytes=512 rios=1 wios=1\n",
+                "pids.current": "3\n",
+            }
+        },
+    )
+    reading = statistics.read(layout, "lab/x", 0)
+    assert (reading.cpu_ns, reading.memory_bytes, reading.tasks) == (7000, 4096, 3)
+    assert (reading.read_bytes, reading.written_bytes) == (4096, 512)
+    assert reading.memory_limit_bytes == procfs.meminfo()["MemTotal"]
+
+
+def test_without_cgroups_nothing_is_known_but_what_the_host_spends() -> None:
+    reading = statistics.read(CgroupLayout(kind=CgroupKind.LEGACY, hierarchies=()), "lab/x", 0)
+    assert reading == Reading(host_cpu_ns=reading.host_cpu_ns)
+    assert reading.host_cpu_ns > 0
