@@ -27,7 +27,12 @@ VERBS = {
         "lab.cli.container_update", "update", text="change containers", example="lab update --restart always web"
     ),
     "rename": lazy(_LIFE, "rename", text="give a container another name", example="lab rename web old-web"),
-    "prune": lazy(_LIFE, "prune", text="remove all containers that do not run", example="lab container prune -f"),
+    "prune": lazy(
+        "lab.cli.system_usage",
+        "prune_containers",
+        text="remove all containers that do not run",
+        example="lab container prune --filter until=24h",
+    ),
     "ls": lazy(
         _SHOW,
         "ps",

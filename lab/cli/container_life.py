@@ -1,10 +1,9 @@
-"""`lab start stop restart kill pause unpause wait rm rename`, `lab container prune`: what happens to containers."""
+"""`lab start stop restart kill pause unpause wait rm rename`: what happens to containers."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Callable, Iterable
 
 from lab.cli import output
@@ -13,7 +12,7 @@ from lab.cli.attachment import DETACH_KEYS
 from lab.container import events
 from lab.container.containers import Containers
 from lab.container.options.signals import signal_number
-from lab.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, LabError, NoSuchContainer, SpecError
+from lab.errors import EXIT_FAILURE, EXIT_OK, LabError, NoSuchContainer, SpecError
 from lab.paths import Paths
 
 
@@ -177,31 +176,3 @@ def rename(arguments: argparse.Namespace, paths: Paths) -> int:
     with Containers(paths) as containers:
         containers.rename(arguments.container, arguments.new_name)
     return EXIT_OK
-
-
-def add_prune(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `container prune`."""
-    parser.add_argument("-f", "--force", action="store_true", help="do not ask")
-
-
-def prune(arguments: argparse.Namespace, paths: Paths) -> int:
-    """Remove all containers that do not run."""
-    if not arguments.force and not _confirmed():
-        return EXIT_USAGE
-    with Containers(paths) as containers:
-        removed = []
-        for container in containers.all():
-            if container.status in ("created", "exited"):
-                containers.remove(container.id)
-                removed.append(container.id)
-    if removed:
-        output.line("Deleted Containers:")
-        for container_id in removed:
-            output.line(container_id)
-        output.line()
-    return EXIT_OK
-
-
-def _confirmed() -> bool:
-    output.note("WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] ")
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,4 +1,4 @@
-"""`lab system df` and `lab system prune`: what takes the disk, and room made on it."""
+"""`lab system df`, `lab system prune` and `lab container prune`: what takes the disk, and room made on it."""
 
 from __future__ import annotations
 
@@ -119,10 +119,9 @@ def _ago(instant: int) -> str:
     return f"{format_age_ns(time.time_ns() - instant)} ago"
 
 
-def add_prune(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `system prune`."""
+def add_prune_containers(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `container prune`."""
     add = parser.add_argument
-    add("-a", "--all", action="store_true", help="also images with a name that no container uses")
     add("-f", "--force", action="store_true", help="do not ask")
     add(
         "--filter",
@@ -132,6 +131,23 @@ def add_prune(parser: argparse.ArgumentParser) -> None:
         type=filter_text,
         help="until=TIME, label=KEY[=VALUE], label!=…; repeatable",
     )
+
+
+def prune_containers(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Remove all containers that do not run."""
+    filters = parse_filters(arguments.filter, _PRUNED)
+    if not arguments.force and not output.confirmed("WARNING! This will remove all stopped containers."):
+        return EXIT_OK
+    with Containers(paths) as containers:
+        _tell_freed(_prune_containers(containers, filters))
+    return EXIT_OK
+
+
+def add_prune(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `system prune`."""
+    add_prune_containers(parser)
+    add = parser.add_argument
+    add("-a", "--all", action="store_true", help="also images with a name that no container uses")
     add("--volumes", action="store_true", help="accepted: anonymous volumes go with their containers")
 
 
@@ -145,8 +161,12 @@ def prune(arguments: argparse.Namespace, paths: Paths) -> int:
         freed = _prune_containers(containers, filters) + _prune_images(containers, filters, with_names=arguments.all)
     if not filters:
         freed += _prune_build_cache(paths)
-    output.line(f"Total reclaimed space: {format_decimal_bytes(freed, digits=_DIGITS)}")
+    _tell_freed(freed)
     return EXIT_OK
+
+
+def _tell_freed(size_bytes: int) -> None:
+    output.line(f"Total reclaimed space: {format_decimal_bytes(size_bytes, digits=_DIGITS)}")
 
 
 def _prune_containers(containers: Containers, filters: Mapping[str, Sequence[str]]) -> int:

@@ -258,6 +258,16 @@ def test_the_disk_is_told_and_freed(lab: Lab) -> None:
     assert lab.ok("ps", "-a", "--format", "{{.Names}}") == "stays"
 
 
+def test_a_prune_takes_only_what_its_filters_mean(lab: Lab) -> None:
+    for name, label in (("goes", "tier=old"), ("stays", "tier=new")):
+        lab.ok("create", "--name", name, "-l", label, "busybox", "true")
+    lab.ok("container", "prune", "-f", "--filter", "label=tier=old", "--filter", "until=0s")
+    assert lab.ok("ps", "-a", "--format", "{{.Names}}") == "stays"
+    lab.ok("container", "prune", "-f", "--filter", "label!=tier=new")
+    lab.ok("container", "prune", "-f", "--filter", "until=24h")
+    assert lab.ok("ps", "-a", "--format", "{{.Names}}") == "stays"
+
+
 def test_a_refused_question_removes_nothing(lab: Lab) -> None:
     lab.ok("create", "--name", "made", "busybox", "true")
     lab("system", "prune", data=b"n\n")
