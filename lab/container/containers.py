@@ -13,20 +13,16 @@ import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import TracebackType
 
-from lab.container import console, etc_files, event_actors, events, host_limits, log_file, supervision
-from lab.container.defaults import capability_sets
+from lab.container import console, event_actors, events, log_file, supervision
 from lab.container.engine import Engine
-from lab.container.image.store import ImageStore
 from lab.container.names import Names, new_id
 from lab.container.network.model import Attachment
 from lab.container.options import health as health_options
-from lab.container.options import logs as log_options
 from lab.container.options import names as names_options
-from lab.container.options.configure import Surroundings, configure
 from lab.container.options.run import RESTART_NEVER, RunOptions
-from lab.container.options.sharing import with_ids
 from lab.container.options.signals import signal_number
 from lab.container.pipes import open_stdin, opened_pipes
 from lab.container.record import FILE as RECORD_FILE
@@ -40,6 +36,11 @@ from lab.linux import capabilities
 from lab.linux.cgroup import layout as cgroup_layout
 from lab.paths import Paths
 from lab.units import NS_PER_S
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # what only creation needs is imported there: no other verb is to wait for it
+    from lab.container.image.store import ImageStore
+    from lab.container.options.configure import Surroundings
 
 STOP_TIMEOUT_S = 10
 _NOTED_NS = 5 * NS_PER_S
@@ -103,7 +104,13 @@ class Containers:
         self.paths = paths
         self.engine = Engine(paths, shared=True)
         self.names = Names(paths.containers)
-        self.images = ImageStore.open(paths)
+
+    @cached_property
+    def images(self) -> ImageStore:
+        """The images that containers are made of."""
+        from lab.container.image.store import ImageStore
+
+        return ImageStore.open(self.paths)
 
     def __enter__(self) -> Containers:
         """Return the containers themselves."""
@@ -165,10 +172,15 @@ class Containers:
             StateConflict: the name is taken.
             UnavailableError: this host cannot enforce one of its limits.
         """
+        from lab.container.options.sharing import with_ids
+
         with self.images.content_shared():  # until the container says on disk which layers it stands on
             return self._create(with_ids(options, self.find), name=name, environ=environ)
 
     def _create(self, options: RunOptions, *, name: str, environ: Mapping[str, str] | None) -> Created:
+        from lab.container import etc_files
+        from lab.container.options.configure import configure
+
         image = self.images.resolve(options.image)
         container_id = new_id()
         layers = self.images.layer_directories(image.manifest_digest)
@@ -204,6 +216,9 @@ class Containers:
         return Created(id=container_id, name=name, warnings=configured.warnings)
 
     def _surroundings(self, options: RunOptions, environ: Mapping[str, str] | None) -> Surroundings:
+        from lab.container import host_limits
+        from lab.container.options.configure import Surroundings
+
         program = ""
         if options.init:
             from lab.container import init_program  # few ask for it
@@ -515,6 +530,8 @@ class Containers:
         if user:
             found = replace(found, user=User(username=user))
         if privileged:
+            from lab.container.defaults import capability_sets
+
             found = replace(found, capabilities=capability_sets(capabilities.names(capabilities.bounding_set())))
         if terminal and not any(line.startswith("TERM=") for line in found.env):
             found = replace(found, env=(*found.env, "TERM=xterm"))
@@ -526,6 +543,8 @@ def _note_signal(container: Container, signal_number: int) -> None:
 
 
 def _log_files(options: RunOptions) -> dict[str, str]:
+    from lab.container.options import logs as log_options
+
     limits = log_options.limits(options.log_driver, options.log_options)
     return {} if limits is None else {log_file.LIMITS_FILE: f"{limits[0]} {limits[1]}"}
 

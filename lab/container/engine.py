@@ -14,7 +14,6 @@ from types import MappingProxyType, TracebackType
 
 from lab.container import defaults, rootless
 from lab.container.defaults import ContainerConfig, ContainerNetwork
-from lab.container.image.store import ImageStore
 from lab.container.network import ipam, presence
 from lab.container.network.model import Attachment, Bridge
 from lab.container.runtime import Runtime, grantable
@@ -106,7 +105,7 @@ class Engine:
             status=Status.CREATED,
             owner=self._self,
             cgroup=os.path.join(config.cgroup_parent, config.id),
-            layers=config.layers or ImageStore.open(self._paths).layer_directories(config.image),
+            layers=config.layers or self._layers(config.image),
             detached=config.detached,
             volatile=config.volatile,
             anonymous_volumes=len(config.anonymous_volumes),
@@ -117,6 +116,11 @@ class Engine:
         spec = defaults.spec(config, state.rootfs, state.volume_directories)
         self._runtime.create(state, spec, files)
         return state
+
+    def _layers(self, image: str) -> tuple[str, ...]:
+        from lab.container.image.store import ImageStore  # only creation needs it
+
+        return ImageStore.open(self._paths).layer_directories(image)
 
     def start(
         self,
