@@ -20,7 +20,6 @@ from lab.container import console, event_actors, events, log_file, supervision
 from lab.container.engine import Engine
 from lab.container.names import Names, new_id
 from lab.container.network.model import Attachment
-from lab.container.options import health as health_options
 from lab.container.options import names as names_options
 from lab.container.options.run import RESTART_NEVER, RunOptions
 from lab.container.options.signals import signal_number
@@ -300,7 +299,8 @@ class Containers:
 
     def _begin(self, container_id: str, streams: Streams, *, restarts_done: int) -> Running:
         state = self.engine.state(container_id)
-        options = ContainerRecord.load(state.bundle).options
+        record = ContainerRecord.load(state.bundle)
+        options = record.options
         wanted = Supervision(
             bundle=state.bundle,
             has_terminal=options.terminal,
@@ -311,22 +311,27 @@ class Containers:
             removes=options.removes,
         )
         if options.terminal:
-            return self._start_terminal(container_id, wanted, options)
+            return self._start_terminal(container_id, wanted, record)
         with opened_pipes(state.bundle, open_stdin=options.open_stdin) as (stdio, kept):
             if kept is not None and wanted.streams.kept is None and not _is_attached(wanted.streams):
                 wanted = replace(wanted, streams=replace(wanted.streams, kept=kept))
-            return self._start(container_id, stdio, wanted, options)
+            return self._start(container_id, stdio, wanted, record)
 
-    def _start_terminal(self, container_id: str, wanted: Supervision, options: RunOptions) -> Running:
+    def _start_terminal(self, container_id: str, wanted: Supervision, record: ContainerRecord) -> Running:
         with console.Pair() as pair:
             wanted = replace(wanted, streams=replace(wanted.streams, console=pair.receiver))
-            return self._start(container_id, pair.stdio, wanted, options)
+            return self._start(container_id, pair.stdio, wanted, record)
 
-    def _start(self, container_id: str, stdio: Stdio, wanted: Supervision, options: RunOptions) -> Running:
+    def _start(self, container_id: str, stdio: Stdio, wanted: Supervision, record: ContainerRecord) -> Running:
+        options = record.options
+
         def prepare(state: ContainerState, attachment: Attachment | None) -> None:
             _agree_to_start(state.bundle, wanted.restarts_done)
             _make_sources(options)
-            self._write_check(state)
+            if options.healthcheck is not None or record.image.healthcheck is not None:
+                from lab.container import health_check  # few have one
+
+                health_check.prepare(self.engine, state)
             address = "" if attachment is None else attachment.address
             gateway = "" if attachment is None else attachment.gateway
             content = names_options.etc_content(
@@ -337,28 +342,6 @@ class Containers:
                     _write_text(os.path.join(state.bundle, name), text)
 
         return self.engine.start(container_id, stdio=stdio, supervision=wanted, prepare=prepare)
-
-    def _write_check(self, state: ContainerState) -> None:
-        """Decide here what its health check is, so that the spawner need only run it."""
-        record = ContainerRecord.load(state.bundle)
-        check = health_options.effective(record.options.healthcheck, record.image.healthcheck)
-        plan = health_options.plan(check, record.image.shell)
-        if plan is None:
-            return
-        from lab.container import health  # few have one
-
-        layout = self.engine.runtime.layout
-        unified = layout.hierarchy("")
-        times_ns = (plan.interval_ns, plan.timeout_ns, plan.start_period_ns, plan.start_interval_ns)
-        fields = (
-            self.engine.runtime.encode_exec(state, self.engine.process(state.id, plan.args)),
-            "" if unified is None else unified.directory(state.cgroup),
-            cgroup_layout.freezer_file(layout, state.cgroup),
-            *times_ns,
-            plan.retries,
-            record.options.health_on_failure,
-        )
-        health.write_check(state.bundle, fields)
 
     def open_stdin(self, container_id: str) -> int:
         """Return a descriptor of a container's standard input, to write to; its closing is the end of that input.
