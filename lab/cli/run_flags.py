@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import socket
 from dataclasses import replace
 
 from lab.container.options.run import RunOptions
@@ -149,6 +151,7 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
     Raises:
         SpecError: one of them is wrong.
     """
+    _check_platform(arguments.platform)
     options = RunOptions(
         image=arguments.image,
         command=tuple(arguments.command),
@@ -156,6 +159,16 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
     for add in (_with_program, _with_life, _with_limits, _with_rights, _with_surroundings):
         options = add(options, arguments)
     return options
+
+
+def _check_platform(text: str) -> None:
+    if text in ("", "linux"):
+        return
+    from lab.container.image.packages import debian_architecture  # few ask for it
+
+    here = f"linux/{debian_architecture()}"
+    if text != here:
+        raise SpecError(f"no image for the specified platform: wanted {text}, actual: {here}")
 
 
 def _with_program(options: RunOptions, arguments: argparse.Namespace) -> RunOptions:
@@ -239,7 +252,7 @@ def _with_surroundings(options: RunOptions, arguments: argparse.Namespace) -> Ru
         publish=tuple(arguments.publish),
         expose=tuple(arguments.expose),
         add_hosts=tuple(arguments.add_host),
-        dns=tuple(arguments.dns),
+        dns=tuple(map(_address, arguments.dns)),
         dns_search=tuple(arguments.dns_search),
         dns_options=tuple(arguments.dns_option),
         pid=arguments.pid,
@@ -352,6 +365,14 @@ def _absolute(path: str) -> str:
     if path and not os.path.isabs(path):
         raise SpecError(f"the working directory '{path}' is invalid, it needs to be an absolute path")
     return path
+
+
+def _address(text: str) -> str:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError, ValueError):
+            socket.inet_pton(family, text.strip())
+            return text.strip()
+    raise SpecError(f'invalid argument "{text}" for "--dns" flag: {text} is not an ip address')
 
 
 def _volume(text: str) -> str:

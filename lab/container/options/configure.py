@@ -10,6 +10,7 @@ from lab.container.defaults import ContainerConfig, NamespaceMode
 from lab.container.options import cgroups, devices, limits, mounts, security
 from lab.container.options.run import RunOptions
 from lab.container.options.sharing import sharing
+from lab.container.options.signals import signal_number
 from lab.container.spec.image import ExecutionConfig
 from lab.container.spec.runtime import Device, DeviceRule, Mount
 from lab.errors import SpecError
@@ -48,6 +49,8 @@ def configure(
     Raises:
         SpecError: an option is wrong, or there is no command.
     """
+    if options.stop_signal:
+        signal_number(options.stop_signal)  # a stop would come too late to complain
     granted = security.capabilities(
         options.cap_add, options.cap_drop, privileged=options.privileged, bounding_set=around.bounding_set
     )
@@ -92,7 +95,7 @@ def configure(
         gid_mappings=shared.users.gid_mappings,
         init=around.init_program if options.init else "",
         terminal=options.terminal,
-        cgroup_parent=options.cgroup_parent.strip("/") or "lab",
+        cgroup_parent=os.path.normpath(f"/{options.cgroup_parent}").strip("/") or "lab",  # never above the root
         volatile=options.removes,
         detached=True,
     )
