@@ -563,6 +563,7 @@ def main_shared(listening_descriptor: int, paths: tuple[str, str, str]) -> None:
     """Serve all engines of a root (root, cache and run directory) that connect to an inherited, listening socket."""
     _settle()
     listener = sockets.Socket(fileno=listening_descriptor)
+    os.set_inheritable(listening_descriptor, False)  # a program of ours that outlives us must not keep it open
     listener.setblocking(False)
     shared = Spawner(paths)
     shared.adopt()
