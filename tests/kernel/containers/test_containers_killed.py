@@ -94,6 +94,16 @@ def test_kills_at_random_instants_lose_nothing_and_leave_nothing(lab: Lab) -> No
     _remove_all(lab)
 
 
+def test_a_supervisor_that_is_killed_while_it_starts_a_container_again_is_followed_by_another(lab: Lab) -> None:
+    lab.ok("run", "-d", "--name", "loop", "--restart", "always", "busybox", "echo", "round")
+    for _ in range(5):
+        wait_until(lab.aftermaths)
+        _kill(lab.spawners())
+        assert lab("run", "--rm", "busybox", "echo", "well", timeout_s=CALM_S).out == "well\n"
+        rounds = lab.log("loop").count(b"round")
+        wait_until(lambda rounds=rounds: lab.log("loop").count(b"round") > rounds)
+
+
 def _remove(lab: Lab, *references: str) -> None:
     with Containers(lab.paths) as containers:
         for reference in references:
