@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.container.network import apply
+
 from .conftest import Lab, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("root"), pytest.mark.needs("overlay")]
@@ -245,3 +247,4 @@ def test_a_container_on_a_network_has_an_address_only_while_it_is_there(lab: Lab
     assert "inet " in with_network
     leases = [name for _, _, names in os.walk(lab.paths.networks) for name in names if name.count(".") == 3]
     assert leases == []
+    apply.remove_idle_bridge(lab.paths)
