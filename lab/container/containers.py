@@ -185,6 +185,10 @@ class Containers:
         layers = self.images.layer_directories(image.manifest_digest)
         configured = configure(container_id, options, image.config.config, layers, self._surroundings(options, environ))
         config = configured.config
+        if options.trusts_host_ca:
+            from lab.container import host_trust  # few ask for it
+
+            config = host_trust.trusting(config, os.path.join(self.paths.cache, "host-trust"))
         bundle = self.engine.directory.bundle(container_id)
         joined = config.network_namespace.removeprefix(JOINS) if config.network_namespace.startswith(JOINS) else ""
         shown = self.engine.directory.bundle(joined) if joined else bundle  # one network, one set of names

@@ -6,8 +6,9 @@ The bundle is mounted, never copied, so that nothing of it gets into an image; p
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from lab.container.defaults import ContainerConfig
 from lab.container.spec.runtime import Mount
 from lab.errors import UnavailableError
 
@@ -64,6 +65,19 @@ def host_trust(bundle: str, directory: str) -> HostTrust:
         mounts=(_read_only(os.path.realpath(bundle), PLACE), _read_only(apt, _APT_PLACE)),
         env=(*(f"{name}={PLACE}" for name in _VARIABLES), f"APT_CONFIG={_APT_PLACE}"),
     )
+
+
+def trusting(config: ContainerConfig, directory: str) -> ContainerConfig:
+    """Return a container's configuration with the host's trust added; what it sets itself stays. See ``host_trust``.
+
+    Raises:
+        UnavailableError: the host has no bundle.
+        OSError: apt's configuration cannot be written.
+    """
+    trust = host_trust(find_bundle(), directory)
+    given = {line.partition("=")[0] for line in config.env}
+    added = (line for line in trust.env if line.partition("=")[0] not in given)
+    return replace(config, mounts=(*config.mounts, *trust.mounts), env=(*added, *config.env))
 
 
 def _read_only(source: str, destination: str) -> Mount:

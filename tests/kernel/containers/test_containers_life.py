@@ -248,3 +248,11 @@ def test_a_container_on_a_network_has_an_address_only_while_it_is_there(lab: Lab
     leases = [name for _, _, names in os.walk(lab.paths.networks) for name in names if name.count(".") == 3]
     assert leases == []
     apply.remove_idle_bridge(lab.paths)
+
+
+@pytest.mark.skipif(not os.path.isfile("/etc/ssl/certs/ca-certificates.crt"), reason="the host has no certificates")
+def test_a_container_trusts_whom_the_host_trusts_only_when_asked_to_and_what_it_sets_itself_stays(lab: Lab) -> None:
+    ask = ("busybox", "sh", "-c", "head -n 1 ${SSL_CERT_FILE:-/dev/null}; echo $PIP_CERT; ls /run")
+    told = lab.ok("run", "--rm", "--trust-host-ca", "-e", "PIP_CERT=/mine", *ask)
+    assert told.splitlines()[:2] == ["-----BEGIN CERTIFICATE-----", "/mine"]
+    assert "lab-host-ca" not in lab.ok("run", "--rm", *ask)
