@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
 import tempfile
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ import pytest
 from lab.linux import mount
 from lab.paths import Paths
 
-from .conftest import Lab, wait_until
+from .conftest import TIMEOUT_S, Lab, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("root"), pytest.mark.needs("overlay")]
 
@@ -71,12 +72,10 @@ def test_a_start_without_space_fails_and_leaves_the_others_supervised(small: Lab
 
 
 def test_containers_have_as_many_descriptors_as_the_host_gives_whatever_the_users_shell_says(lab: Lab) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for pid in lab.spawners():
         os.kill(pid, 9)
     wait_until(lambda: not lab.spawners())
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-    try:
-        assert lab.ok("run", "--rm", "busybox", "sh", "-c", "ulimit -n") == str(hard)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    argv = ("prlimit", f"--nofile=64:{hard}", *lab.argv("run", "--rm", "busybox", "sh", "-c", "ulimit -n"))
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{hard}\n"), done.stderr
