@@ -13,7 +13,7 @@ import stat
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -29,7 +29,6 @@ from lab.container.image.store import ImageStore, StoredImage
 from lab.container.storage.snapshots import Overlay, mount_overlay, unmount
 from lab.errors import LabError
 from lab.paths import Paths
-from lab.target.backends.dockerd import PrivateDaemon
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("root"), pytest.mark.needs("overlay"), pytest.mark.needs("docker")]
 
@@ -162,23 +161,6 @@ CASES = {
     "continuation": Case(text="RUN echo a \\\n  # comment\n  b \\\n\n  c > /o\nENV x=1 \\\n    y=2"),
     "escape": Case(text="RUN echo 'a\\\\nb' > /o && echo \"$((1<<3))\" >> /o"),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the address of a daemon of the tests' own, which knows our busybox."""
-    paths = Paths.under(str(tmp_path_factory.mktemp("docker")))
-    daemon = PrivateDaemon(paths)
-    daemon.start()
-    try:
-        archive = str(tmp_path_factory.mktemp("archive") / "busybox.tar")
-        store = ImageStore.open(paths)
-        image = bootstrap(store, BaseImage.BUSYBOX, progress=lambda _: None).image
-        store.export_docker_archive(image.manifest_digest, "busybox", archive)
-        _docker(f"unix://{daemon.socket}", "load", "-i", archive)
-        yield f"unix://{daemon.socket}"
-    finally:
-        daemon.stop()
 
 
 @pytest.fixture(scope="module")

@@ -331,6 +331,8 @@ class _Tree:
             status = os.stat(name, dir_fd=parent, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
                 return
+            if not self._whiteouts:
+                raise LayerCorrupt(f'cannot overwrite non-directory "{name}" with directory') from None
             hides_lower = _is_whiteout(status)
             self._remove(name, parent)
             os.mkdir(name, 0o700, dir_fd=parent)

@@ -25,7 +25,7 @@ from .conftest import Lab, wait_until
 pytestmark = [pytest.mark.root, pytest.mark.needs("root"), pytest.mark.needs("overlay")]
 
 SEED = 20260112
-KILLS = int(os.environ.get("LAB_TEST_KILLS", "32"))
+KILLS = int(os.environ.get("LAB_TEST_KILLS", "12"))
 LONGEST_S = 0.5
 CALM_S = 30
 """What the next command may take at most, whatever it has to repair."""
