@@ -519,7 +519,9 @@ def _launch(call: str, descriptor: int, stderr: int) -> int:
         (os.POSIX_SPAWN_DUP2, stderr, 2),
     ]
     with _read_only(sys.executable) as program:
-        return os.posix_spawn(program, _argv(call), {}, file_actions=actions, setsid=True)
+        # what our caller ignores (nohup, a script's background job) no container should ignore
+        signals = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+        return os.posix_spawn(program, _argv(call), {}, file_actions=actions, setsid=True, setsigdef=signals)
 
 
 @contextlib.contextmanager
