@@ -13,10 +13,15 @@ from collections.abc import Iterator
 
 import leftovers
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lab.errors import SpecError
 from lab.paths import Paths
 from lab.target import doctor
+
+# A busy machine makes slow inputs of simple ones; how long something takes is a benchmark's question.
+settings.register_profile("lab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lab")
 
 _FINDINGS = pytest.StashKey[dict[str, doctor.Finding]]()
 _HOST_TESTS = ("kernel", "guest", "contract")
