@@ -1,4 +1,4 @@
-"""Carry network plans out: the only user of pyroute2, and of nft, for networks that outlive one target.
+"""Carry network plans out: the only user of pyroute2, for networks that outlive one target.
 
 Its import costs 200 ms: nothing on a container's start path may import it. ``fastpath.py`` connects targets.
 """
@@ -9,47 +9,82 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import pyroute2
 
-from lab.container.network import ipam, plan, presence
+from lab.container.network import ipam, neighbours, plan, presence
 from lab.container.network.model import Attachment, Bridge
 from lab.errors import KernelError, StateConflict
-from lab.linux import command
+from lab.linux import nftables
 from lab.paths import Paths
 
-_IP_FORWARD = "/proc/sys/net/ipv4/ip_forward"
-
-
-_AF_INET = 2
+_IPV4, _IPV6 = "/proc/sys/net/ipv4", "/proc/sys/net/ipv6/conf"
+_IP_FORWARD = f"{_IPV4}/ip_forward"
+_AF_INET, _AF_INET6 = 2, 10
+_IFA_F_NODAD = 0x02
+_LINK_LOCAL = 253
+_NFTABLES_HINT = "this needs root, and the package libnftables1: sudo ./lab.sh setup"
 
 
 def ensure_bridge(paths: Paths) -> Bridge:
     """Return this root's bridge, made and up; one that is already there costs a few file reads.
 
     Raises:
-        KernelError: the kernel or nft refused; what was made before stays, and the next call goes on from there.
+        KernelError: the kernel or nftables refused; what was made before stays, and the next call goes on from there.
         ContainerError: no subnet is free.
     """
     found = presence.standing(paths)
     if found is not None:
         return found
-    made = presence.recorded(paths)
+    made, name = presence.recorded(paths), plan.bridge_name(paths.root)
     with _host_locked():
-        existing = look()
-        bridge = plan.choose_bridge(plan.bridge_name(paths.root), existing)
+        existing = look(name)
+        bridge = plan.choose_bridge(name, existing)
         was_off = not existing.forwarding or (made is not None and made.forwarding_was_off)
-        presence.record(paths, presence.Made(bridge=bridge, forwarding_was_off=was_off))
-        apply(plan.bring_up(bridge, existing))
+        beside = presence.is_docker_here()
+        presence.record(paths, presence.Made(bridge=bridge, forwarding_was_off=was_off, beside_docker=beside))
+        apply(plan.bring_up(name, bridge, existing))
+        neighbours.accommodate(bridge)
     return bridge
+
+
+def ensure(paths: Paths, bridge: Bridge) -> None:
+    """Bring a network's bridge up, as far as it is not.
+
+    Raises:
+        KernelError: the kernel or nftables refused; what was made before stays, and the next call goes on from there.
+        StateConflict: the host has a route by now that overlaps its subnet.
+    """
+    table = plan.bridge_name(paths.root)
+    with _host_locked():
+        existing = look(table)
+        if bridge.name not in existing.addresses:
+            for subnet in filter(None, (bridge.subnet, bridge.subnet6)):
+                require_free(subnet, existing.routes)
+        apply(plan.bring_up(table, bridge, existing))
+        neighbours.accommodate(bridge)
+
+
+def require_free(subnet: str, taken: Collection[str]) -> None:
+    """Check that no route of this host overlaps a subnet.
+
+    Raises:
+        StateConflict: one does.
+    """
+    other = plan.overlapping(subnet, taken)
+    if other:
+        raise StateConflict(
+            f"subnet {subnet} overlaps the route to {other} of this host", hint="give another one by --subnet"
+        )
 
 
 def lease(paths: Paths, owner: str) -> Attachment:
     """Take an address on this root's bridge, made if need be; nobody removes the bridge as long as it is leased.
 
     Raises:
-        KernelError: the kernel or nft refused.
+        KernelError: the kernel or nftables refused.
         ContainerError: no subnet or no address is free.
     """
     while True:
@@ -67,7 +102,7 @@ def remove_bridge(paths: Paths) -> None:
 
     Raises:
         StateConflict: a target is still attached.
-        KernelError: the kernel or nft refused.
+        KernelError: the kernel or nftables refused.
     """
     name = plan.bridge_name(paths.root)
     with ipam.locked(paths.networks, name):
@@ -81,7 +116,7 @@ def remove_idle_bridge(paths: Paths) -> None:
     """Remove this root's bridge unless someone has an address on it; whoever needs it later makes it again.
 
     Raises:
-        KernelError: the kernel or nft refused.
+        KernelError: the kernel or nftables refused.
     """
     if presence.recorded(paths) is None:
         return
@@ -95,37 +130,63 @@ def _take_down(paths: Paths, name: str) -> None:
     """Remove what is there of the bridge ``name``, whose leases are locked: nobody takes one meanwhile."""
     made = presence.recorded(paths)
     with _host_locked():
+        existing = look(name)
+        bridge = plan.choose_bridge(name, existing) if made is None else made.bridge
         stop = made is not None and made.forwarding_was_off and not _other_bridges(name)
-        apply(plan.take_down(name, look(), stop_forwarding=stop))
+        is_last = not set(existing.admitted) - {name}
+        apply(plan.take_down(name, bridge, existing, is_last=is_last, stop_forwarding=stop))
+        neighbours.forget(bridge)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(presence.record_path(paths))
     ipam.forget(paths.networks, name)
 
 
-def look() -> plan.Existing:
-    """Return the host's links, addresses, routes, nftables tables and forwarding as they are now."""
+def remove(paths: Paths, bridge: Bridge) -> None:
+    """Remove a network's bridge and its rules; safe to repeat.
+
+    Raises:
+        KernelError: the kernel or nftables refused.
+    """
+    table = plan.bridge_name(paths.root)
+    with _host_locked():
+        existing = look(table)
+        is_last = not set(existing.admitted) - {bridge.name}
+        apply(plan.take_down(table, bridge, existing, is_last=is_last))
+        neighbours.forget(bridge)
+
+
+def look(table: str = "") -> plan.Existing:
+    """Return the host's links, addresses, routes, tables, forwarding, and the bridges that ``table`` admits."""
     with pyroute2.IPRoute() as netlink:
         links = {message["index"]: message for message in netlink.get_links()}
         names = {index: message.get_attr("IFLA_IFNAME") for index, message in links.items()}
         addresses: dict[str, tuple[str, ...]] = dict.fromkeys(names.values(), ())
-        for message in netlink.get_addr(family=_AF_INET):
+        for message in (*netlink.get_addr(family=_AF_INET), *netlink.get_addr(family=_AF_INET6)):
             name = names.get(message["index"])
-            if name is not None:  # a link may have come after the list of links
-                cidr = f"{message.get_attr('IFA_LOCAL')}/{message['prefixlen']}"
-                addresses[name] = (*addresses[name], cidr)
+            if name is not None and message["scope"] != _LINK_LOCAL:  # a link may have come after the list of links
+                address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+                addresses[name] = (*addresses[name], f"{address}/{message['prefixlen']}")
         routes = tuple(
             f"{message.get_attr('RTA_DST') or '0.0.0.0'}/{message['dst_len']}"
             for message in netlink.get_routes(family=_AF_INET)
         )
-    up = frozenset(names[index] for index, message in links.items() if message["flags"] & presence.IFF_UP)
-    return plan.Existing(addresses=addresses, up=up, routes=routes, tables=_nft_tables(), forwarding=_forwarding())
+    tables = _tables()
+    return plan.Existing(
+        addresses=addresses,
+        up=frozenset(names[index] for index, message in links.items() if message["flags"] & presence.IFF_UP),
+        routes=routes,
+        tables=tables,
+        admitted=_admitted(table) if table in tables else frozenset(),
+        forwarding=_is_set(_IP_FORWARD),
+        forwarding6=_is_set(f"{_IPV6}/all/forwarding"),
+    )
 
 
 def apply(ops: tuple[plan.LinkOp, ...]) -> None:
     """Carry ``ops`` out in order.
 
     Raises:
-        KernelError: the first one that was refused, with the kernel's or nft's reason.
+        KernelError: the first one that was refused, with the kernel's or nftables' reason.
     """
     with pyroute2.IPRoute() as netlink:
         for op in ops:
@@ -139,42 +200,66 @@ def apply(ops: tuple[plan.LinkOp, ...]) -> None:
 def _carry_out(netlink: pyroute2.IPRoute, op: plan.LinkOp) -> None:
     match op:
         case plan.AddBridge():
-            netlink.link("add", ifname=op.name, kind="bridge", br_stp_state=0, br_forward_delay=0)
+            mtu = {"mtu": op.mtu} if op.mtu else {}
+            netlink.link("add", ifname=op.name, kind="bridge", br_stp_state=0, br_forward_delay=0, **mtu)
         case plan.AddAddress():
             index = netlink.link_lookup(ifname=op.link)[0]
-            netlink.addr("add", index=index, address=op.address, prefixlen=op.prefix_length)
+            flags = {"flags": _IFA_F_NODAD} if ":" in op.address else {}
+            netlink.addr("add", index=index, address=op.address, prefixlen=op.prefix_length, **flags)
         case plan.RaiseLink():
             netlink.link("set", index=netlink.link_lookup(ifname=op.link)[0], state="up")
         case plan.DeleteLink():
             netlink.link("del", index=netlink.link_lookup(ifname=op.link)[0])
-        case plan.SetForwarding():
-            with open(_IP_FORWARD, "w", encoding="ascii") as file:
-                file.write(str(int(op.enabled)))
         case plan.LoadRules():
-            _nft(op.ruleset)
+            nftables.load(op.ruleset)
+        case plan.SetForwarding():
+            _set(_IP_FORWARD, int(op.enabled))
+        case plan.RouteLoopback():
+            _set(f"{_IPV4}/conf/{op.link}/route_localnet", 1)
+        case plan.ForwardSix():
+            _forward_six()
 
 
-def _nft(ruleset: str) -> None:
-    done = command.run(("nft", "-f", "-"), stdin=ruleset.encode())
-    if done.exit_code != 0:
-        raise OSError(f"nft: {done.error_text}")
+def _forward_six() -> None:
+    """Forward IPv6; a link that takes routes from routers would no longer (accept_ra is 1), unless told so (2)."""
+    for link in os.listdir(_IPV6):
+        accept = f"{_IPV6}/{link}/accept_ra"
+        with contextlib.suppress(FileNotFoundError):  # the link has gone
+            if _read(accept) == "1":
+                _set(accept, 2)
+    _set(f"{_IPV6}/all/forwarding", 1)
 
 
-def _nft_tables() -> frozenset[str]:
-    """Names of the ip tables; none where nft is not installed, so that loading ours says what is missing."""
+def _set(path: str, value: int) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(str(value))
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read().strip()
+
+
+def _is_set(path: str) -> bool:
+    return os.path.exists(path) and _read(path) != "0"  # a kernel may be without IPv6
+
+
+def _tables() -> frozenset[str]:
+    return frozenset(entry["table"]["name"] for entry in _listed("list tables inet") if "table" in entry)
+
+
+def _admitted(table: str) -> frozenset[str]:
+    sets = [entry["set"] for entry in _listed(f"list set inet {table} bridges") if "set" in entry]
+    return frozenset(element for each in sets for element in each.get("elem", ()))
+
+
+def _listed(command: str) -> list[dict[str, Any]]:  # Any: what libnftables writes
     try:
-        done = command.run(("nft", "-j", "list", "tables", "ip"))
-    except FileNotFoundError:
-        return frozenset()
-    if done.exit_code != 0:
-        raise KernelError("list", "nftables tables", done.error_text, hint="this needs root")
-    entries = json.loads(done.stdout)["nftables"]
-    return frozenset(entry["table"]["name"] for entry in entries if "table" in entry)
-
-
-def _forwarding() -> bool:
-    with open(_IP_FORWARD, encoding="ascii") as file:
-        return file.read().strip() != "0"
+        text = nftables.listing(command)
+    except OSError as error:
+        raise KernelError(command, "of nftables", str(error.strerror or error), hint=_NFTABLES_HINT) from error
+    found: list[dict[str, Any]] = json.loads(text)["nftables"]
+    return found
 
 
 def _other_bridges(name: str) -> list[str]:

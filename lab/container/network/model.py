@@ -5,21 +5,46 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 INNER_LINK = "eth0"
-"""What a target calls its only link besides the loopback."""
+"""What a target calls its first link besides the loopback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bridge:
-    """The one bridge of a lab root: ``subnet`` in CIDR form, ``gateway`` the host's own address in it."""
+    """A bridge of a lab root: ``subnet`` in CIDR form, ``gateway`` the host's own address in it.
+
+    ``ip_range`` in CIDR form is where addresses come from, "" for the whole subnet; ``subnet6`` and ``gateway6`` are ""
+    without IPv6. Nothing leaves one that is ``internal``; what leaves gets the host's address if it ``masquerade``s.
+    Without ``talks`` its targets reach the host only, not each other. ``mtu`` in bytes, 0 for the kernel's own.
+    """
 
     name: str
     subnet: str
     gateway: str
+    ip_range: str = ""
+    subnet6: str = ""
+    gateway6: str = ""
+    internal: bool = False
+    masquerade: bool = True
+    talks: bool = True
+    mtu: int = 0
 
     @property
     def prefix_length(self) -> int:
         """The number of bits of the subnet that are the network's."""
         return int(self.subnet.rpartition("/")[2])
+
+    @property
+    def prefix6_length(self) -> int:
+        """The same of the IPv6 subnet, 0 without one."""
+        return int(self.subnet6.rpartition("/")[2] or 0)
+
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        """The host's addresses in it, in CIDR form."""
+        found = [f"{self.gateway}/{self.prefix_length}"]
+        if self.subnet6:
+            found.append(f"{self.gateway6}/{self.prefix6_length}")
+        return tuple(found)
 
 
 AttachmentFields = tuple[str, str, str, int, str, str]

@@ -7,12 +7,13 @@ import ipaddress
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from lab.container.network import firewall
 from lab.container.network.model import Bridge
 from lab.errors import ContainerError
 
-SUBNET_POOL = "10.213.0.0/16"
-"""Where the /24 of each lab root comes from: private (RFC 1918), and outside what docker (172.17.0.0/16 and up) and
-podman (10.88.0.0/16) take by default."""
+SUBNET_POOLS = ("10.213.0.0/16", "10.214.0.0/16", "10.215.0.0/16")
+"""Where the /24 of each bridge comes from: private (RFC 1918), and outside what docker (172.17.0.0/16 and up) and
+podman (10.88.0.0/16) take by default. The first is for the bridges that roots have of themselves as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,26 +21,30 @@ class Existing:
     """The part of the host's network that planning looks at.
 
     ``addresses`` are CIDR strings by link, ``up`` the links that are up, ``routes`` the destinations of all routes in
-    CIDR form, ``tables`` the names of nftables' ip tables, ``forwarding`` the host's net.ipv4.ip_forward.
+    CIDR form, ``tables`` the names of nftables' inet tables, ``admitted`` the bridges that this root's rules know;
+    ``forwarding`` and ``forwarding6`` whether the host forwards IPv4, IPv6.
     """
 
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     up: Collection[str] = ()
     routes: Collection[str] = ()
     tables: Collection[str] = ()
+    admitted: Collection[str] = ()
     forwarding: bool = False
+    forwarding6: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddBridge:
-    """Make a bridge without spanning tree, so that a new port forwards at once."""
+    """Make a bridge without spanning tree, so that a new port forwards at once; ``mtu`` 0 is the kernel's own."""
 
     name: str
+    mtu: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddAddress:
-    """Give a link an address."""
+    """Give a link an address, which counts at once: nobody is asked whether he has it too."""
 
     link: str
     address: str
@@ -68,14 +73,26 @@ class SetForwarding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardSix:
+    """Let the host forward IPv6 between links; where it learns its own routes from routers, it goes on doing so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteLoopback:
+    """Let what comes from the host's own loopback be sent out of a link: see ``firewall.table``."""
+
+    link: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRules:
-    """Hand nft one transaction, which touches the table ``table`` of family ip and nothing else."""
+    """Hand nftables one transaction, which touches the table ``table`` of family inet and nothing else."""
 
     table: str
     ruleset: str
 
 
-LinkOp = AddBridge | AddAddress | RaiseLink | DeleteLink | SetForwarding | LoadRules
+LinkOp = AddBridge | AddAddress | RaiseLink | DeleteLink | SetForwarding | ForwardSix | RouteLoopback | LoadRules
 
 
 def bridge_name(root: str) -> str:
@@ -86,8 +103,6 @@ def bridge_name(root: str) -> str:
 def choose_bridge(name: str, existing: Existing) -> Bridge:
     """Return the bridge ``name`` with the subnet that it has already, else with a free one.
 
-    The search begins at a place that follows from the name, so that the same root gets the same subnet again.
-
     Raises:
         ContainerError: each subnet of the pool overlaps a route of this host.
     """
@@ -95,56 +110,76 @@ def choose_bridge(name: str, existing: Existing) -> Bridge:
     if present:
         interface = ipaddress.ip_interface(present[0])
         return Bridge(name=name, subnet=str(interface.network), gateway=str(interface.ip))
-    routes = [ipaddress.IPv4Network(route) for route in existing.routes if route != "0.0.0.0/0"]
-    subnets = list(ipaddress.IPv4Network(SUBNET_POOL).subnets(new_prefix=24))
-    start = hashlib.sha256(name.encode()).digest()[0] % len(subnets)
-    for subnet in subnets[start:] + subnets[:start]:
-        if not any(subnet.overlaps(route) for route in routes):
-            return Bridge(name=name, subnet=str(subnet), gateway=str(subnet[1]))
+    subnet = choose_subnet(name, existing.routes)
+    return Bridge(name=name, subnet=str(subnet), gateway=str(subnet[1]))
+
+
+def choose_subnet(name: str, taken: Collection[str]) -> ipaddress.IPv4Network:
+    """Return a subnet that overlaps none of those that are ``taken``; IPv6 and default routes among them are no matter.
+
+    The search begins at a place that follows from the name, so that the same bridge gets the same subnet again.
+
+    Raises:
+        ContainerError: each subnet of the pools overlaps one.
+    """
+    networks = [network for network in map(ipaddress.ip_network, taken) if network.prefixlen]
+    start = hashlib.sha256(name.encode()).digest()[0]
+    for pool in SUBNET_POOLS:
+        subnets = list(ipaddress.IPv4Network(pool).subnets(new_prefix=24))
+        for subnet in subnets[start:] + subnets[:start]:
+            if not any(network.version == subnet.version and subnet.overlaps(network) for network in networks):
+                return subnet
     raise ContainerError(
-        f"no free subnet for bridge {name}: every /24 of {SUBNET_POOL} overlaps a route of this host",
-        hint="remove bridges of lab roots that are no longer used; `ip route` shows them",
+        f"no free subnet for bridge {name}: every /24 of {', '.join(SUBNET_POOLS)} overlaps a route of this host",
+        hint="name one by --subnet, or remove networks that are no longer used; `ip route` shows who has them",
     )
 
 
-def bring_up(bridge: Bridge, existing: Existing) -> tuple[LinkOp, ...]:
-    """Return what is missing for ``bridge`` to carry targets and let them out; nothing when all is there."""
+def overlapping(subnet: str, taken: Collection[str]) -> str:
+    """Return the first of the ``taken`` subnets that overlaps this one, "" if none does."""
+    wanted = ipaddress.ip_network(subnet)
+    for text in taken:
+        other = ipaddress.ip_network(text)
+        if other.prefixlen and other.version == wanted.version and wanted.overlaps(other):
+            return text
+    return ""
+
+
+def bring_up(table: str, bridge: Bridge, existing: Existing) -> tuple[LinkOp, ...]:
+    """Return what is missing for ``bridge`` to carry targets, by the rules in ``table``; nothing when all is there."""
     ops: list[LinkOp] = []
+    if table not in existing.tables:
+        ops.append(LoadRules(table=table, ruleset=firewall.table(table)))
+    if bridge.name not in existing.admitted:
+        ops.append(LoadRules(table=table, ruleset=firewall.admit(table, bridge)))
     if bridge.name not in existing.addresses:
-        ops.append(AddBridge(name=bridge.name))
-    if f"{bridge.gateway}/{bridge.prefix_length}" not in existing.addresses.get(bridge.name, ()):
-        ops.append(AddAddress(link=bridge.name, address=bridge.gateway, prefix_length=bridge.prefix_length))
+        ops += (AddBridge(name=bridge.name, mtu=bridge.mtu), RouteLoopback(link=bridge.name))
+    for own in bridge.own_addresses:
+        if own not in existing.addresses.get(bridge.name, ()):
+            address, _, length = own.partition("/")
+            ops.append(AddAddress(link=bridge.name, address=address, prefix_length=int(length)))
     if bridge.name not in existing.up:
         ops.append(RaiseLink(link=bridge.name))
-    if not existing.forwarding:
+    if not existing.forwarding and not bridge.internal:
         ops.append(SetForwarding(enabled=True))
-    if bridge.name not in existing.tables:
-        ops.append(LoadRules(table=bridge.name, ruleset=masquerade(bridge)))
+    if bridge.subnet6 and not existing.forwarding6 and not bridge.internal:
+        ops.append(ForwardSix())
     return tuple(ops)
 
 
-def take_down(name: str, existing: Existing, *, stop_forwarding: bool) -> tuple[LinkOp, ...]:
-    """Return what removes the bridge ``name`` and its rules; nothing when they are not there."""
+def take_down(
+    table: str, bridge: Bridge, existing: Existing, *, is_last: bool, stop_forwarding: bool = False
+) -> tuple[LinkOp, ...]:
+    """Return what removes a bridge and its rules, the whole table with the last; nothing when they are not there."""
     ops: list[LinkOp] = []
-    if name in existing.tables:
-        ops.append(LoadRules(table=name, ruleset=f"delete table ip {name}\n"))
-    if name in existing.addresses:
-        ops.append(DeleteLink(link=name))
+    if table in existing.tables:
+        ruleset = firewall.drop_table(table) if is_last else firewall.dismiss(table, bridge)
+        ops.append(LoadRules(table=table, ruleset=ruleset))
+    if bridge.name in existing.addresses:
+        ops.append(DeleteLink(link=bridge.name))
     if stop_forwarding and existing.forwarding:
         ops.append(SetForwarding(enabled=False))
     return tuple(ops)
-
-
-def masquerade(bridge: Bridge) -> str:
-    """Return the rules that let targets out under the host's address, as one transaction in nft(8)'s language."""
-    return (
-        f"table ip {bridge.name} {{\n"
-        f"  chain postrouting {{\n"
-        f"    type nat hook postrouting priority srcnat; policy accept;\n"
-        f'    ip saddr {bridge.subnet} oifname != "{bridge.name}" masquerade\n'
-        f"  }}\n"
-        f"}}\n"
-    )
 
 
 def describe(op: LinkOp) -> str:
@@ -160,5 +195,9 @@ def describe(op: LinkOp) -> str:
             return f"delete link {op.link}"
         case SetForwarding():
             return f"set net.ipv4.ip_forward = {int(op.enabled)}"
+        case ForwardSix():
+            return "set net.ipv6.conf.all.forwarding = 1"
+        case RouteLoopback():
+            return f"set net.ipv4.conf.{op.link}.route_localnet = 1"
         case LoadRules():
-            return f"load rules of nftables table ip {op.table}"
+            return f"load rules of nftables table inet {op.table}"

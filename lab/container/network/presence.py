@@ -18,16 +18,27 @@ IFF_UP = 0x1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """What a root has made: the bridge, and whether the host's forwarding was off before."""
+    """What a root has made: the bridge, whether the host's forwarding was off before, and whether docker was there."""
 
     bridge: Bridge
     forwarding_was_off: bool
+    beside_docker: bool = False
 
 
 def standing(paths: Paths) -> Bridge | None:
-    """Return the bridge of a root if it is recorded and up, at the cost of two file reads."""
+    """Return the bridge of a root if it is recorded and up, at the cost of two file reads and a look.
+
+    One that was made before docker came is none: docker drops what it carries until ``neighbours`` has asked.
+    """
     made = recorded(paths)
-    return made.bridge if made is not None and is_up(made.bridge.name) else None
+    if made is None or not is_up(made.bridge.name) or (is_docker_here() and not made.beside_docker):
+        return None
+    return made.bridge
+
+
+def is_docker_here() -> bool:
+    """Return whether docker has its own bridge on this host."""
+    return os.path.exists(os.path.join(LINKS, "docker0"))
 
 
 def is_up(name: str) -> bool:
@@ -51,7 +62,7 @@ def recorded(paths: Paths) -> Made | None:
             document = json.load(file)
     except FileNotFoundError:
         return None
-    return Made(bridge=Bridge(**document["bridge"]), forwarding_was_off=document["forwarding_was_off"])
+    return Made(**{**document, "bridge": Bridge(**document["bridge"])})
 
 
 def record(paths: Paths, made: Made) -> None:

@@ -67,11 +67,15 @@ def test_a_subnet_that_overlaps_a_route_is_not_chosen() -> None:
 
 def test_a_bridge_that_is_there_needs_nothing() -> None:
     existing = plan.Existing(
-        addresses={BRIDGE.name: ("10.213.7.1/24",)}, up={BRIDGE.name}, tables={BRIDGE.name}, forwarding=True
+        addresses={BRIDGE.name: ("10.213.7.1/24",)},
+        up={BRIDGE.name},
+        tables={"lab-t"},
+        admitted={BRIDGE.name},
+        forwarding=True,
     )
-    assert plan.bring_up(BRIDGE, existing) == ()
+    assert plan.bring_up("lab-t", BRIDGE, existing) == ()
     assert plan.choose_bridge(BRIDGE.name, existing) == BRIDGE
 
 
 def test_taking_down_nothing_is_nothing() -> None:
-    assert plan.take_down(BRIDGE.name, plan.Existing(), stop_forwarding=True) == ()
+    assert plan.take_down("lab-t", BRIDGE, plan.Existing(), is_last=True, stop_forwarding=True) == ()
