@@ -16,13 +16,15 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, BinaryIO
 
 from lab.container.spec.runtime import Mount, Spec, Status
 from lab.container.state import ContainerState
 from lab.container.storage import overlay
-from lab.container.storage.pack import TreeWriter, tree, writing_tree
+from lab.container.storage.pack import TreeWriter, write_tree, writing_tree
 from lab.container.storage.unpack import UnpackLimits, unpack
+from lab.container.storage.walk import walk
 from lab.errors import ContainerError, LabError
 from lab.linux import mount
 from lab.linux import namespaces as ns
@@ -91,10 +93,8 @@ def pack_path(path: str, name: str, *, follow: bool, keeps_owner: bool) -> Calla
         with writing_tree(target) as writer:
             if not keeps_owner:
                 writer = OwnedWriter(writer._tar, writer._links)
-            is_tree = os.path.isdir(top) and not os.path.islink(top)
-            for each in tree(top) if is_tree else (top,):
-                rest = os.path.relpath(each, top)
-                writer.add_path(each, name if rest == "." else os.path.join(name, rest))
+            for found in walk(top):
+                writer.add_found(found, os.path.join(name, found.path) if found.path else name)
 
     return pack
 
@@ -105,14 +105,7 @@ def export_root(state: ContainerState, target: BinaryIO) -> None:
     Raises:
         FileError: a file could not be read.
     """
-
-    def pack(out: BinaryIO) -> None:
-        with writing_tree(out) as writer:
-            for each in tree("/"):
-                if each != "/":
-                    writer.add_path(each, each[1:])
-
-    with _child(lambda: _enter_frozen(state), pack) as source:
+    with _child(lambda: _enter_frozen(state), partial(write_tree, "/")) as source:
         while data := source.read(_REPORT_BYTES):
             target.write(data)
 

@@ -546,6 +546,9 @@ e diff cc
 q run --name dd busybox sh -c 'mkdir /n /n/m; touch /n/f; rm -r /etc/group; echo x >> /etc/passwd; ln -s x /l
     mkdir /.wh.x; chmod 700 /var; rm -r /var/spool; touch /tmp/t; echo > /dev/shm/x'
 e diff dd > changes; sort changes
+q run --name ee busybox sh -c 'rm -r /var /home /usr; mkdir -p /home /var/x; touch /usr /var/x/y; mv /root /root2
+    chmod 644 /etc/group; rm /bin/cat; mkdir /bin/cat; touch /bin/cat/z; touch -d @0 /tmp; chown 0:0 /etc/passwd'
+e diff ee > changes; sort changes
 e diff nosuch
 """
     ),

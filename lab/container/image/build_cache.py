@@ -16,17 +16,17 @@ import hashlib
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 
 from lab.container.spec.image import Descriptor, is_digest
 from lab.container.state import ProcessIdentity
-from lab.container.storage import durable
-from lab.container.storage.pack import Layer, tree
+from lab.container.storage import disk, durable
+from lab.container.storage.pack import Layer
 from lab.container.storage.snapshots import unmount_below
 from lab.container.storage.trees import remove_tree
+from lab.container.storage.walk import walk
 from lab.errors import StateConflict
 from lab.linux.filesystem import syncfs
 
@@ -163,9 +163,7 @@ class BuildCache:
         with durable.locked_if_free(self._lock) as alone:
             if not alone:
                 raise StateConflict("a build is running, and uses the build cache", hint="try again when it has ended")
-            size_bytes = 0
-            with suppress(OSError):  # a tree deeper than a path is long can be removed, but not be looked at
-                size_bytes = self.size_bytes()
+            size_bytes = self.size_bytes()
             for name in ("steps", "layers", "mounts", "work", "stale"):
                 _remove_tree(os.path.join(self._root, name))
         return size_bytes
@@ -174,8 +172,8 @@ class BuildCache:
         """Return how much of the disk all this takes; what it shares with unpacked layers of images counts."""
         if not os.path.isdir(self._root):
             return 0
-        statuses = (os.lstat(path) for path in tree(self._root))
-        return sum(status.st_blocks * 512 for status in statuses if not stat.S_ISDIR(status.st_mode))
+        statuses = (found.status for found in walk(self._root) if not found.is_directory)
+        return sum(status.st_blocks * disk.BLOCK_BYTES for status in statuses)
 
     @property
     def _lock(self) -> str:

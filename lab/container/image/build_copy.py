@@ -6,7 +6,6 @@ followed, so that no link in an image leads out of it.
 
 from __future__ import annotations
 
-import errno
 import os
 import posixpath
 import re
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from lab.container.image.build_select import Item, Source, kept_xattrs
+from lab.container.storage.holes import data_parts, has_holes
 from lab.errors import ContainerError
 from lab.linux.openat2 import RESOLVE_IN_ROOT, openat2
 
@@ -248,19 +248,11 @@ def writing(root: str, manner: Manner) -> Iterator[Tree]:
 def copy_content(source: int, target: int, status: os.stat_result) -> None:
     """Copy the bytes of one file to another, holes left out; the kernel moves them."""
     size = status.st_size
-    if status.st_blocks * 512 >= size:
+    if not has_holes(status):
         _copy_range(source, target, 0, size)
         return
-    at = 0
-    while at < size:
-        try:
-            begin = os.lseek(source, at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno != errno.ENXIO:  # only a hole is left
-                raise
-            break
-        at = os.lseek(source, begin, os.SEEK_HOLE)
-        _copy_range(source, target, begin, at)
+    for begin, length in data_parts(source, size):
+        _copy_range(source, target, begin, begin + length)
     os.ftruncate(target, size)
 
 

@@ -16,7 +16,7 @@ from lab.container.image.build_run import Command, Commands, Output
 from lab.container.image.build_select import Choice, Origin, Source, digest, resolve, select
 from lab.container.image.build_sources import Workplace, sources_of
 from lab.container.image.build_steps import Action, CopyFiles, Execute, MakeDirectory
-from lab.container.storage.pack import tree
+from lab.container.storage.walk import walk
 from lab.errors import BuildFailed, LabError
 
 _REASON_LENGTH_MAX = 400
@@ -129,9 +129,9 @@ def _copy(action: CopyFiles, sources: Sequence[Source], layers: Sequence[str], w
 
 def clamp_times(directory: str, latest_s: int) -> None:
     """Set each time below ``directory`` after ``latest_s``, since the epoch, to it, as SOURCE_DATE_EPOCH asks."""
-    for path in tree(directory):
-        if os.lstat(path).st_mtime > latest_s:
-            os.utime(path, (latest_s, latest_s), follow_symlinks=False)
+    for found in walk(directory):
+        if found.status.st_mtime > latest_s:
+            os.utime(found.name, (latest_s, latest_s), dir_fd=found.parent, follow_symlinks=False)
 
 
 def explain(error: LabError | OSError, text: str) -> BuildFailed:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 
 from lab.container.storage.pack import OPAQUE_XATTR
+from lab.container.storage.walk import DIRECTORY, Entry, open_below, walk
+
+_LAST = "\U0010ffff"  # behind all characters of names
 
 
 class ChangeKind(StrEnum):
@@ -31,100 +35,150 @@ class Change:
     path: str
 
 
-def changes(upper: str, lower: Sequence[str]) -> tuple[Change, ...]:
-    """Return what ``upper`` changes in the layers ``lower`` (topmost first), sorted by path.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Below:
+    """What a directory covers: descriptors of the layers that are seen through each other there, topmost first.
 
-    A directory is modified when its own attributes differ or something below it is told; of one that was removed and
-    made again, what is in it no longer is told as deleted.
+    With ``hidden`` nothing of them shows through.
+    """
+
+    layers: tuple[int, ...] = ()
+    hidden: bool = False
+
+
+def changes(upper: str, lower: Sequence[str]) -> tuple[Change, ...]:
+    """Return what ``upper`` changes in the layers ``lower`` (topmost first), each directory before what is in it.
+
+    In a directory what is deleted comes last, as from docker. A directory is modified when its own attributes differ
+    or something below it is told; of one that was removed and made again, what is in it no longer is told as deleted.
 
     Raises:
         OSError: a directory cannot be read.
     """
-    found = {change.path: change for change in _below(upper, "", lower, hides=False)}
+    found: dict[str, Change] = {}
+    with ExitStack() as stack:
+        layers = tuple(_opened(layer, stack) for layer in lower)
+        to_come = {"": _Below(layers=layers)}  # by the path of the directory
+        for entry in walk(upper):
+            if entry.is_directory:
+                for change in _in_directory(entry, to_come.pop(entry.path, _Below()), to_come):
+                    found[change.path] = change
     for path in tuple(found):
-        while (path := os.path.dirname(path)) != "/":
-            found.setdefault(path, Change(kind=ChangeKind.MODIFIED, path=path))
-    return tuple(found[path] for path in sorted(found))
+        while (path := os.path.dirname(path)) != "/" and path not in found:
+            found[path] = Change(kind=ChangeKind.MODIFIED, path=path)
+    return tuple(sorted(found.values(), key=_place))
 
 
-def _below(upper: str, path: str, lower: Sequence[str], *, hides: bool) -> Iterator[Change]:
-    """Give the changes in the directory ``upper``; ``lower`` are the layers' directories that it covers.
-
-    With ``hides`` nothing of those shows through.
-    """
-    entries = sorted(os.scandir(upper), key=lambda entry: entry.name)
-    for entry in entries:
-        status = entry.stat(follow_symlinks=False)
-        kind = _kind(status, _before(entry.name, lower))
-        if kind is not None:
-            yield Change(kind=kind, path=f"{path}/{entry.name}")
-        if stat.S_ISDIR(status.st_mode):
-            covered = _merged(entry.name, lower)
-            yield from _below(entry.path, f"{path}/{entry.name}", covered, hides=hides or _is_opaque(entry.path))
-    if hides:
-        there = {entry.name for entry in entries}
-        yield from (Change(kind=ChangeKind.DELETED, path=f"{path}/{name}") for name in _names(lower) - there)
+def _opened(layer: str, stack: ExitStack) -> int:
+    descriptor = os.open(layer, DIRECTORY)
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
-def _names(lower: Sequence[str]) -> set[str]:
+def _place(change: Change) -> str:
+    """Return what sorts a change behind its directory, and before what else is in the one above."""
+    directory, _, name = change.path.rpartition("/")
+    last = _LAST if change.kind is ChangeKind.DELETED else ""
+    return f"{directory}/{last}{name}".replace("/", "\0")  # which is no part of a name, and before all that is
+
+
+def _in_directory(directory: Entry, below: _Below, to_come: dict[str, _Below]) -> Iterator[Change]:
+    """Give the changes of the entries of one directory, and note for the directories among them what they cover."""
+    with ExitStack() as stack:
+        layers = {layer: _inside(layer, directory.path, stack) for layer in below.layers}
+        hidden = below.hidden or _is_opaque(directory.descriptor)
+        there = os.listdir(directory.descriptor)
+        for name in there:
+            found = _look(directory.descriptor, name)
+            if found is None:  # removed meanwhile
+                continue
+            path = f"{directory.path}/{name}" if directory.path else name
+            kind = _kind(found, _before(name, layers.values()))
+            if kind is not None:
+                yield Change(kind=kind, path=f"/{path}")
+            if stat.S_ISDIR(found.status.st_mode):
+                to_come[path] = _Below(layers=tuple(_merged(name, layers)), hidden=hidden)
+        if hidden:
+            gone = _names(layers.values()).difference(there)
+            yield from (Change(kind=ChangeKind.DELETED, path=f"/{directory.path}/{name}") for name in gone)
+
+
+def _inside(layer: int, path: str, stack: ExitStack) -> int:
+    descriptor = open_below(layer, path)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _names(layers: Collection[int]) -> set[str]:
     """Return the names that the layers' directories show."""
-    names = {name for directory in lower for name in os.listdir(directory)}
-    return {name for name in names if _before(name, lower) is not None}
+    names = {name for directory in layers for name in os.listdir(directory)}
+    return {name for name in names if _before(name, layers) is not None}
 
 
-def _before(name: str, lower: Sequence[str]) -> os.stat_result | None:
+def _before(name: str, layers: Collection[int]) -> Entry | None:
     """Return what the layers show as ``name``; None for nothing, or a whiteout."""
-    for directory in lower:
-        status = _status(directory, name)
-        if status is not None:
-            return None if _is_whiteout(status) else status
+    for directory in layers:
+        found = _look(directory, name)
+        if found is not None:
+            return None if _is_whiteout(found.status) else found
     return None
 
 
-def _merged(name: str, lower: Sequence[str]) -> tuple[str, ...]:
-    """Return the layers' directories ``name`` that are seen through each other, topmost first."""
-    found = []
-    for directory in lower:
-        status = _status(directory, name)
-        if status is None:
+def _merged(name: str, layers: Mapping[int, int]) -> Iterator[int]:
+    """Give the layers whose directories ``name`` are seen through each other, topmost first."""
+    for layer, directory in layers.items():
+        found = _look(directory, name)
+        if found is None:
             continue
-        if not stat.S_ISDIR(status.st_mode):
-            break
-        found.append(os.path.join(directory, name))
-        if _is_opaque(found[-1]):
-            break
-    return tuple(found)
+        if not stat.S_ISDIR(found.status.st_mode):
+            return
+        yield layer
+        with ExitStack() as stack:
+            if _is_opaque(_inside(directory, name, stack)):
+                return
 
 
-def _status(directory: str, name: str) -> os.stat_result | None:
+def _look(directory: int, name: str) -> Entry | None:
     try:
-        return os.lstat(os.path.join(directory, name))
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return None
+    return Entry(path=name, name=name, parent=directory, status=status)
 
 
-def _kind(status: os.stat_result, before: os.stat_result | None) -> ChangeKind | None:
-    if _is_whiteout(status):
+def _kind(found: Entry, before: Entry | None) -> ChangeKind | None:
+    if _is_whiteout(found.status):
         return ChangeKind.DELETED
     if before is None:
         return ChangeKind.ADDED
-    if not (stat.S_ISDIR(status.st_mode) and stat.S_ISDIR(before.st_mode)):
-        return ChangeKind.MODIFIED
-    same = (status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns) == (
-        before.st_mode,
-        before.st_uid,
-        before.st_gid,
-        before.st_mtime_ns,
-    )
+    same = _compared(found.status) == _compared(before.status) and _capability(found) == _capability(before)
     return None if same else ChangeKind.MODIFIED
+
+
+def _compared(status: os.stat_result) -> tuple[int, ...]:
+    """Return what docker compares; of a directory neither length nor time, which tell of its entries."""
+    owner = (status.st_mode, status.st_uid, status.st_gid, status.st_rdev)
+    return owner if stat.S_ISDIR(status.st_mode) else (*owner, status.st_mtime_ns, status.st_size)
+
+
+def _capability(found: Entry) -> bytes:
+    if not stat.S_ISREG(found.status.st_mode):
+        return b""
+    descriptor = found.open()
+    try:
+        return os.getxattr(descriptor, "security.capability")
+    except OSError:  # no such attribute, or none at all on this file system
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def _is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
-def _is_opaque(path: str) -> bool:
+def _is_opaque(descriptor: int) -> bool:
     try:
-        return os.getxattr(path, OPAQUE_XATTR, follow_symlinks=False) == b"y"
+        return os.getxattr(descriptor, OPAQUE_XATTR) == b"y"
     except OSError:  # no such attribute, or none at all on this file system
         return False

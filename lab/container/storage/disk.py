@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Iterator
 
-_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's
+from lab.container.storage.walk import walk
+
+BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's
 
 
 def content_bytes(directory: str) -> int:
@@ -20,27 +21,15 @@ def content_bytes(directory: str) -> int:
 
 def used_bytes(directory: str) -> int:
     """Return the bytes of the disk that ``directory`` and what is below it take, hard links counted once."""
-    return sum(status.st_blocks * _BLOCK_BYTES for status in _once(directory))
+    return sum(status.st_blocks * BLOCK_BYTES for status in _once(directory))
 
 
 def _once(directory: str) -> Iterator[os.stat_result]:
     seen: set[tuple[int, int]] = set()
-    for status in _statuses(directory):
-        key = (status.st_dev, status.st_ino)
-        if status.st_nlink == 1 or key not in seen:
-            yield status
-            seen.add(key)
-
-
-def _statuses(directory: str) -> Iterator[os.stat_result]:
-    try:
-        yield os.lstat(directory)
-        entries = list(os.scandir(directory))
-    except FileNotFoundError:  # it is in use, and was removed meanwhile
+    if not os.path.lexists(directory):  # it is in use, and was removed meanwhile
         return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _statuses(entry.path)
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            yield entry.stat(follow_symlinks=False)
+    for entry in walk(directory):
+        key = (entry.status.st_dev, entry.status.st_ino)
+        if entry.status.st_nlink == 1 or key not in seen:
+            yield entry.status
+            seen.add(key)

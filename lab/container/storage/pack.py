@@ -12,22 +12,22 @@ import hashlib
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import IO, Protocol, cast
 
 from lab.container.spec.image import Descriptor, MediaType
 from lab.container.storage.blobs import READ_BYTES, BlobStore, BlobWriter
 from lab.container.storage.compression import Compression, Readable, compressing
+from lab.container.storage.holes import data_parts, has_holes
+from lab.container.storage.walk import Entry, walk
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 OVERLAY_XATTR = "user.overlay." if os.geteuid() else "trusted.overlay."  # an ordinary user cannot set the usual ones
 OPAQUE_XATTR = f"{OVERLAY_XATTR}opaque"
 XATTR_PAX = "SCHILY.xattr."
-_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,84 +70,112 @@ class TreeWriter:
     def add(self, entry: tarfile.TarInfo, content: IO[bytes] | None = None) -> None:
         """Append one entry, with ``entry.size`` bytes of ``content`` if it is a file."""
         self._tar.addfile(entry, content)
+        self._tar.members.clear()  # type: ignore[attr-defined]  # typeshed hides it, and tarfile would keep every entry
 
-    def add_path(self, path: str, name: str, *, mtime_limit_s: int | None = None) -> None:
-        """Append the file, link, directory or device at ``path`` as ``name``; overlay's whiteouts become OCI's."""
-        status = os.lstat(path)
+    def add_found(self, found: Entry, name: str, *, mtime_limit_s: int | None = None) -> None:
+        """Append what a walk has found as ``name``; overlay's whiteouts become OCI's.
+
+        A file that is gone meanwhile is left out; one that changes is as long as it was, zeros where it has ended.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        status = found.status
         if stat.S_ISSOCK(status.st_mode):  # a socket means nothing without its process
             return
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
             self.add(_marker(os.path.join(os.path.dirname(name), WHITEOUT + os.path.basename(name))))
-            return
-        entry = _entry(path, name, status, mtime_limit_s=mtime_limit_s)
-        if entry.isreg():
-            self._add_file(path, entry, status)
-            return
-        self.add(entry)
-        if entry.isdir() and _xattr(path, OPAQUE_XATTR) == b"y":
-            self.add(_marker(os.path.join(name, OPAQUE)))
+        elif stat.S_ISREG(status.st_mode):
+            with suppress(FileNotFoundError):
+                self._add_file(found, name, mtime_limit_s)
+        elif found.is_directory:
+            entry = _entry(name, status, mtime_limit_s=mtime_limit_s)
+            attributes = _attributes(found.descriptor)
+            entry.pax_headers = _headers(attributes)
+            self.add(entry)
+            if attributes.get(OPAQUE_XATTR) == b"y":
+                self.add(_marker(os.path.join(name, OPAQUE)))
+        else:
+            self._add_special(found, _entry(name, status, mtime_limit_s=mtime_limit_s))
 
-    def _add_file(self, path: str, entry: tarfile.TarInfo, status: os.stat_result) -> None:
-        key = (status.st_dev, status.st_ino)
-        if status.st_nlink > 1 and key in self._links:
-            entry.type, entry.linkname, entry.size = tarfile.LNKTYPE, self._links[key], 0
+    def _add_special(self, found: Entry, entry: tarfile.TarInfo) -> None:
+        if entry.issym():
+            try:
+                entry.linkname = os.readlink(found.name, dir_fd=found.parent)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.EINVAL):  # gone, or no link any more
+                    return
+                raise
+        elif entry.isdev():
+            entry.devmajor, entry.devminor = os.major(found.status.st_rdev), os.minor(found.status.st_rdev)
+        self.add(entry)
+
+    def _add_file(self, found: Entry, name: str, mtime_limit_s: int | None) -> None:
+        key = (found.status.st_dev, found.status.st_ino)
+        if found.status.st_nlink > 1 and key in self._links:
+            entry = _entry(name, found.status, mtime_limit_s=mtime_limit_s)
+            entry.type, entry.linkname = tarfile.LNKTYPE, self._links[key]
             self.add(entry)
             return
-        self._links[key] = entry.name
-        with open(path, "rb") as content:
-            if _has_holes(status):
-                self._add_sparse(entry, content)
-            else:
-                self.add(entry, content)
+        with os.fdopen(found.open(), "rb", buffering=0) as content:
+            status = os.fstat(content.fileno())  # of what we read, whatever was there before
+            if not stat.S_ISREG(status.st_mode):
+                return
+            self._links[status.st_dev, status.st_ino] = name
+            entry = _entry(name, status, mtime_limit_s=mtime_limit_s)
+            entry.pax_headers = _headers(_attributes(content.fileno()))
+            parts = [(0, status.st_size)]
+            table = b""
+            if has_holes(status):
+                parts = [*data_parts(content.fileno(), status.st_size)]
+                table = _make_sparse(entry, parts)
+            self.add(entry, cast(IO[bytes], _Parts(table, content.fileno(), parts)))  # cast: addfile needs read() only
 
-    def _add_sparse(self, entry: tarfile.TarInfo, content: IO[bytes]) -> None:
-        """Append a file with its holes left out, in GNU's format 1.0, which tar, Go and Python read."""
-        parts = _data_parts(content.fileno(), entry.size)
-        numbers = [len(parts), *(number for part in parts for number in part)]
-        table = "".join(f"{number}\n" for number in numbers).encode()
-        table += bytes(-len(table) % tarfile.BLOCKSIZE)
-        directory, name = os.path.split(entry.name)
-        entry.pax_headers = {
-            **entry.pax_headers,
-            "GNU.sparse.major": "1",
-            "GNU.sparse.minor": "0",
-            "GNU.sparse.name": entry.name,
-            "GNU.sparse.realsize": str(entry.size),
-        }
-        entry.name = os.path.join(directory, "GNUSparseFile.0", name)
-        entry.size = len(table) + sum(size for _, size in parts)
-        self.add(entry, cast(IO[bytes], _Parts(table, content, parts)))  # cast: addfile needs read() only
+
+def _make_sparse(entry: tarfile.TarInfo, parts: list[tuple[int, int]]) -> bytes:
+    """Turn an entry into one with its holes left out, in GNU's format 1.0, and return the table before its data.
+
+    Tar, Go and Python read it. Their readers take the name that comes last, hence the order.
+    """
+    if sum(parts[-1] if parts else (0, 0)) < entry.size:  # a hole at the end is told by an empty part there
+        parts.append((entry.size, 0))
+    numbers = [len(parts), *(number for part in parts for number in part)]
+    table = "".join(f"{number}\n" for number in numbers).encode()
+    table += bytes(-len(table) % tarfile.BLOCKSIZE)
+    directory, name = os.path.split(entry.name)
+    placeholder = os.path.join(directory, "GNUSparseFile.0", name)
+    entry.pax_headers = {
+        **entry.pax_headers,
+        "path": placeholder,
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": entry.name,
+        "GNU.sparse.realsize": str(entry.size),
+    }
+    entry.name = placeholder
+    entry.size = len(table) + sum(size for _, size in parts)
+    return table
 
 
 class _Parts:
-    """The table of a sparse file, then its parts, as one stream."""
+    """Some bytes, then parts of a file, each as long as was announced, whatever happens to the file meanwhile."""
 
-    def __init__(self, table: bytes, content: IO[bytes], parts: list[tuple[int, int]]) -> None:
-        self._streams: list[BytesIO | _Part] = [_Part(content, offset, size) for offset, size in reversed(parts)]
-        self._streams.append(BytesIO(table))
-
-    def read(self, size: int) -> bytes:
-        data = b""
-        while self._streams and len(data) < size:
-            more = self._streams[-1].read(size - len(data))
-            data += more
-            if not more:
-                self._streams.pop()
-        return data
-
-
-class _Part:
-    """One part of a file."""
-
-    def __init__(self, content: IO[bytes], offset: int, size: int) -> None:
-        self._content = content
-        self._offset = offset
-        self._left = size
+    def __init__(self, head: bytes, descriptor: int, parts: Sequence[tuple[int, int]]) -> None:
+        self._head = head
+        self._descriptor = descriptor
+        self._parts = list(reversed(parts))
 
     def read(self, size: int) -> bytes:
-        data = os.pread(self._content.fileno(), min(size, self._left), self._offset)
-        self._offset += len(data)
-        self._left -= len(data)
+        """Return ``size`` bytes; those of the last part are followed by none."""
+        data, self._head = self._head[:size], self._head[size:]
+        while self._parts and len(data) < size:
+            offset, left = self._parts.pop()
+            wanted = min(left, size - len(data))
+            more = os.pread(self._descriptor, wanted, offset)
+            more = more or bytes(wanted)  # it has become shorter
+            data = data + more if data else more
+            if len(more) < left:
+                self._parts.append((offset + len(more), left - len(more)))
         return data
 
 
@@ -182,8 +210,19 @@ def writing_tree(target: _Target) -> Iterator[TreeWriter]:
 
 
 def _tar(target: _Target) -> tarfile.TarFile:
-    # cast: tarfile's stream mode needs write() only
-    return tarfile.open(fileobj=cast(IO[bytes], target), mode="w|", format=tarfile.PAX_FORMAT)
+    # cast: writing forward needs write() and tell() only; tarfile's own stream mode moves everything in 10 KiB
+    file = cast(IO[bytes], _Forward(target))
+    return tarfile.TarFile(fileobj=file, mode="w", format=tarfile.PAX_FORMAT, copybufsize=READ_BYTES)
+
+
+class _Forward:
+    """A target as tarfile wants it, to which it then writes what it has, from the beginning to the end."""
+
+    def __init__(self, target: _Target) -> None:
+        self.write = target.write
+
+    def tell(self) -> int:
+        return 0
 
 
 def pack_directory(
@@ -213,14 +252,14 @@ def write_tree(directory: str, target: _Target) -> None:
         OSError: a file cannot be read, or the target not written.
     """
     with writing_tree(target) as writer:
-        for path in tree(directory):
-            if path != directory:
-                writer.add_path(path, os.path.relpath(path, directory))
+        for found in walk(directory):
+            if found.path:
+                writer.add_found(found, found.path)
 
 
 def _add_tree(writer: TreeWriter, directory: str, mtime_limit_s: int | None) -> None:
-    for path in tree(directory):
-        writer.add_path(path, os.path.relpath(path, directory), mtime_limit_s=mtime_limit_s)
+    for found in walk(directory):
+        writer.add_found(found, found.path or ".", mtime_limit_s=mtime_limit_s)
 
 
 def pack_stream(blobs: BlobStore, source: Readable, *, compression: Compression = Compression.GZIP) -> Layer:
@@ -242,17 +281,6 @@ def pack_tar(blobs: BlobStore, path: str) -> Layer:
         return pack_stream(blobs, source)
 
 
-def tree(directory: str) -> Iterator[str]:
-    """Give the paths below ``directory``, itself first, each directory before what is in it, sorted by name."""
-    waiting: list[tuple[str, bool]] = [(directory, True)]  # the next last; no recursion, since it may be any depth
-    while waiting:
-        path, is_directory = waiting.pop()
-        yield path
-        if is_directory:
-            entries = sorted(os.scandir(path), key=lambda entry: entry.name, reverse=True)
-            waiting += [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
-
-
 _MEDIA_TYPES = {Compression.GZIP: MediaType.LAYER_GZIP, Compression.ZSTD: MediaType.LAYER_ZSTD}
 
 
@@ -261,44 +289,18 @@ def _layer(blob: BlobWriter, diff_id: str, compression: Compression) -> Layer:
     return Layer(descriptor=descriptor, diff_id=diff_id)
 
 
-def _has_holes(status: os.stat_result) -> bool:
-    return status.st_blocks * _BLOCK_BYTES < status.st_size
-
-
-def _data_parts(descriptor: int, size: int) -> list[tuple[int, int]]:
-    """Return offset and size of the parts that are no holes; a hole at the end is told by an empty part there."""
-    parts = []
-    offset = 0
-    while offset < size:
-        try:
-            begin = os.lseek(descriptor, offset, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno != errno.ENXIO:  # only a hole is left
-                raise
-            break
-        offset = min(os.lseek(descriptor, begin, os.SEEK_HOLE), size)
-        parts.append((begin, offset - begin))
-    return parts if offset == size else [*parts, (size, 0)]
-
-
 def _marker(name: str) -> tarfile.TarInfo:
     return tarfile.TarInfo(name)
 
 
-def _entry(path: str, name: str, status: os.stat_result, *, mtime_limit_s: int | None) -> tarfile.TarInfo:
+def _entry(name: str, status: os.stat_result, *, mtime_limit_s: int | None) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
     entry.type = _TYPES[stat.S_IFMT(status.st_mode)]
     entry.mode = stat.S_IMODE(status.st_mode)
     entry.uid, entry.gid = status.st_uid, status.st_gid
     mtime_s = int(status.st_mtime)
     entry.mtime = mtime_s if mtime_limit_s is None else min(mtime_s, mtime_limit_s)
-    if entry.isreg():
-        entry.size = status.st_size
-    elif entry.issym():
-        entry.linkname = os.readlink(path)
-    elif entry.isdev():
-        entry.devmajor, entry.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
-    entry.pax_headers = _xattr_headers(path)
+    entry.size = status.st_size if entry.isreg() else 0
     return entry
 
 
@@ -312,16 +314,20 @@ _TYPES = {
 }
 
 
-def _xattr_headers(path: str) -> dict[str, str]:
-    names = sorted(os.listxattr(path, follow_symlinks=False))
+def _attributes(descriptor: int) -> dict[str, bytes]:
+    found = {}
+    for name in sorted(os.listxattr(descriptor)):
+        try:
+            found[name] = os.getxattr(descriptor, name)
+        except OSError as error:
+            if error.errno != errno.ENODATA:  # removed meanwhile
+                raise
+    return found
+
+
+def _headers(attributes: Mapping[str, bytes]) -> dict[str, str]:
     return {
-        XATTR_PAX + name: os.getxattr(path, name, follow_symlinks=False).decode("utf-8", "surrogateescape")
-        for name in names
+        XATTR_PAX + name: value.decode("utf-8", "surrogateescape")
+        for name, value in attributes.items()
         if not name.startswith(OVERLAY_XATTR)  # overlay's bookkeeping is this host's, not the layer's
     }
-
-
-def _xattr(path: str, name: str) -> bytes:
-    if name not in os.listxattr(path, follow_symlinks=False):
-        return b""
-    return os.getxattr(path, name, follow_symlinks=False)

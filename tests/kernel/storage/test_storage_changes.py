@@ -17,9 +17,25 @@ from lab.container.storage.compression import Compression
 from lab.container.storage.layers import LayerSource, LayerStore
 from lab.container.storage.pack import Layer, pack_directory, write_tree
 from lab.container.storage.snapshots import Overlay, mount_overlay, unmount
+from lab.container.storage.trees import remove_tree
 from lab.linux import command
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("overlay")]
+
+
+DEPTH = 5000
+
+
+def deepen(top: Path, levels: int) -> None:
+    """Make directories in each other, with a file in the innermost one."""
+    directory = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=directory)
+        below = os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=directory)
+        os.close(directory)
+        directory = below
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=directory))
+    os.close(directory)
 
 
 class Mounted:
@@ -53,6 +69,8 @@ def overlay(tmp_path: Path) -> Iterator[Mounted]:
     os.symlink("/etc", top / "link")
     yield made
     unmount(str(made.root))
+    for directory in (made.upper, *made.lower):  # which may be too deep for pytest
+        remove_tree(directory)
 
 
 def test_nothing_is_told_of_a_container_that_only_reads(overlay: Mounted) -> None:
@@ -69,8 +87,34 @@ def test_added_modified_and_deleted_paths_are_told_with_their_directories(overla
     (overlay.root / "new").mkdir()
     (overlay.root / "new/file").write_text("x")
     os.chmod(overlay.root / "var", 0o700)
+    (overlay.root / "new.file").write_text("x")
     told = ["C /bin", "D /bin/tool", "C /etc", "C /etc/deep", "A /etc/deep/new", "C /etc/hosts", "A /new"]
-    assert overlay.told() == [*told, "A /new/file", "C /var"]
+    assert overlay.told() == [*told, "A /new/file", "A /new.file", "C /var"]
+
+
+def test_what_was_touched_and_is_as_before_is_not_told(overlay: Mounted) -> None:
+    overlay.mount()
+    os.chmod(overlay.root / "etc/hosts", stat.S_IMODE(os.stat(overlay.root / "etc/hosts").st_mode))
+    os.utime(overlay.root / "var", (1, 1))
+    (overlay.root / "gone/file").rename(overlay.root / "gone/other")
+    (overlay.root / "gone/other").rename(overlay.root / "gone/file")
+    assert os.path.exists(f"{overlay.upper}/etc/hosts")
+    assert overlay.told() == []
+
+
+def test_capabilities_of_a_file_are_told(overlay: Mounted) -> None:
+    overlay.mount()
+    os.setxattr(overlay.root / "bin/tool", "security.capability", bytes.fromhex("0100000200040000" + 24 * "0"))
+    assert overlay.told() == ["C /bin", "C /bin/tool"]
+
+
+def test_a_tree_that_no_path_reaches_is_told_whole(overlay: Mounted) -> None:
+    for tree in (overlay.lower[1], overlay.upper):
+        deepen(Path(tree), DEPTH)
+    told = overlay.told()
+    assert len(told) == DEPTH + 1
+    assert told[0] == "C /d"
+    assert told[-1] == f"C {'/d' * DEPTH}/file"
 
 
 def test_of_a_directory_that_was_removed_and_made_again_what_is_gone_is_told(overlay: Mounted) -> None:
@@ -78,7 +122,7 @@ def test_of_a_directory_that_was_removed_and_made_again_what_is_gone_is_told(ove
     command.run(["rm", "-r", str(overlay.root / "etc")])
     (overlay.root / "etc/deep").mkdir(parents=True)
     (overlay.root / "etc/hosts").write_text("new")
-    told = ["C /etc", "D /etc/added-above", "C /etc/deep", "D /etc/deep/file", "C /etc/hosts"]
+    told = ["C /etc", "C /etc/deep", "D /etc/deep/file", "C /etc/hosts", "D /etc/added-above"]
     assert overlay.told() == told
 
 
