@@ -250,6 +250,7 @@ def _with_surroundings(options: RunOptions, arguments: argparse.Namespace) -> Ru
         volumes=tuple(map(_volume, arguments.volume)),
         network=arguments.network,
         publish=tuple(arguments.publish),
+        publish_all=arguments.publish_all,
         expose=tuple(arguments.expose),
         add_hosts=tuple(arguments.add_host),
         dns=tuple(map(_address, arguments.dns)),

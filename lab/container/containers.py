@@ -16,21 +16,21 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
 
-from lab.container import console, event_actors, events, log_file, supervision
+from lab.container import event_actors, events, log_file, starting, supervision
 from lab.container.engine import Engine
 from lab.container.names import Names, new_id
-from lab.container.network.model import Attachment
+from lab.container.network import departure
 from lab.container.options import names as names_options
 from lab.container.options.run import RESTART_NEVER, RunOptions
 from lab.container.options.signals import signal_number
-from lab.container.pipes import open_stdin, opened_pipes
+from lab.container.pipes import open_stdin
 from lab.container.record import FILE as RECORD_FILE
 from lab.container.record import ContainerRecord
-from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Stdio, Streams, Supervision
+from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Streams
 from lab.container.spec import codec
 from lab.container.spec.runtime import JOINS, Process, Status, User
 from lab.container.state import ContainerState
-from lab.errors import NoSuchContainer, StateConflict
+from lab.errors import ContainerError, KernelError, NoSuchContainer, StateConflict
 from lab.linux import capabilities
 from lab.linux.cgroup import layout as cgroup_layout
 from lab.paths import Paths
@@ -207,7 +207,7 @@ class Containers:
         files = {
             RECORD_FILE: json.dumps(codec.encode(record)),
             events.ACTOR_FILE: self._actor(record, name, os.path.join(config.cgroup_parent, container_id)),
-            **names_options.etc_content(options, container_id, read=_read_text),
+            **names_options.etc_content(options, container_id, read=starting.read_if_there),
             **_log_files(options),
         }
         try:
@@ -258,7 +258,13 @@ class Containers:
             StateConflict: it runs already.
             StartFailed: it could not be started.
         """
-        return self._begin(container_id, streams or Streams(), restarts_done=0)
+        try:
+            return starting.begin(self.engine, container_id, streams or Streams(), restarts_done=0)
+        except (StateConflict, KernelError):  # what fails later is the spawner's to remove
+            with contextlib.suppress(ContainerError):
+                if self.get(container_id).record.options.removes:
+                    self.remove(container_id)
+            raise
 
     def start_again(self, container_id: str) -> None:
         """Start a container that waits for it by its restart policy; any other is left as it is.
@@ -270,7 +276,7 @@ class Containers:
         container = self.get(container_id)
         if container.status == "restarting" and container.ended is not None:
             with contextlib.suppress(StateConflict):  # a stop or a start came first
-                self._begin(container_id, Streams(), restarts_done=container.ended.next_restart).close()
+                starting.begin(self.engine, container_id, Streams(), restarts_done=container.ended.next_restart).close()
 
     def cancel_restart(self, container_id: str) -> None:
         """Let a container that waits for its restart be one that has ended; any other is left as it is.
@@ -301,52 +307,6 @@ class Containers:
                 supervision.cancel_restart(container.state.bundle)
         events.note(container.state.bundle, "update")
 
-    def _begin(self, container_id: str, streams: Streams, *, restarts_done: int) -> Running:
-        state = self.engine.state(container_id)
-        record = ContainerRecord.load(state.bundle)
-        options = record.options
-        wanted = Supervision(
-            bundle=state.bundle,
-            has_terminal=options.terminal,
-            streams=streams,
-            restart=options.restart,
-            restarts_most=options.restarts_most,
-            restarts_done=restarts_done,
-            removes=options.removes,
-        )
-        if options.terminal:
-            return self._start_terminal(container_id, wanted, record)
-        with opened_pipes(state.bundle, open_stdin=options.open_stdin) as (stdio, kept):
-            if kept is not None and wanted.streams.kept is None and not _is_attached(wanted.streams):
-                wanted = replace(wanted, streams=replace(wanted.streams, kept=kept))
-            return self._start(container_id, stdio, wanted, record)
-
-    def _start_terminal(self, container_id: str, wanted: Supervision, record: ContainerRecord) -> Running:
-        with console.Pair() as pair:
-            wanted = replace(wanted, streams=replace(wanted.streams, console=pair.receiver))
-            return self._start(container_id, pair.stdio, wanted, record)
-
-    def _start(self, container_id: str, stdio: Stdio, wanted: Supervision, record: ContainerRecord) -> Running:
-        options = record.options
-
-        def prepare(state: ContainerState, attachment: Attachment | None) -> None:
-            _agree_to_start(state.bundle, wanted.restarts_done)
-            _make_sources(options)
-            if options.healthcheck is not None or record.image.healthcheck is not None:
-                from lab.container import health_check  # few have one
-
-                health_check.prepare(self.engine, state)
-            address = "" if attachment is None else attachment.address
-            gateway = "" if attachment is None else attachment.gateway
-            content = names_options.etc_content(
-                options, container_id, read=_read_text, address=address, gateway=gateway
-            )
-            for name, text in content.items():
-                if name == "hosts":  # the only one that the address changes
-                    _write_text(os.path.join(state.bundle, name), text)
-
-        return self.engine.start(container_id, stdio=stdio, supervision=wanted, prepare=prepare)
-
     def open_stdin(self, container_id: str) -> int:
         """Return a descriptor of a container's standard input, to write to; its closing is the end of that input.
 
@@ -364,14 +324,17 @@ class Containers:
             NoSuchContainer: there is none.
         """
         container = self.get(container_id)
-        options = container.record.options
         _write_text(os.path.join(container.state.bundle, supervision.STOPPING_FILE), "")
         if not container.is_running:
             self.cancel_restart(container.id)
             container = self.get(container.id)  # which may have been on its way
-        if not container.is_running:
-            return
-        given = (timeout_s, options.stop_timeout_s, STOP_TIMEOUT_S)
+        if container.is_running:
+            self._stop(container, timeout_s, signal_number)
+            departure.settle_if_ended(container.state.bundle)
+            events.note(container.state.bundle, "stop")
+
+    def _stop(self, container: Container, timeout_s: int | None, signal_number: int | None) -> None:
+        given = (timeout_s, container.record.options.stop_timeout_s, STOP_TIMEOUT_S)
         wait_s = next(value for value in given if value is not None)
         with contextlib.suppress(StateConflict):
             if container.is_paused:
@@ -381,12 +344,10 @@ class Containers:
             self.engine.kill(container.id, number)
             if wait_s < 0 or self.wait(container.id, time.monotonic_ns() + wait_s * NS_PER_S) is not None:
                 self.wait(container.id)
-                events.note(container.state.bundle, "stop")
                 return
         _note_signal(container, signal.SIGKILL)
         self.engine.terminate(container.id)
         self.wait(container.id)
-        events.note(container.state.bundle, "stop")
 
     def kill(self, container_id: str, signal_number: int) -> None:
         """Send a signal to a container's first process.
@@ -476,6 +437,7 @@ class Containers:
             self.wait(container.id, time.monotonic_ns() + _NOTED_NS)  # so that its end is told before its removal
         actor = events.Actor(container.state.bundle)
         actor.read()
+        departure.settle(container.state.bundle)
         self.engine.delete(container.id, force=force)
         self.names.release(container.id)
         actor.note("destroy")
@@ -536,34 +498,6 @@ def _log_files(options: RunOptions) -> dict[str, str]:
     return {} if limits is None else {log_file.LIMITS_FILE: f"{limits[0]} {limits[1]}"}
 
 
-def _agree_to_start(bundle: str, restarts_done: int) -> None:
-    """Under the container's lock: a user's start ends every stop, a restart has to be wanted still."""
-    stopping = os.path.join(bundle, supervision.STOPPING_FILE)
-    if not restarts_done:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(stopping)
-    else:
-        ended = supervision.read_exit_file(bundle)
-        if os.path.exists(stopping):
-            supervision.cancel_restart(bundle)
-        if os.path.exists(stopping) or ended is None or ended.next_restart != restarts_done:
-            raise StateConflict("the container is not to be started again")
-    record = ContainerRecord.load(bundle)
-    if record.restarts != restarts_done:
-        replace(record, restarts=restarts_done).save(bundle)
-
-
-def _make_sources(options: RunOptions) -> None:
-    """Make the directories of the host that -v names and that are not there, as docker does at each start."""
-    for source, separator, _ in (text.partition(":") for text in options.volumes):
-        if separator and os.path.isabs(source) and not os.path.exists(source):
-            os.makedirs(source)
-
-
-def _is_attached(streams: Streams) -> bool:
-    return streams.stdout is not None or streams.stderr is not None
-
-
 def stop_signal(record: ContainerRecord) -> int:
     """Return the number of the signal that asks a container to end.
 
@@ -571,13 +505,6 @@ def stop_signal(record: ContainerRecord) -> int:
         SpecError: it has none of that name.
     """
     return signal_number(record.options.stop_signal or record.image.stop_signal or "SIGTERM")
-
-
-def _read_text(path: str) -> str:
-    try:
-        return _read_named(path)
-    except FileNotFoundError:
-        return ""
 
 
 def _read_named(path: str) -> str:

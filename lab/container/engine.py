@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import MappingProxyType, TracebackType
 
@@ -66,6 +66,11 @@ class Engine:
     def spawner(self) -> SpawnerClient:
         """The spawner, for who connects to the streams of what it supervises."""
         return self._spawner
+
+    @property
+    def paths(self) -> Paths:
+        """Where the root is."""
+        return self._paths
 
     @property
     def directory(self) -> ContainerDirectory:
@@ -129,11 +134,12 @@ class Engine:
         stdio: Stdio,
         supervision: Supervision | None = None,
         prepare: Callable[[ContainerState, Attachment | None], None] = _nothing,
+        hairpin: bool = False,
     ) -> Running:
         """Start a container and return once its program runs; ``stdio`` stays the caller's to close.
 
         ``prepare`` is called under its lock when its address is known; what ``supervision`` does is said at
-        ``Runtime.start``.
+        ``Runtime.start``, what ``hairpin`` does at ``Attachment``.
 
         Raises:
             NoSuchContainer: there is none.
@@ -148,7 +154,7 @@ class Engine:
                 attachment = self._take_address(container_id)
                 leased.append(attachment)
             prepare(state, attachment)
-            return attachment
+            return replace(attachment, hairpin=hairpin) if attachment is not None else None
 
         try:
             return self._runtime.start(container_id, stdio=stdio, attach=attach, supervision=supervision)
@@ -232,7 +238,11 @@ class Engine:
 
     def list(self) -> tuple[ContainerState, ...]:
         """Return the state of every container of this root, by id."""
-        return tuple(self._directory.load(container_id) for container_id in self._directory.ids())
+        found = []
+        for container_id in self._directory.ids():
+            with suppress(NoSuchContainer):  # it has just been removed
+                found.append(self._directory.load(container_id))
+        return tuple(found)
 
     def leftovers(self) -> tuple[str, ...]:
         """Return the ids of containers without owner, which ``repair`` removes."""

@@ -9,9 +9,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lab.container import defaults, health, log_file, port_bindings
+from lab.container import defaults, health, log_file, port_bindings, ports
 from lab.container.containers import Container
 from lab.container.image.description import config_document
+from lab.container.network import publish
 from lab.container.options.run import RunOptions
 from lab.container.spec.runtime import Mount, Spec
 from lab.units import NS_PER_S, format_age_ns
@@ -65,10 +66,7 @@ def labels(container: Container) -> dict[str, str]:
 
 def exposed_ports(container: Container) -> tuple[port_bindings.ContainerPort, ...]:
     """Return the ports that a container says that it listens on, published ones included; sorted."""
-    options, image = container.record.options, container.record.image
-    texts = (*image.exposed_ports, *options.expose)
-    found = {port for text in texts for port in port_bindings.ports(text)}
-    return tuple(sorted(found | set(port_bindings.published(options.publish))))
+    return ports.exposed(container.record)
 
 
 def listening_ports(container: Container) -> tuple[port_bindings.ContainerPort, ...]:
@@ -79,7 +77,7 @@ def listening_ports(container: Container) -> tuple[port_bindings.ContainerPort, 
 
 def bindings(container: Container) -> port_bindings.Bindings:
     """Return which ports of the host lead to a container now: none while it does not run."""
-    return port_bindings.published(container.record.options.publish) if container.is_running else {}
+    return publish.grouped(publish.recorded(container.state.bundle)) if container.is_running else {}
 
 
 def document(container: Container, spec: Spec, facts: Facts) -> dict[str, object]:
@@ -251,7 +249,7 @@ def host_config(options: RunOptions, spec: Spec) -> dict[str, object]:
         "OomScoreAdj": options.oom_score_adj or 0,
         "PidMode": options.pid,
         "Privileged": options.privileged,
-        "PublishAllPorts": False,
+        "PublishAllPorts": options.publish_all,
         "ReadonlyRootfs": options.read_only,
         "SecurityOpt": list(options.security_options) or None,
         **({"Tmpfs": _pairs(options.tmpfs)} if options.tmpfs else {}),

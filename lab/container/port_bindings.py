@@ -5,12 +5,17 @@ Source: docs.docker.com/reference/cli/docker/container/run, "Publish or expose p
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
+from lab.errors import SpecError
+
 _PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/(tcp|udp|sctp))?")
+_PROTOCOLS = ("tcp", "udp", "sctp")
+_MOST = 65535
 ANY = "0.0.0.0"
 
 
@@ -28,10 +33,20 @@ class ContainerPort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostPort:
-    """Where a port is published on the host; number 0 is one that is chosen at the start."""
+    """Where a port is published on the host: number 0 is one that is chosen at the start, "" every address.
+
+    With a ``last`` it is the first free one from ``number`` to that.
+    """
 
     address: str
     number: int
+    last: int = 0
+
+    def __str__(self) -> str:
+        """Return docker's spelling of the number: "", "80", "8000-8010"."""
+        if self.last:
+            return f"{self.number}-{self.last}"
+        return str(self.number) if self.number else ""
 
 
 Bindings = Mapping[ContainerPort, tuple[HostPort, ...]]
@@ -47,22 +62,75 @@ def ports(text: str) -> tuple[ContainerPort, ...]:
 
 
 def published(texts: Iterable[str]) -> dict[ContainerPort, tuple[HostPort, ...]]:
-    """Return what --publish asks for: "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]", ranges of one length on both sides."""
+    """Return what --publish asks for: "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]", ranges of one length on both sides.
+
+    A range of the host for one port of the container is where a free one is chosen.
+
+    Raises:
+        SpecError: it is none, in docker's words.
+    """
     found: dict[ContainerPort, tuple[HostPort, ...]] = {}
     for text in texts:
-        rest, _, inner = text.rpartition(":")
-        address, _, outer = rest.rpartition(":")
-        for index, port in enumerate(ports(inner)):
-            first = int(outer.partition("-")[0] or 0) if outer.replace("-", "").isdigit() else 0
-            number = first + index if first else 0
-            found[port] = (*found.get(port, ()), HostPort(address=address.strip("[]"), number=number))
+        for port, host in _published(text):
+            found[port] = (*found.get(port, ()), host)
     return found
+
+
+def _published(text: str) -> Iterator[tuple[ContainerPort, HostPort]]:
+    spec, _, protocol = text.partition("/")
+    rest, _, inner = spec.rpartition(":")
+    address, _, outer = rest.rpartition(":")
+    if not inner:
+        raise SpecError(f"no port specified: {text}<empty>")
+    first, last = _span_of(inner, "containerPort")
+    host_first, host_last = _span_of(outer, "hostPort") if outer else (0, 0)
+    if (protocol.lower() or "tcp") not in _PROTOCOLS:
+        raise SpecError(f"invalid proto: {protocol}")
+    wide = host_last - host_first
+    if outer and wide != last - first and last != first:
+        raise SpecError(f"invalid ranges specified for container and host Ports: {inner} and {outer}")
+    for index in range(last - first + 1):
+        host = HostPort(
+            address=_address(address),
+            number=host_first + index if outer else 0,
+            last=host_last if wide and first == last else 0,
+        )
+        yield ContainerPort(number=first + index, protocol=protocol.lower() or "tcp"), host
+
+
+def _span_of(text: str, what: str) -> tuple[int, int]:
+    low, separator, high = text.partition("-")
+    numbers = (low, high) if separator else (low, low)
+    if not all(number.isascii() and number.isdigit() and int(number) <= _MOST for number in numbers):
+        raise SpecError(f"invalid {what}: {text}")
+    if int(numbers[1]) < int(numbers[0]):
+        raise SpecError(f"invalid {what}: {text}")
+    return int(numbers[0]), int(numbers[1])
+
+
+def _address(text: str) -> str:
+    plain = text.removeprefix("[").removesuffix("]")
+    if not plain:
+        return ""
+    try:
+        return str(ipaddress.ip_address(plain))
+    except ValueError:
+        raise SpecError(f"invalid IP address: {text}") from None
+
+
+def in_document(document: Mapping[str, Iterable[Mapping[str, str]]]) -> dict[ContainerPort, tuple[HostPort, ...]]:
+    """Return the bindings that ``document`` has made a document of."""
+    return {
+        port: tuple(HostPort(address=each["HostIp"], number=int(each["HostPort"] or 0)) for each in hosts)
+        for text, hosts in document.items()
+        for port in ports(text)
+    }
 
 
 def document(bindings: Bindings) -> dict[str, list[dict[str, str]]]:
     """Return HostConfig.PortBindings of docker's inspect document."""
     return {
-        str(port): [{"HostIp": host.address, "HostPort": str(host.number) if host.number else ""} for host in hosts]
+        str(port): [{"HostIp": host.address, "HostPort": str(host)} for host in hosts]
         for port, hosts in sorted(bindings.items())
     }
 

@@ -23,6 +23,7 @@ import time
 from lab.container import events
 from lab.container.log_file import Log
 from lab.container.loop import WRITABLE, Loop
+from lab.container.network import departure
 from lab.linux import pipe, sockets
 from lab.linux.pidfd import start_time_ticks
 
@@ -354,6 +355,7 @@ class Supervised:
         self._let_go()
         restarts = self._is_to_restart(code)
         self.actor.died(code)
+        departure.begin(self._loop, self._bundle)
         self._note(EXIT_FILE, f"{code} {time.time_ns()} {self._policy[2] + 1 if restarts else 0}")
         return restarts
 

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     """Any socket: the library's own class is one as well."""
 
 AF_INET, AF_NETLINK, AF_UNIX, AF_UNSPEC = _socket.AF_INET, _socket.AF_NETLINK, _socket.AF_UNIX, _socket.AF_UNSPEC
+AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY = _socket.AF_INET6, _socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY
 CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET = _socket.CMSG_SPACE, _socket.SCM_RIGHTS, _socket.SOL_SOCKET
 MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_PEEK = _socket.MSG_CMSG_CLOEXEC, _socket.MSG_DONTWAIT, _socket.MSG_PEEK
 NETLINK_ROUTE = _socket.NETLINK_ROUTE
 SOCK_CLOEXEC, SOCK_DGRAM = _socket.SOCK_CLOEXEC, _socket.SOCK_DGRAM
+SO_REUSEADDR, SOCK_STREAM = _socket.SO_REUSEADDR, _socket.SOCK_STREAM
 SOCK_RAW, SOCK_SEQPACKET = _socket.SOCK_RAW, _socket.SOCK_SEQPACKET
 if_nametoindex, inet_aton = _socket.if_nametoindex, _socket.inet_aton
 _DESCRIPTOR = struct.Struct("=i")

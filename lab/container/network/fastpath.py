@@ -27,10 +27,15 @@ _CREATE = _CHANGE | rt.NLM_F_CREATE | rt.NLM_F_EXCL
 class PlainAttachment:
     """An ``Attachment`` without dataclasses, whose import would cost the spawner more than a container's start."""
 
-    __slots__ = ("address", "bridge", "gateway", "host_link", "mac", "prefix_length")
+    __slots__ = (
+        "address", "address6", "bridge", "gateway", "gateway6", "hairpin", "host_link", "inner_link", "isolated", "mac",
+        "mtu", "prefix6_length", "prefix_length",
+    )  # fmt: skip
 
     def __init__(self, fields: AttachmentFields) -> None:
-        self.bridge, self.host_link, self.address, self.prefix_length, self.gateway, self.mac = fields
+        self.bridge, self.host_link, self.address, self.prefix_length, self.gateway, self.mac = fields[:6]
+        self.inner_link, self.address6, self.prefix6_length, self.gateway6 = fields[6:10]
+        self.mtu, self.isolated, self.hairpin = fields[10:]
 
 
 def host_side(attachment: Attachment | PlainAttachment, netns_fd: int) -> None:
@@ -43,7 +48,8 @@ def host_side(attachment: Attachment | PlainAttachment, netns_fd: int) -> None:
     """
     bridge_index = sockets.if_nametoindex(attachment.bridge)
     with rt.open_socket() as channel:
-        rt.transact(channel, (_new_veth(attachment, bridge_index, netns_fd),))
+        port = (_bridge_port(attachment),) if attachment.isolated or attachment.hairpin else ()
+        rt.transact(channel, (_new_veth(attachment, bridge_index, netns_fd), *port))
 
 
 def inside(attachment: Attachment | PlainAttachment, channel: sockets.Socket | None = None) -> None:
@@ -71,10 +77,12 @@ def loopback_up() -> None:
 
 
 def _new_veth(attachment: Attachment | PlainAttachment, bridge_index: int, netns_fd: int) -> rt.Request:
+    mtu = rt.attribute(rt.IFLA_MTU, rt.number(attachment.mtu)) if attachment.mtu else b""
     peer = (
         rt.ifinfomsg()  # born down: a veth cannot open before its other end exists (ENOTCONN)
-        + rt.attribute(rt.IFLA_IFNAME, rt.text(_INNER_LINK))
+        + rt.attribute(rt.IFLA_IFNAME, rt.text(attachment.inner_link))
         + rt.attribute(rt.IFLA_ADDRESS, bytes.fromhex(attachment.mac.replace(":", "")))
+        + mtu
         + rt.attribute(rt.IFLA_NET_NS_FD, rt.number(netns_fd))
     )
     info = rt.attribute(rt.IFLA_INFO_KIND, rt.text("veth")) + rt.attribute(
@@ -84,9 +92,24 @@ def _new_veth(attachment: Attachment | PlainAttachment, bridge_index: int, netns
         rt.ifinfomsg(flags=rt.IFF_UP, change=rt.IFF_UP)
         + rt.attribute(rt.IFLA_IFNAME, rt.text(attachment.host_link))
         + rt.attribute(rt.IFLA_MASTER, rt.number(bridge_index))
+        + mtu
         + rt.attribute(rt.IFLA_LINKINFO, info)
     )
     return rt.Request(rt.RTM_NEWLINK, _CREATE, body, f"veth {attachment.host_link} on {attachment.bridge}")
+
+
+def _bridge_port(attachment: Attachment | PlainAttachment) -> rt.Request:
+    """Return the change of the outer end as a port of the bridge. Source: linux/if_link.h, IFLA_BRPORT."""
+    settings = rt.attribute(rt.IFLA_BRPORT_MODE, bytes((attachment.hairpin,))) + rt.attribute(
+        rt.IFLA_BRPORT_ISOLATED, bytes((attachment.isolated,))
+    )
+    info = rt.attribute(rt.IFLA_INFO_SLAVE_KIND, rt.text("bridge")) + rt.attribute(rt.IFLA_INFO_SLAVE_DATA, settings)
+    body = (
+        rt.ifinfomsg()
+        + rt.attribute(rt.IFLA_IFNAME, rt.text(attachment.host_link))
+        + rt.attribute(rt.IFLA_LINKINFO, info)
+    )
+    return rt.Request(rt.RTM_NEWLINK, _CHANGE, body, f"port {attachment.host_link} of {attachment.bridge}")
 
 
 def _inner_requests(attachment: Attachment | PlainAttachment, index: int) -> tuple[rt.Request, ...]:

@@ -47,16 +47,18 @@ class Bridge:
         return tuple(found)
 
 
-AttachmentFields = tuple[str, str, str, int, str, str]
-"""An attachment as plain data: bridge, host_link, address, prefix_length, gateway, mac."""
+AttachmentFields = tuple[str, str, str, int, str, str, str, str, int, str, int, bool, bool]
+"""An attachment as plain data: its fields in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
     """One target's place on a bridge.
 
-    ``bridge`` and ``host_link`` are names of links on the host; ``address``, ``prefix_length``, ``gateway`` (IPv4) and
-    ``mac`` are what the target's ``eth0`` gets.
+    ``bridge`` and ``host_link`` are names of links on the host; ``address``, ``prefix_length``, ``gateway`` (IPv4, ""
+    for no way out) and ``mac`` are what the target's ``inner_link`` gets, and the same of IPv6 with an ``address6``.
+    ``mtu`` 0 is the kernel's own; who is ``isolated`` reaches nobody else on the bridge; with ``hairpin`` the bridge
+    sends back to it what it has sent itself: where bridged packets pass the host's rules, a published port leads so.
     """
 
     bridge: str
@@ -65,7 +67,33 @@ class Attachment:
     prefix_length: int
     gateway: str
     mac: str
+    inner_link: str = INNER_LINK
+    address6: str = ""
+    prefix6_length: int = 0
+    gateway6: str = ""
+    mtu: int = 0
+    isolated: bool = False
+    hairpin: bool = False
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its addresses, IPv4 first."""
+        return tuple(filter(None, (self.address, self.address6)))
 
     def flatten(self) -> AttachmentFields:
         """Return the fields as plain data, which a spawner takes."""
-        return (self.bridge, self.host_link, self.address, self.prefix_length, self.gateway, self.mac)
+        return (
+            self.bridge,
+            self.host_link,
+            self.address,
+            self.prefix_length,
+            self.gateway,
+            self.mac,
+            self.inner_link,
+            self.address6,
+            self.prefix6_length,
+            self.gateway6,
+            self.mtu,
+            self.isolated,
+            self.hairpin,
+        )

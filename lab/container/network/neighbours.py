@@ -9,11 +9,14 @@ Source: docs.docker.com/engine/network/packet-filtering-firewalls, "Add iptables
 
 from __future__ import annotations
 
+import json
+
+from lab.container.network import presence
 from lab.container.network.model import Bridge
-from lab.linux import command
+from lab.linux import command, nftables
 
 _CHAIN = "DOCKER-USER"
-_PROGRAMS = ("iptables", "ip6tables")
+_PROGRAMS = {"iptables": "ip", "ip6tables": "ip6"}
 _DIRECTIONS = ("-i", "-o")
 
 
@@ -32,14 +35,19 @@ def forget(bridge: Bridge) -> None:
 
 
 def _rules() -> list[tuple[str, str]]:
-    present = [program for program in _PROGRAMS if _has_chain(program)]
+    present = [program for program, family in _PROGRAMS.items() if _has_chain(program, family)]
     return [(program, direction) for program in present for direction in _DIRECTIONS]
 
 
-def _has_chain(program: str) -> bool:
-    try:
+def _has_chain(program: str, family: str) -> bool:
+    entries = json.loads(nftables.listing(f"list chains {family}"))["nftables"]
+    if any(entry.get("chain", {}).get("name") == _CHAIN for entry in entries):
+        return True
+    if not presence.is_docker_here():
+        return False
+    try:  # docker with the older tables, which nftables does not show
         return command.run((program, "-w", "-n", "-L", _CHAIN)).exit_code == 0
-    except FileNotFoundError:  # without it docker does not run either
+    except FileNotFoundError:
         return False
 
 

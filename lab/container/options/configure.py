@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from lab.container import port_bindings
 from lab.container.defaults import ContainerConfig, NamespaceMode
 from lab.container.options import cgroups, devices, limits, mounts, security
 from lab.container.options.run import RunOptions
@@ -49,6 +50,10 @@ def configure(
     Raises:
         SpecError: an option is wrong, or there is no command.
     """
+    port_bindings.published(options.publish)
+    for text in options.expose:
+        if not port_bindings.ports(text):
+            raise SpecError(f"invalid range format for --expose: {text}")
     if options.stop_signal:
         signal_number(options.stop_signal)  # a stop would come too late to complain
     granted = security.capabilities(

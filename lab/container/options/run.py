@@ -73,6 +73,7 @@ class RunOptions:
     volumes: tuple[str, ...] = ()
     network: str = "bridge"
     publish: tuple[str, ...] = ()
+    publish_all: bool = False
     expose: tuple[str, ...] = ()
     add_hosts: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()

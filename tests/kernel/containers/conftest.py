@@ -123,11 +123,16 @@ def lab_root() -> Iterator[Lab]:
 def lab(lab_root: Lab) -> Iterator[Lab]:
     """Return the command line; every container of the test is removed, and nothing of one is left."""
     yield lab_root
-    with Containers(lab_root.paths) as containers:
+    remove_containers(lab_root)
+
+
+def remove_containers(lab: Lab) -> None:
+    """Remove every container of a test, and see that nothing of one is left."""
+    with Containers(lab.paths) as containers:
         for container_id in containers.engine.directory.ids():
             containers.remove(container_id, force=True)
-    wait_until(lambda: not lab_root.aftermaths())
-    assert [name for name in os.listdir(lab_root.paths.containers) if name != ".names"] == []
-    names = os.path.join(lab_root.paths.containers, ".names")
+    wait_until(lambda: not lab.aftermaths())
+    assert [name for name in os.listdir(lab.paths.containers) if name != ".names"] == []
+    names = os.path.join(lab.paths.containers, ".names")
     for name in os.listdir(names) if os.path.isdir(names) else ():  # of commands that a test has killed
         os.unlink(os.path.join(names, name))

@@ -14,6 +14,10 @@ from lab.container.network.model import Attachment, Bridge
 from lab.linux import command
 from lab.paths import Paths
 
+from ..containers.conftest import Lab, lab_root, remove_containers
+
+__all__ = ["lab_root"]
+
 PROGRAM = """
 import os, sys
 from lab.container.network import apply, ipam, namespace
@@ -29,6 +33,14 @@ Programs = Callable[..., list[str]]
 def root(fresh_paths: Paths) -> Iterator[Paths]:
     yield fresh_paths
     apply.remove_bridge(fresh_paths)
+
+
+@pytest.fixture
+def lab(lab_root: Lab) -> Iterator[Lab]:
+    """Return the command line; every container of the test is removed, and all that its networks have made."""
+    yield lab_root
+    remove_containers(lab_root)
+    apply.remove_bridge(lab_root.paths)
 
 
 @pytest.fixture

@@ -1,0 +1,141 @@
+"""A start of a container, by its user or by its restart policy: its streams, its ports, its files, its supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import replace
+
+from lab.container import console, supervision
+from lab.container.engine import Engine
+from lab.container.network import departure
+from lab.container.network.model import Attachment
+from lab.container.options import names as names_options
+from lab.container.options.run import RunOptions
+from lab.container.pipes import opened_pipes
+from lab.container.record import ContainerRecord
+from lab.container.spawner_client import Running, Stdio, Streams, Supervision
+from lab.container.spec.runtime import Status
+from lab.container.state import ContainerState
+from lab.errors import NoSuchContainer, StateConflict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lab.container.network.publish import Keeper
+
+
+def begin(engine: Engine, container_id: str, streams: Streams, *, restarts_done: int) -> Running:
+    """Start a container under the shared spawner, with these streams; what it raises is said at ``Containers.start``.
+
+    ``restarts_done`` is how many restarts this one makes in a row, 0 for a start that somebody asked for.
+    """
+    state = engine.state(container_id)
+    record = ContainerRecord.load(state.bundle)
+    options = record.options
+    wanted = Supervision(
+        bundle=state.bundle,
+        has_terminal=options.terminal,
+        streams=streams,
+        restart=options.restart,
+        restarts_most=options.restarts_most,
+        restarts_done=restarts_done,
+        removes=options.removes,
+    )
+    with contextlib.ExitStack() as stack:
+        keeper = None
+        if options.publish or options.publish_all:
+            from lab.container.network.publish import Keeper
+
+            keeper = stack.enter_context(Keeper())
+            wanted = replace(wanted, streams=replace(wanted.streams, ports=keeper.fileno()))
+        if options.terminal:
+            pair = stack.enter_context(console.Pair())
+            wanted = replace(wanted, streams=replace(wanted.streams, console=pair.receiver))
+            return _start(engine, container_id, pair.stdio, wanted, record, keeper)
+        stdio, kept = stack.enter_context(opened_pipes(state.bundle, open_stdin=options.open_stdin))
+        if kept is not None and wanted.streams.kept is None and not _is_attached(wanted.streams):
+            wanted = replace(wanted, streams=replace(wanted.streams, kept=kept))
+        return _start(engine, container_id, stdio, wanted, record, keeper)
+
+
+def _start(
+    engine: Engine,
+    container_id: str,
+    stdio: Stdio,
+    wanted: Supervision,
+    record: ContainerRecord,
+    keeper: Keeper | None,
+) -> Running:
+    def prepare(state: ContainerState, attachment: Attachment | None) -> None:
+        _agree_to_start(state.bundle, wanted.restarts_done)
+        _make_sources(record.options)
+        departure.settle(state.bundle)  # of its last run, if that is still to be done
+        if record.options.healthcheck is not None or record.image.healthcheck is not None:
+            from lab.container import health_check  # few have one
+
+            health_check.prepare(engine, state)
+        _write_hosts(state, record.options, attachment)
+        if keeper is not None:
+            from lab.container import ports
+
+            ports.open_all(engine, state, record, attachment, keeper)
+
+    try:
+        return engine.start(container_id, stdio=stdio, supervision=wanted, prepare=prepare, hairpin=keeper is not None)
+    except BaseException:
+        if keeper is not None:
+            _settle_unless_running(engine, container_id)
+        raise
+
+
+def _settle_unless_running(engine: Engine, container_id: str) -> None:
+    with contextlib.suppress(NoSuchContainer), engine.directory.locked(container_id):
+        state = engine.state(container_id)
+        if state.status != Status.RUNNING:  # else another start was first, and its ports are its own
+            departure.settle(state.bundle)
+
+
+def _write_hosts(state: ContainerState, options: RunOptions, attachment: Attachment | None) -> None:
+    """Write the one of the container's own files that its address changes."""
+    address = "" if attachment is None else attachment.address
+    gateway = "" if attachment is None else attachment.gateway
+    content = names_options.etc_content(options, state.id, read=read_if_there, address=address, gateway=gateway)
+    with open(os.path.join(state.bundle, "hosts"), "w", encoding="utf-8") as file:
+        file.write(content["hosts"])
+
+
+def _agree_to_start(bundle: str, restarts_done: int) -> None:
+    """Under the container's lock: a user's start ends every stop, a restart has to be wanted still."""
+    stopping = os.path.join(bundle, supervision.STOPPING_FILE)
+    if not restarts_done:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(stopping)
+    else:
+        ended = supervision.read_exit_file(bundle)
+        if os.path.exists(stopping):
+            supervision.cancel_restart(bundle)
+        if os.path.exists(stopping) or ended is None or ended.next_restart != restarts_done:
+            raise StateConflict("the container is not to be started again")
+    record = ContainerRecord.load(bundle)
+    if record.restarts != restarts_done:
+        replace(record, restarts=restarts_done).save(bundle)
+
+
+def _make_sources(options: RunOptions) -> None:
+    """Make the directories of the host that -v names and that are not there, as docker does at each start."""
+    for source, separator, _ in (text.partition(":") for text in options.volumes):
+        if separator and os.path.isabs(source) and not os.path.exists(source):
+            os.makedirs(source)
+
+
+def _is_attached(streams: Streams) -> bool:
+    return streams.stdout is not None or streams.stderr is not None
+
+
+def read_if_there(path: str) -> str:
+    """Return the text of a file of the host, "" if there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
