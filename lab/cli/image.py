@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lab.cli import image_lists, image_removal, image_transfer, output
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 EPILOG = """examples:
   sudo lab image bootstrap all           every base image that the suites need
+  sudo lab image bootstrap debian --include nodejs,npm --tag node
   lab image ls                           what there is
   lab image verify                       hash every blob anew"""
 _BASES = ("busybox", "debian", "debian-workloads")
@@ -42,21 +45,20 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
 def _add_bootstrap(parser: argparse.ArgumentParser) -> None:
     choices = [*_BASES, "all"]
     parser.add_argument("base", nargs="?", choices=choices, default="all", metavar="BASE", help=", ".join(choices))
+    parser.add_argument(
+        "--include", metavar="PACKAGES", default="", help="more packages for debian, such as nodejs,npm"
+    )
+    parser.add_argument("-t", "--tag", metavar="NAME", default="", help="name of the image with the packages")
     parser.add_argument("--force", action="store_true", help="make it anew even if it is there")
     _add_format(parser)
 
 
 def _bootstrap(arguments: argparse.Namespace, paths: Paths) -> int:
-    from lab.container.image.bootstrap import BaseImage, bootstrap
-    from lab.container.image.store import ImageStore
-
-    wanted = tuple(BaseImage) if arguments.base == "all" else (BaseImage(arguments.base),)
-    store, epoch_s = ImageStore.open(paths), _source_date_epoch()
     progress = output.Progress()
     done = []
-    for base in wanted:
+    for make in _wanted(arguments, paths):
         try:
-            done.append(bootstrap(store, base, progress=progress.update, force=arguments.force, epoch_s=epoch_s))
+            done.append(make(progress=progress.update, force=arguments.force, epoch_s=_source_date_epoch()))
         finally:
             progress.done()
         if arguments.format == "table":
@@ -64,6 +66,25 @@ def _bootstrap(arguments: argparse.Namespace, paths: Paths) -> int:
     if arguments.format == "json":
         output.document([_summary(each.image) | {"made": each.made} for each in done])
     return EXIT_OK
+
+
+def _wanted(arguments: argparse.Namespace, paths: Paths) -> Iterator[Callable[..., Bootstrapped]]:
+    """Give what makes each image that is asked for, once the wishes are known (see ``bootstrap``)."""
+    from lab.container.image.bootstrap import BaseImage, bootstrap, bootstrap_with_packages
+    from lab.container.image.store import ImageStore
+
+    store = ImageStore.open(paths)
+    packages = tuple(arguments.include.replace(",", " ").split())
+    if packages and (arguments.base != BaseImage.DEBIAN or not arguments.tag):
+        hint = f"lab image bootstrap debian --include {','.join(packages)} --tag {arguments.tag or 'NAME'}"
+        raise SpecError("--include needs the base debian, and a name for what it makes", hint=hint)
+    if arguments.tag and not packages:
+        raise SpecError("--tag names an image with --include", hint="lab tag OLD NEW for another name of a base image")
+    if packages:
+        yield partial(bootstrap_with_packages, store, arguments.tag, packages)
+        return
+    for base in BaseImage if arguments.base == "all" else (BaseImage(arguments.base),):
+        yield partial(bootstrap, store, base)
 
 
 def _told(done: Bootstrapped) -> str:

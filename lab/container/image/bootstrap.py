@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
 from lab.container.image import busybox, debian
 from lab.container.image.assemble import Assembly, Step, assemble, extend
+from lab.container.image.reference import parse_reference
 from lab.container.image.sources import AptSources, find_sources
 from lab.container.image.store import ImageStore
 from lab.container.image.stored import StoredImage
 from lab.container.image.work import Job, Progress, work_directory
 from lab.container.storage import durable
-from lab.errors import ImageNotFound
+from lab.errors import ImageNotFound, SpecError
 
 
 class BaseImage(StrEnum):
@@ -43,18 +45,59 @@ def bootstrap(
         UnavailableError: a tool, or a right, is missing.
         ContainerError: a tool failed, as without a network; nothing half-made is left.
     """
-    os.makedirs(store.root, exist_ok=True)
-    with durable.locked(os.path.join(store.root, f"bootstrap-{base}.lock")):
+    with _making(store, base):
         if not force and (image := _find(store, base)):
             return Bootstrapped(image=image, made=False)
-        with work_directory(os.path.join(store.root, "work", base)) as work, store.content_shared():
-            job = Job(store=store, work=work, progress=progress, epoch_s=epoch_s)
+        with _job(store, base, progress, epoch_s) as job:
             return Bootstrapped(image=_MAKERS[base](job), made=True)
 
 
-def _find(store: ImageStore, base: BaseImage) -> StoredImage | None:
+def bootstrap_with_packages(
+    store: ImageStore,
+    name: str,
+    packages: Sequence[str],
+    *,
+    progress: Progress,
+    force: bool = False,
+    epoch_s: int | None = None,
+) -> Bootstrapped:
+    """Return an image called ``name`` of ``debian`` and more packages, made now as ``bootstrap`` makes one.
+
+    Raises:
+        SpecError: there is an image of this name that was made in another way.
+        UnavailableError: a tool, or a right, is missing.
+        ContainerError: a tool failed, as for a package that there is not; nothing half-made is left.
+    """
+    name = parse_reference(name).familiar
+    with _making(store, name):
+        if not force and (image := _find(store, name)):
+            if image.config.history[-1].created_by != _installing(packages):
+                raise SpecError(f"{name} is another image already", hint="another name with --tag, or --force")
+            return Bootstrapped(image=image, made=False)
+        with _job(store, name, progress, epoch_s) as job:
+            return Bootstrapped(image=_add_packages(job, packages), made=True)
+
+
+@contextmanager
+def _making(store: ImageStore, name: str) -> Iterator[None]:
+    os.makedirs(store.root, exist_ok=True)
+    with durable.locked(os.path.join(store.root, f"bootstrap-{_as_file(name)}.lock")):
+        yield
+
+
+@contextmanager
+def _job(store: ImageStore, name: str, progress: Progress, epoch_s: int | None) -> Iterator[Job]:
+    with work_directory(os.path.join(store.root, "work", _as_file(name))) as work, store.content_shared():
+        yield Job(name=name, store=store, work=work, progress=progress, epoch_s=epoch_s)
+
+
+def _as_file(name: str) -> str:
+    return name.replace("/", "%").replace(":", "@")
+
+
+def _find(store: ImageStore, name: str) -> StoredImage | None:
     try:
-        return store.resolve(base)
+        return store.resolve(name)
     except ImageNotFound:
         return None
 
@@ -81,12 +124,20 @@ def _make_debian(job: Job) -> StoredImage:
 
 
 def _make_debian_workloads(job: Job) -> StoredImage:
+    return _add_packages(job, debian.WORKLOAD_PACKAGES)
+
+
+def _add_packages(job: Job, packages: Sequence[str]) -> StoredImage:
     base = bootstrap(job.store, BaseImage.DEBIAN, progress=job.progress, epoch_s=job.epoch_s).image
     created_s = _created_s(job)
     lower = job.store.layer_directories(base.manifest_digest)
-    installed = debian.make_workloads(job, _sources(job), lower, created_s=created_s)
-    step = debian.step_of(installed, f"apt-get install {' '.join(debian.WORKLOAD_PACKAGES)}", created_s)
-    return extend(job.store, base, BaseImage.DEBIAN_WORKLOADS, step, labels=debian.labels_of(installed))
+    installed = debian.add_packages(job, _sources(job), lower, packages, created_s=created_s)
+    step = debian.step_of(installed, _installing(packages), created_s)
+    return extend(job.store, base, job.name, step, labels=debian.labels_of(installed))
+
+
+def _installing(packages: Sequence[str]) -> str:
+    return f"apt-get install {' '.join(packages)}"
 
 
 def _sources(job: Job) -> AptSources:

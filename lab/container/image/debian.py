@@ -1,8 +1,8 @@
-"""The ``debian`` and ``debian-workloads`` images: Debian's packages, unpacked by Debian's tools.
+"""The ``debian`` image and those with more packages: Debian's packages, unpacked by Debian's tools.
 
-``debian-workloads`` is ``debian``'s layer and a second one on it. Both are made with the host's package sources,
-proxies and keys, none of which stay in a layer: apt runs outside, with a configuration of its own, and only dpkg runs
-inside. Sources: man mmdebstrap(1), man apt.conf(5).
+``debian-workloads`` is ``debian``'s layer and a second one on it, as is every image with packages of the user's choice.
+All are made with the host's package sources, proxies and keys, none of which stay in a layer: apt runs outside, with a
+configuration of its own, and only dpkg runs inside. Sources: man mmdebstrap(1), man apt.conf(5).
 """
 
 from __future__ import annotations
@@ -76,8 +76,10 @@ def make_minbase(job: Job, sources: AptSources, *, created_s: int) -> Installed:
     return Installed(layer=layer, versions={name: versions[name] for name in _LABELLED if name in versions})
 
 
-def make_workloads(job: Job, sources: AptSources, lower: tuple[str, ...], *, created_s: int) -> Installed:
-    """Store the layer that the workloads' packages make on top of ``lower`` (topmost first).
+def add_packages(
+    job: Job, sources: AptSources, lower: tuple[str, ...], packages: Sequence[str], *, created_s: int
+) -> Installed:
+    """Store the layer that ``packages``, and those that they need, make on top of ``lower`` (topmost first).
 
     Raises:
         UnavailableError: no root, or no apt.
@@ -87,14 +89,14 @@ def make_workloads(job: Job, sources: AptSources, lower: tuple[str, ...], *, cre
     require_root()
     with _stacked(job.work, lower) as root:
         _write_apt_configuration(job.work, root, sources)
-        for step in (("update",), ("install", *WORKLOAD_PACKAGES), ("clean",)):
-            job.progress(f"debian-workloads: apt-get {' '.join(step)}")
+        for step in (("update",), ("install", "--", *packages), ("clean",)):
+            job.progress(f"{job.name}: apt-get {' '.join(step)}")
             _run(job, _apt_get(job.work, step), package="apt")
         versions = package_versions(_read(os.path.join(root, _STATUS)))
         _remove_traces(root)
-    job.progress("debian-workloads: packing the layer")
+    job.progress(f"{job.name}: packing the layer")
     layer = pack_directory(job.store.blobs, os.path.join(job.work, "upper"), mtime_limit_s=created_s)
-    return Installed(layer=layer, versions={name: versions[name] for name in WORKLOAD_PACKAGES})
+    return Installed(layer=layer, versions={name: versions[name] for name in packages if name in versions})
 
 
 def step_of(installed: Installed, created_by: str, created_s: int) -> Step:
@@ -209,7 +211,7 @@ def _run(job: Job, argv: Sequence[str], *, package: str) -> None:
         for raw in process.stdout:
             last.append(raw.decode(errors="replace").rstrip())
             if last[-1].startswith(_TOLD):
-                job.progress(f"{os.path.basename(job.work)}: {last[-1].removeprefix('I: ')}")
+                job.progress(f"{job.name}: {last[-1].removeprefix('I: ')}")
         exit_code = process.wait()
     except BaseException:
         process.terminate()

@@ -42,6 +42,8 @@ def failed(argv: Sequence[str], exit_code: int, text: str) -> ContainerError:
 def _hint(text: str) -> str:
     if "No space left on device" in text:
         return "free some space, or move the lab's state with --root DIR"
+    if "Unable to locate package" in text:
+        return "search the names of Debian's packages: apt-cache search WORD"
     offline = ("Could not resolve", "Temporary failure resolving", "Could not connect", "Failed to fetch", "Unable to")
     if any(phrase in text for phrase in offline):
         return "check the network and apt's sources: sudo apt update"

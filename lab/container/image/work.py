@@ -17,11 +17,12 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a maker gets: the store, an empty directory of its own, and the wishes of the caller.
+    """What a maker gets: the image's name, the store, an empty directory of its own, and the wishes of the caller.
 
     ``epoch_s`` is SOURCE_DATE_EPOCH: the time of creation, and no file is younger.
     """
 
+    name: str
     store: ImageStore
     work: str
     progress: Progress

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from lab.container.image import debian
-from lab.container.image.bootstrap import BaseImage, bootstrap
+from lab.container.image.bootstrap import BaseImage, bootstrap, bootstrap_with_packages
 from lab.container.image.sources import AptSources
 from lab.container.image.store import ImageStore, StoredImage
 from lab.container.image.work import Job, work_directory
 from lab.container.storage.snapshots import Overlay, mount_overlay, mount_points_below, unmount, unmount_below
-from lab.errors import ContainerError, KernelError, StateConflict
+from lab.errors import ContainerError, KernelError, SpecError, StateConflict
 from lab.linux import command, mount
 from lab.paths import Paths
 
@@ -196,9 +196,51 @@ def test_a_mirror_that_does_not_answer_is_told_with_the_tools_last_lines(fresh_p
     sources = AptSources(suite="bookworm", lines=("deb [trusted=yes] http://127.0.0.1:9 bookworm main",))
     store = ImageStore.open(fresh_paths)
     with work_directory(os.path.join(fresh_paths.images, "work", "debian")) as work:
-        job = Job(store=store, work=work, progress=lambda _: None, epoch_s=0)
+        job = Job(name=BaseImage.DEBIAN, store=store, work=work, progress=lambda _: None, epoch_s=0)
         with pytest.raises(ContainerError, match="mmdebstrap failed") as caught:
             debian.make_minbase(job, sources, created_s=0)
     assert "network" in caught.value.hint
     assert store.blobs.digests() == ()
     assert os.listdir(os.path.join(fresh_paths.images, "work")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("busybox", "--include", "hello", "--tag", "x"), "--include needs the base debian"),
+        (("debian", "--include", "hello"), "--include needs the base debian"),
+        (("debian", "--tag", "x"), "--tag names an image with --include"),
+        (("debian", "--include", "hello", "--tag", "X"), "must be lowercase"),
+    ],
+)
+def test_packages_need_debian_and_a_name(fresh_paths: Paths, words: tuple[str, ...], said: str) -> None:
+    done = lab(fresh_paths, "bootstrap", *words)
+    assert done.exit_code == 1
+    assert said in done.error_text
+
+
+@pytest.mark.root
+@pytest.mark.needs("mmdebstrap")
+def test_an_image_with_packages_is_debian_and_a_layer_of_them(paths: Paths) -> None:
+    store, name = ImageStore.open(paths), "lab-test-packages"
+    try:
+        image = bootstrap_with_packages(store, name, ("hello",), progress=lambda _: None).image
+        debian_layers = store.resolve(BaseImage.DEBIAN).layers
+        assert image.layers[:-1] == debian_layers
+        assert os.path.exists(os.path.join(store.layer_directories(name)[0], "usr/bin/hello"))
+        assert "lab.package.hello" in image.config.config.labels
+        assert not bootstrap_with_packages(store, name, ("hello",), progress=lambda _: None).made
+        with pytest.raises(SpecError, match="another image"):
+            bootstrap_with_packages(store, name, ("hello", "fio"), progress=lambda _: None)
+    finally:
+        store.remove(name)
+
+
+@pytest.mark.root
+@pytest.mark.needs("mmdebstrap")
+def test_a_package_that_there_is_not_is_told_and_leaves_nothing(paths: Paths) -> None:
+    store = ImageStore.open(paths)
+    with pytest.raises(ContainerError, match="Unable to locate package nosuch") as caught:
+        bootstrap_with_packages(store, "lab-test-packages", ("nosuch",), progress=lambda _: None)
+    assert "apt-cache search" in caught.value.hint
+    assert not os.path.exists(os.path.join(store.root, "work", "lab-test-packages@latest"))
