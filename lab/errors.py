@@ -12,6 +12,7 @@
      │   ├─ DigestMismatch
      │   ├─ LayerCorrupt
      │   ├─ NoSuchContainer
+     │   ├─ NoSuchNetwork
      │   ├─ StateConflict
      │   └─ BuildFailed        that of the command that failed
      │       └─ BuildCancelled
@@ -116,6 +117,10 @@ class LayerCorrupt(ContainerError):  # noqa: N818
 
 class NoSuchContainer(ContainerError):  # noqa: N818
     """No container has this name or id."""
+
+
+class NoSuchNetwork(ContainerError):  # noqa: N818
+    """No network has this name or id."""
 
 
 class StateConflict(ContainerError):  # noqa: N818

@@ -8,6 +8,7 @@ import os
 import socket
 from dataclasses import replace
 
+from lab.container.options import endpoints
 from lab.container.options.run import RunOptions
 from lab.container.spec.image import Healthcheck
 from lab.errors import LabError, SpecError
@@ -128,7 +129,18 @@ def _add_storage(parser: argparse.ArgumentParser) -> None:
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--network", "--net", metavar="NETWORK", default="bridge", help="bridge or none")
+    add(
+        "--network",
+        "--net",
+        metavar="NETWORK",
+        action="append",
+        default=[],
+        help="bridge, none, host, container:NAME, or one of `lab network ls`; repeatable",
+    )
+    add("--network-alias", "--net-alias", metavar="NAME", action="append", default=[], help="a further name on it")
+    add("--ip", metavar="ADDRESS", default="", help="its IPv4 address there")
+    add("--ip6", metavar="ADDRESS", default="", help="its IPv6 address there")
+    add("--mac-address", metavar="ADDRESS", default="", help="its hardware address there")
     add("-p", "--publish", metavar="[IP:][HOST:]CONTAINER", action="append", default=[], help="a port; repeatable")
     add("-P", "--publish-all", action="store_true", help="publish all exposed ports")
     add("--expose", metavar="PORT", action="append", default=[], help="say that it listens; repeatable")
@@ -244,11 +256,19 @@ def _with_rights(options: RunOptions, arguments: argparse.Namespace) -> RunOptio
 
 
 def _with_surroundings(options: RunOptions, arguments: argparse.Namespace) -> RunOptions:
+    asked = endpoints.asked(
+        arguments.network,
+        aliases=arguments.network_alias,
+        address=arguments.ip,
+        address6=arguments.ip6,
+        mac=arguments.mac_address,
+    )
     return replace(
         options,
         tmpfs=tuple(arguments.tmpfs),
         volumes=tuple(map(_volume, arguments.volume)),
-        network=arguments.network,
+        network=asked[0].network if asked else "bridge",
+        endpoints=asked,
         publish=tuple(arguments.publish),
         publish_all=arguments.publish_all,
         expose=tuple(arguments.expose),

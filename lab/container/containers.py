@@ -178,6 +178,7 @@ class Containers:
 
     def _create(self, options: RunOptions, *, name: str, environ: Mapping[str, str] | None) -> Created:
         from lab.container import etc_files
+        from lab.container.options import sharing
         from lab.container.options.configure import configure
 
         image = self.images.resolve(options.image)
@@ -211,7 +212,7 @@ class Containers:
             **_log_files(options),
         }
         try:
-            self.engine.create(config, files)
+            self.engine.create(config, files, sharing.endpoints(options))
             events.note(bundle, "create")
         except BaseException:
             self.names.release(container_id)

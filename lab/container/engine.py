@@ -15,7 +15,7 @@ from types import MappingProxyType, TracebackType
 from lab.container import defaults, rootless
 from lab.container.defaults import ContainerConfig, ContainerNetwork
 from lab.container.network import ipam, presence
-from lab.container.network.model import Attachment, Bridge
+from lab.container.network.model import Attachment, Bridge, Endpoint
 from lab.container.runtime import Runtime, grantable
 from lab.container.spawner_client import Running, SpawnerClient, Stdio, Supervision
 from lab.container.spec.runtime import Process, Status
@@ -26,7 +26,7 @@ from lab.paths import Paths
 _LINKS = "/sys/class/net"
 
 
-def _nothing(_: ContainerState, __: Attachment | None) -> None:
+def _nothing(_: ContainerState) -> None:
     return
 
 
@@ -87,10 +87,15 @@ class Engine:
         self._spawner.ensure()
         self._repair_once()
 
-    def create(self, config: ContainerConfig, files: Mapping[str, str] = MappingProxyType({})) -> ContainerState:
+    def create(
+        self,
+        config: ContainerConfig,
+        files: Mapping[str, str] = MappingProxyType({}),
+        endpoints: tuple[Endpoint, ...] = (),
+    ) -> ContainerState:
         """Lay a container out: its layers unpacked, its own layer empty, its network's bridge there; nothing runs.
 
-        ``files`` (name, text) are put into its directory.
+        ``files`` (name, text) are put into its directory. Without ``endpoints`` it is on the root's own bridge, if any.
 
         Raises:
             ImageNotFound: the store has no such manifest.
@@ -115,8 +120,9 @@ class Engine:
             volatile=config.volatile,
             anonymous_volumes=len(config.anonymous_volumes),
             bridged=config.network == ContainerNetwork.BRIDGE,
+            endpoints=endpoints,
         )
-        if state.bridged:
+        if state.bridged and not endpoints:
             self._bridge = self._ensure_bridge()
         spec = defaults.spec(config, state.rootfs, state.volume_directories)
         self._runtime.create(state, spec, files)
@@ -133,12 +139,12 @@ class Engine:
         *,
         stdio: Stdio,
         supervision: Supervision | None = None,
-        prepare: Callable[[ContainerState, Attachment | None], None] = _nothing,
+        prepare: Callable[[ContainerState], None] = _nothing,
         hairpin: bool = False,
     ) -> Running:
         """Start a container and return once its program runs; ``stdio`` stays the caller's to close.
 
-        ``prepare`` is called under its lock when its address is known; what ``supervision`` does is said at
+        ``prepare`` is called under its lock when its addresses are known; what ``supervision`` does is said at
         ``Runtime.start``, what ``hairpin`` does at ``Attachment``.
 
         Raises:
@@ -148,13 +154,12 @@ class Engine:
         """
         leased: list[Attachment] = []
 
-        def attach(state: ContainerState) -> Attachment | None:
-            attachment = state.attachment
-            if state.bridged and attachment is None:
-                attachment = self._take_address(container_id)
-                leased.append(attachment)
-            prepare(state, attachment)
-            return replace(attachment, hairpin=hairpin) if attachment is not None else None
+        def attach(state: ContainerState) -> ContainerState:
+            before = {each.address for each in state.attachments}
+            attached = self._attach(state, hairpin=hairpin)
+            leased.extend(each for each in attached.attachments if each.address not in before)
+            prepare(attached)
+            return attached
 
         try:
             return self._runtime.start(container_id, stdio=stdio, attach=attach, supervision=supervision)
@@ -225,8 +230,8 @@ class Engine:
         """
         state = self._directory.load(container_id)
         self._runtime.delete(container_id, force=force)
-        if state.attachment is not None:  # its link goes with the namespace: the kernel reaps it
-            ipam.release(self._paths.networks, state.attachment)
+        for attachment in state.attachments:  # its link goes with the namespace: the kernel reaps it
+            ipam.release(self._paths.networks, attachment)
 
     def state(self, container_id: str) -> ContainerState:
         """Return a container's state as it is now.
@@ -310,12 +315,24 @@ class Engine:
         finally:
             ipam.release(self._paths.networks, attachment)
 
-    def _take_address(self, container_id: str) -> Attachment:
+    def _attach(self, state: ContainerState, *, hairpin: bool) -> ContainerState:
+        """Return a container with its places on its networks, those that it had before if they are free still."""
+        if not state.bridged:
+            return state
+        if not state.endpoints:
+            before = "" if state.attachment is None else state.attachment.address
+            return replace(state, attachment=replace(self._take_address(state.id, before), hairpin=hairpin))
+        from lab.container.network import endpoints  # few have networks that their users have made
+
+        found = endpoints.attach_all(self._paths, state.id, state.endpoints, self._ensure_bridge)
+        return replace(state, endpoints=tuple(_with_hairpin(each) for each in found) if hairpin else found)
+
+    def _take_address(self, container_id: str, before: str = "") -> Attachment:
         while True:
             # another process may have removed an idle bridge; a look costs microseconds, to ensure it the import
             if self._bridge is None or not _is_link(self._bridge):
                 self._bridge = self._ensure_bridge()
-            attachment = ipam.lease(self._paths.networks, self._bridge, container_id)
+            attachment = ipam.lease(self._paths.networks, self._bridge, container_id, ipam.Wish(before=before))
             if _is_link(self._bridge):  # and from now on nobody removes it
                 return attachment
             ipam.release(self._paths.networks, attachment)
@@ -323,6 +340,12 @@ class Engine:
 
 def _is_link(bridge: Bridge) -> bool:
     return os.path.exists(os.path.join(_LINKS, bridge.name))
+
+
+def _with_hairpin(endpoint: Endpoint) -> Endpoint:
+    if endpoint.attachment is None:
+        return endpoint
+    return replace(endpoint, attachment=replace(endpoint.attachment, hairpin=True))
 
 
 def _is_leftover(state: ContainerState) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lab.container.engine import Engine
 from lab.container.network import departure, firewall, plan, publish
+from lab.container.network.endpoints import way_out
 from lab.container.network.firewall import Publication
 from lab.container.network.model import Attachment
 from lab.container.port_bindings import Bindings, ContainerPort, HostPort, ports, published
@@ -37,7 +38,6 @@ def open_all(
     engine: Engine,
     state: ContainerState,
     record: ContainerRecord,
-    attachment: Attachment | None,
     keeper: publish.Keeper,
 ) -> None:
     """Let the ports that a container asks for lead to it, which is about to be started; to be called under its lock.
@@ -48,6 +48,7 @@ def open_all(
         StateConflict: a port is taken.
         KernelError: the host has no such address, or nftables refused.
     """
+    attachment = way_out(state.attachments)
     if attachment is not None:
         publications = keeper.hold(wanted(record), _families(attachment), lambda each: _is_ours(engine, each))
         _lead(engine, state, publications, attachment)

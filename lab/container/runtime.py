@@ -25,7 +25,6 @@ from lab.container import (
     spawner,
     user_namespace,
 )
-from lab.container.network.model import Attachment
 from lab.container.spawner_client import (
     EncodedPlan,
     Running,
@@ -51,8 +50,8 @@ _EVERYTHING = capabilities.mask(capabilities.NAMES)
 _CGROUP_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "relatime")
 
 
-def _unattached(state: ContainerState) -> Attachment | None:
-    return state.attachment
+def _unattached(state: ContainerState) -> ContainerState:
+    return state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,13 +165,13 @@ class Runtime:
         container_id: str,
         *,
         stdio: Stdio,
-        attach: Callable[[ContainerState], Attachment | None] = _unattached,
+        attach: Callable[[ContainerState], ContainerState] = _unattached,
         supervision: Supervision | None = None,
     ) -> Running:
         """Start a created or stopped container and return once its program runs.
 
-        ``attach`` is asked for the container's place on the network, under its lock. With ``supervision``, which only
-        the shared spawner offers, the container outlives this process.
+        ``attach`` is asked for the container with its places on its networks, under its lock. With ``supervision``,
+        which only the shared spawner offers, the container outlives this process.
 
         Raises:
             NoSuchContainer: there is none.
@@ -193,23 +192,22 @@ class Runtime:
             if state.status == Status.STOPPED:
                 # what is born into a v2 cgroup that was once killed at a stroke is killed as well
                 cgroup.remove(self.layout, plan.cgroup_path, deadline_ns=_soon())
-            attachment = attach(state)
+            state = attach(state)
             try:
-                running = self._spawn(plan, state, attachment, stdio, supervision)
+                running = self._spawn(plan, state, stdio, supervision)
             except BaseException:
                 cgroup.kill(self.layout, plan.cgroup_path, deadline_ns=_soon())
                 cgroup.remove(self.layout, plan.cgroup_path, deadline_ns=_soon())
                 raise
             if supervision is None:  # else it is the caller's, and its end is on disk
                 self._running[container_id] = running
-            self._record_start(state, running, attachment)
+            self._record_start(state, running)
         return running
 
     def _spawn(
         self,
         plan: StartPlan,
         state: ContainerState,
-        attachment: Attachment | None,
         stdio: Stdio,
         supervision: Supervision | None,
     ) -> Running:
@@ -225,7 +223,7 @@ class Runtime:
                     flags=plan.flags,
                     stdio=stdio,
                     cgroup=unified,
-                    network=None if attachment is None else attachment.flatten(),
+                    network=tuple(each.flatten() for each in state.attachments),
                     limits=limits,
                     detached=state.detached,
                     supervision=supervision,
@@ -316,14 +314,12 @@ class Runtime:
             self._filters[key] = seccomp_profile.load(text, key[1], cache=self._cache)
         return self._filters[key]
 
-    def _record_start(self, state: ContainerState, running: Running, attachment: Attachment | None) -> None:
+    def _record_start(self, state: ContainerState, running: Running) -> None:
         try:
             process: ProcessIdentity | None = ProcessIdentity.of(running.pid)
         except ProcessLookupError:
             process = None  # it has ended and been reaped already
-        self.directory.save(
-            replace(state, status=Status.RUNNING, process=process, attachment=attachment, exit_code=None)
-        )
+        self.directory.save(replace(state, status=Status.RUNNING, process=process, exit_code=None))
 
     def exec(self, container_id: str, process: Process, *, stdio: Stdio, detached: bool = False) -> Running:
         """Run a further program in a running container, under the same limits, and return once it runs.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     SupervisionFields = tuple[str, bool, str, supervision.Policy]
 
 SPAWN = "spawn"
-"""A request: (SPAWN, flags, marshalled plan, detached, attachment's fields or None, supervision or None, identity of a
+"""A request: (SPAWN, flags, marshalled plan, detached, fields of its attachments, supervision or None, identity of a
 process whose pid namespace is to be the child's or None); with reply pipe, stdin, stdout, stderr, the v2 cgroup to be
 born in if flags have CLONE_INTO_CGROUP, the pipe of ``LIMITS_NUMBER`` if the plan has one, and one descriptor for each
 letter of the supervision's streams.
@@ -158,7 +158,7 @@ class Spawner:
         flags: int,
         plan: bytes,
         detached: bool,
-        network: AttachmentFields | None,
+        network: tuple[AttachmentFields, ...],
         fields: SupervisionFields | None,
         pid_namespace: tuple[int, int] | None,
         users: user_namespace.Setup | None,
@@ -173,7 +173,7 @@ class Spawner:
         try:
             if others:
                 numbers.put(others.pop(), LIMITS_NUMBER)
-            go = numbers.pipe(GO_NUMBER) if network is not None else -1
+            go = numbers.pipe(GO_NUMBER) if network else -1
             mapping = numbers.channel(USERS_NUMBER) if users is not None else None
             if fields is not None:
                 supervised = self._supervise(fields, given)
@@ -194,9 +194,9 @@ class Spawner:
                 user_namespace.prepare(child.pid, users, mapping, stdio)
         if supervised is not None and fields is not None:
             _begin(child, supervised)
-        if network is not None:
+        if network:
             _connect(child, network, go)
-        _close((*rest, *((go,) if network is not None else ())))
+        _close((*rest, *((go,) if network else ())))
 
     def _supervise(self, fields: SupervisionFields, given: list[int]) -> Supervised:
         bundle, has_terminal, streams, policy = fields
@@ -523,13 +523,13 @@ def _begin(child: Child, supervised: Supervised) -> None:
         give_up(child, "note_the_start", error)
 
 
-def _connect(child: Child, network: AttachmentFields, go: int) -> None:
+def _connect(child: Child, network: tuple[AttachmentFields, ...], go: int) -> None:
     # The child mounts its file systems meanwhile; it waits on the go pipe before it touches its own end.
     try:
         netns = os.open(f"/proc/{child.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fastpath.host_side(fastpath.PlainAttachment(network), netns)
-            os.write(go, marshal.dumps(network))
+            fastpath.connect(tuple(map(fastpath.PlainAttachment, network)), netns)
+            os.write(go, marshal.dumps(network[0]))
         finally:
             os.close(netns)
     except OSError as error:

@@ -259,7 +259,7 @@ class SpawnerClient:
         flags: int,
         stdio: Stdio,
         cgroup: int | None = None,
-        network: AttachmentFields | None = None,
+        network: tuple[AttachmentFields, ...] = (),
         limits: int | None = None,
         detached: bool = False,
         supervision: Supervision | None = None,
@@ -269,7 +269,7 @@ class SpawnerClient:
     ) -> Running:
         """Ask for what ``spawn`` does, and return at once: ``await_started`` of what is returned comes next.
 
-        ``network`` makes the host's side of an attachment meanwhile; ``limits`` is the reading end of a pipe that the
+        ``network`` makes the host's side of attachments meanwhile; ``limits`` is the reading end of a pipe that the
         child finds as ``spawner.LIMITS_NUMBER``; ``pid_namespace`` is a process (pid, start in ticks) in whose pid
         namespace it is born, where ``flags`` ask for none of its own; ``users`` is the set-up of its user namespace,
         which it awaits as ``spawner.USERS_NUMBER``. ``listing`` is the cgroup.procs file of what is to die with it.

@@ -9,7 +9,6 @@ from dataclasses import replace
 from lab.container import console, supervision
 from lab.container.engine import Engine
 from lab.container.network import departure
-from lab.container.network.model import Attachment
 from lab.container.options import names as names_options
 from lab.container.options.run import RunOptions
 from lab.container.pipes import opened_pipes
@@ -66,7 +65,7 @@ def _start(
     record: ContainerRecord,
     keeper: Keeper | None,
 ) -> Running:
-    def prepare(state: ContainerState, attachment: Attachment | None) -> None:
+    def prepare(state: ContainerState) -> None:
         _agree_to_start(state.bundle, wanted.restarts_done)
         _make_sources(record.options)
         departure.settle(state.bundle)  # of its last run, if that is still to be done
@@ -74,11 +73,11 @@ def _start(
             from lab.container import health_check  # few have one
 
             health_check.prepare(engine, state)
-        _write_hosts(state, record.options, attachment)
+        _write_hosts(state, record.options)
         if keeper is not None:
             from lab.container import ports
 
-            ports.open_all(engine, state, record, attachment, keeper)
+            ports.open_all(engine, state, record, keeper)
 
     try:
         return engine.start(container_id, stdio=stdio, supervision=wanted, prepare=prepare, hairpin=keeper is not None)
@@ -95,10 +94,11 @@ def _settle_unless_running(engine: Engine, container_id: str) -> None:
             departure.settle(state.bundle)
 
 
-def _write_hosts(state: ContainerState, options: RunOptions, attachment: Attachment | None) -> None:
+def _write_hosts(state: ContainerState, options: RunOptions) -> None:
     """Write the one of the container's own files that its address changes."""
-    address = "" if attachment is None else attachment.address
-    gateway = "" if attachment is None else attachment.gateway
+    first = state.attachments[0] if state.attachments else None
+    address = "" if first is None else first.address
+    gateway = "" if first is None else first.gateway
     content = names_options.etc_content(options, state.id, read=read_if_there, address=address, gateway=gateway)
     with open(os.path.join(state.bundle, "hosts"), "w", encoding="utf-8") as file:
         file.write(content["hosts"])

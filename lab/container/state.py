@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from lab.container import supervision
-from lab.container.network.model import Attachment
+from lab.container.network.model import Attachment, Endpoint
 from lab.container.spec import codec
 from lab.container.spec.runtime import OCI_VERSION, Spec, Status
 from lab.container.storage.trees import remove_tree
@@ -59,8 +59,9 @@ class ContainerState:
     """The OCI state of a container, and what is ours.
 
     ``owner`` is the engine's process that will remove it; without it, and not ``detached``, the container is a
-    leftover. ``bridged`` asks for an ``attachment``, which it has from its first start on. ``process`` is its first
-    process since the last start. ``cgroup`` is relative to every hierarchy.
+    leftover. ``bridged`` asks for an ``attachment`` on the root's own bridge, or on the networks of its ``endpoints``
+    if it has any, which it has from its first start on. ``process`` is its first process since the last start.
+    ``cgroup`` is relative to every hierarchy.
     """
 
     id: str
@@ -75,8 +76,16 @@ class ContainerState:
     detached: bool = False
     volatile: bool = False
     bridged: bool = False
+    endpoints: tuple[Endpoint, ...] = ()
     anonymous_volumes: int = 0
     oci_version: str = OCI_VERSION
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """Its places on all its networks, the one of its first link first; none before its first start."""
+        if self.endpoints:
+            return tuple(each.attachment for each in self.endpoints if each.attachment is not None)
+        return () if self.attachment is None else (self.attachment,)
 
     @property
     def pid(self) -> int:

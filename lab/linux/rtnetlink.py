@@ -25,6 +25,7 @@ RTM_NEWNEIGH = 28
 
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
+NLM_F_REPLACE = 0x100
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
 NLMSG_ERROR = 2
@@ -43,6 +44,7 @@ IFLA_INFO_SLAVE_DATA = 5
 IFLA_BRPORT_MODE = 4
 IFLA_BRPORT_ISOLATED = 33
 VETH_INFO_PEER = 1
+IFA_F_NODAD = 0x02
 IFA_ADDRESS = 1
 IFA_LOCAL = 2
 IFA_BROADCAST = 4
@@ -103,14 +105,14 @@ def ifinfomsg(*, index: int = 0, flags: int = 0, change: int = 0) -> bytes:
     return _IFINFOMSG.pack(sockets.AF_UNSPEC, 0, index, flags, change)
 
 
-def ifaddrmsg(*, prefix_length: int, index: int) -> bytes:
-    """Return the head of an IPv4 address message of universal scope."""
-    return _IFADDRMSG.pack(sockets.AF_INET, prefix_length, 0, RT_SCOPE_UNIVERSE, index)
+def ifaddrmsg(*, prefix_length: int, index: int, family: int = sockets.AF_INET, flags: int = 0) -> bytes:
+    """Return the head of an address message of universal scope."""
+    return _IFADDRMSG.pack(family, prefix_length, flags, RT_SCOPE_UNIVERSE, index)
 
 
-def rtmsg() -> bytes:
-    """Return the head of an IPv4 default route in the main table."""
-    return _RTMSG.pack(sockets.AF_INET, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
+def rtmsg(*, family: int = sockets.AF_INET) -> bytes:
+    """Return the head of a default route in the main table."""
+    return _RTMSG.pack(family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
 
 
 def ndmsg(*, index: int, state: int) -> bytes:

@@ -23,7 +23,7 @@ NETLINK_ROUTE = _socket.NETLINK_ROUTE
 SOCK_CLOEXEC, SOCK_DGRAM = _socket.SOCK_CLOEXEC, _socket.SOCK_DGRAM
 SO_REUSEADDR, SOCK_STREAM = _socket.SO_REUSEADDR, _socket.SOCK_STREAM
 SOCK_RAW, SOCK_SEQPACKET = _socket.SOCK_RAW, _socket.SOCK_SEQPACKET
-if_nametoindex, inet_aton = _socket.if_nametoindex, _socket.inet_aton
+if_nametoindex, inet_aton, inet_pton = _socket.if_nametoindex, _socket.inet_aton, _socket.inet_pton
 _DESCRIPTOR = struct.Struct("=i")
 
 

@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pyroute2
@@ -62,22 +62,9 @@ def ensure(paths: Paths, bridge: Bridge) -> None:
         existing = look(table)
         if bridge.name not in existing.addresses:
             for subnet in filter(None, (bridge.subnet, bridge.subnet6)):
-                require_free(subnet, existing.routes)
+                plan.require_free(subnet, existing.routes)
         apply(plan.bring_up(table, bridge, existing))
         neighbours.accommodate(bridge)
-
-
-def require_free(subnet: str, taken: Collection[str]) -> None:
-    """Check that no route of this host overlaps a subnet.
-
-    Raises:
-        StateConflict: one does.
-    """
-    other = plan.overlapping(subnet, taken)
-    if other:
-        raise StateConflict(
-            f"subnet {subnet} overlaps the route to {other} of this host", hint="give another one by --subnet"
-        )
 
 
 def lease(paths: Paths, owner: str) -> Attachment:

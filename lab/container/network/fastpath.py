@@ -7,9 +7,10 @@ explicit deletion waits 30 ms for RCU, so a target is disconnected by dropping i
 
 from __future__ import annotations
 
+import os
 import struct
 
-from lab.linux import libc, sockets
+from lab.linux import libc, namespaces, sockets
 from lab.linux import rtnetlink as rt
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ _IFREQ = struct.Struct("=16sh22x")  # a name, flags, and the rest of the union
 _LOOPBACK_INDEX = 1  # the loopback is the first link of each network namespace
 _CHANGE = rt.NLM_F_REQUEST | rt.NLM_F_ACK
 _CREATE = _CHANGE | rt.NLM_F_CREATE | rt.NLM_F_EXCL
+_REPLACE = _CHANGE | rt.NLM_F_CREATE | rt.NLM_F_REPLACE
 
 
 class PlainAttachment:
@@ -36,6 +38,84 @@ class PlainAttachment:
         self.bridge, self.host_link, self.address, self.prefix_length, self.gateway, self.mac = fields[:6]
         self.inner_link, self.address6, self.prefix6_length, self.gateway6 = fields[6:10]
         self.mtu, self.isolated, self.hairpin = fields[10:]
+
+
+def connect(attachments: tuple[PlainAttachment, ...], netns_fd: int) -> None:
+    """Make all of a container's links, and all but what it does itself by ``inside``: the first one's IPv4.
+
+    To be called in the host's network namespace, by a process that has one thread.
+
+    Raises:
+        OSError: as ``host_side`` and ``inner_side``.
+    """
+    for attachment in attachments:
+        host_side(attachment, netns_fd)
+    first, *others = attachments
+    if not others and not first.address6:
+        return
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        namespaces.setns(netns_fd, namespaces.CLONE_NEWNET, path="the container's network namespace")
+        channel = rt.open_socket()  # which stays there
+        namespaces.setns(own, namespaces.CLONE_NEWNET, path="/proc/self/ns/net")
+    finally:
+        os.close(own)
+    with channel:
+        inner_side(first, channel, has_four=True)
+        for attachment in others:
+            inner_side(attachment, channel)
+
+
+def inner_side(attachment: Attachment | PlainAttachment, channel: sockets.Socket, *, has_four: bool = False) -> None:
+    """Raise a container's link, and give it its addresses and ways out; with ``has_four`` those of IPv6 only.
+
+    ``channel`` is one that was opened in the container's network namespace; it stays the caller's.
+
+    Raises:
+        OSError: errno and the link: ENODEV (``host_side`` has not been called), EEXIST (the address is there), EPERM.
+    """
+    link = attachment.inner_link
+    index = rt.link_index(channel, link)
+    requests = [_up(index, link)]
+    if not has_four:
+        requests.append(_address(attachment.address, attachment.prefix_length, index, link))
+    if attachment.gateway and not has_four:
+        requests.append(default_route(attachment.gateway, index))
+    if attachment.address6:
+        requests.append(_address(attachment.address6, attachment.prefix6_length, index, link))
+    if attachment.gateway6:
+        requests.append(default_route(attachment.gateway6, index))
+    rt.transact(channel, tuple(requests))
+
+
+def _address(address: str, prefix_length: int, index: int, link: str) -> rt.Request:
+    if ":" in address:
+        packed = sockets.inet_pton(sockets.AF_INET6, address)
+        head = rt.ifaddrmsg(
+            prefix_length=prefix_length, index=index, family=sockets.AF_INET6, flags=rt.IFA_F_NODAD
+        )  # nobody else can have it: so it counts at once
+        body = head + rt.attribute(rt.IFA_LOCAL, packed) + rt.attribute(rt.IFA_ADDRESS, packed)
+    else:
+        packed = sockets.inet_aton(address)
+        broadcast = (int.from_bytes(packed, "big") | ((1 << (32 - prefix_length)) - 1)).to_bytes(4, "big")
+        body = (
+            rt.ifaddrmsg(prefix_length=prefix_length, index=index)
+            + rt.attribute(rt.IFA_LOCAL, packed)
+            + rt.attribute(rt.IFA_ADDRESS, packed)
+            + rt.attribute(rt.IFA_BROADCAST, broadcast)
+        )
+    return rt.Request(rt.RTM_NEWADDR, _CREATE, body, f"address {address} on {link}")
+
+
+def default_route(gateway: str, index: int) -> rt.Request:
+    """Return the request that makes a link the way out, in place of any other."""
+    family = sockets.AF_INET6 if ":" in gateway else sockets.AF_INET
+    body = (
+        rt.rtmsg(family=family)
+        + rt.attribute(rt.RTA_GATEWAY, sockets.inet_pton(family, gateway))
+        + rt.attribute(rt.RTA_OIF, rt.number(index))
+    )
+    return rt.Request(rt.RTM_NEWROUTE, _REPLACE, body, f"default route via {gateway}")
 
 
 def host_side(attachment: Attachment | PlainAttachment, netns_fd: int) -> None:
@@ -113,25 +193,8 @@ def _bridge_port(attachment: Attachment | PlainAttachment) -> rt.Request:
 
 
 def _inner_requests(attachment: Attachment | PlainAttachment, index: int) -> tuple[rt.Request, ...]:
-    address = sockets.inet_aton(attachment.address)
-    host_bits = (1 << (32 - attachment.prefix_length)) - 1
-    broadcast = (int.from_bytes(address, "big") | host_bits).to_bytes(4, "big")
-    addressed = (
-        rt.ifaddrmsg(prefix_length=attachment.prefix_length, index=index)
-        + rt.attribute(rt.IFA_LOCAL, address)
-        + rt.attribute(rt.IFA_ADDRESS, address)
-        + rt.attribute(rt.IFA_BROADCAST, broadcast)
-    )
-    routed = (
-        rt.rtmsg()
-        + rt.attribute(rt.RTA_GATEWAY, sockets.inet_aton(attachment.gateway))
-        + rt.attribute(rt.RTA_OIF, rt.number(index))
-    )
-    return (
-        _up(index, _INNER_LINK),
-        rt.Request(rt.RTM_NEWADDR, _CREATE, addressed, f"address {attachment.address} on {_INNER_LINK}"),
-        rt.Request(rt.RTM_NEWROUTE, _CREATE, routed, f"default route via {attachment.gateway}"),
-    )
+    found = (_up(index, _INNER_LINK), _address(attachment.address, attachment.prefix_length, index, _INNER_LINK))
+    return (*found, default_route(attachment.gateway, index)) if attachment.gateway else found
 
 
 def _up(index: int, name: str) -> rt.Request:

@@ -49,42 +49,76 @@ class HostView:
     started_ticks: int
 
 
-def lease(directory: str, bridge: Bridge, owner: str) -> Attachment:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is asked for with a lease: exactly these addresses, or, as ``before``, that one if it is free still."""
+
+    address: str = ""
+    address6: str = ""
+    mac: str = ""
+    before: str = ""
+
+
+def lease(directory: str, bridge: Bridge, owner: str, wish: Wish = Wish()) -> Attachment:
     """Take an address of ``bridge`` for ``owner`` and return the whole attachment.
 
     Addresses are handed out in a circle, so that one just released, whose link the kernel may still be reaping, comes
     last.
 
     Raises:
-        ContainerError: every address is taken.
+        ContainerError: every address is taken, or the one that is asked for.
         OSError: a lease file cannot be read or written.
     """
     with locked(directory, bridge.name):
         leases = _leases_path(directory, bridge.name)
         os.makedirs(leases, mode=0o700, exist_ok=True)
-        address = _first_free(bridge, leases)
-        attachment = attach_at(bridge, address)
-        new = Lease(
-            address=address,
-            owner=owner,
-            host_link=attachment.host_link,
-            boot_id=_boot_id(),
-            pid=os.getpid(),
-            pid_started_ticks=_started_ticks(os.getpid()),
-        )
-        _write(os.path.join(leases, address), json.dumps(asdict(new)))
-        _write(os.path.join(leases, _LAST), address)
+        if wish.address:
+            _require_free(leases, wish.address, owner)
+        if wish.address6:
+            _require_free(leases, wish.address6, owner)
+        before = wish.before if wish.before and _is_free(leases, wish.before, owner) else ""
+        address = wish.address or before or _first_free(bridge, leases)
+        attachment = attach_at(bridge, address, wish)
+        names = (address, wish.address6) if wish.address6 else (address,)
+        for name in names:
+            new = Lease(
+                address=name,
+                owner=owner,
+                host_link=attachment.host_link,
+                boot_id=_boot_id(),
+                pid=os.getpid(),
+                pid_started_ticks=_started_ticks(os.getpid()),
+            )
+            _write(os.path.join(leases, name), json.dumps(asdict(new)))
+        if not wish.address and not before:
+            _write(os.path.join(leases, _LAST), address)
     return attachment
+
+
+def _require_free(leases: str, address: str, owner: str) -> None:
+    if not _is_free(leases, address, owner):
+        raise ContainerError("Address already in use", hint=f"another container has {address}: lab network inspect")
+
+
+def _is_free(leases: str, address: str, owner: str) -> bool:
+    known = _read_lease(os.path.join(leases, address))
+    return known is None or known.owner == owner or is_stale(known, look(known))
 
 
 def _first_free(bridge: Bridge, leases: str) -> str:
     for address in addresses_after(bridge, _read(os.path.join(leases, _LAST))):
         known = _read_lease(os.path.join(leases, address))
-        if (known is None or is_stale(known, look(known))) and not _is_link(host_link_name(bridge, address)):
+        is_free = (known is None or is_stale(known, look(known))) and not _is_link(host_link_name(bridge, address))
+        if is_free and not _is_asked_for(bridge, leases, address):
             return address
     raise ContainerError(
         f"no free address in {bridge.subnet} of bridge {bridge.name}", hint="stop targets that are not needed"
     )
+
+
+def _is_asked_for(bridge: Bridge, leases: str, address: str) -> bool:
+    """Return whether somebody has the IPv6 address that goes with an address, having asked for it."""
+    return bool(bridge.subnet6) and not _is_free(leases, address6_of(bridge, address), "")
 
 
 def release(directory: str, attachment: Attachment) -> None:
@@ -93,9 +127,9 @@ def release(directory: str, attachment: Attachment) -> None:
     Raises:
         OSError: the lease file cannot be removed.
     """
-    path = os.path.join(_leases_path(directory, attachment.bridge), attachment.address)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    for address in attachment.addresses:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(_leases_path(directory, attachment.bridge), address))
 
 
 def leased(directory: str, bridge_name: str) -> tuple[Lease, ...]:
@@ -164,9 +198,14 @@ def look(known: Lease) -> HostView:
 
 
 def addresses_after(bridge: Bridge, last: str) -> Iterator[str]:
-    """Give each address of the subnet once, the one behind ``last`` first; never the gateway's, nor the ends'."""
+    """Give each address of the subnet, or of its range, once, the one behind ``last`` first; never the gateway's.
+
+    Nor are the ends of the subnet among them.
+    """
     network = ipaddress.IPv4Network(bridge.subnet)
-    first, count = int(network.network_address) + 1, network.num_addresses - 2
+    span = ipaddress.IPv4Network(bridge.ip_range) if bridge.ip_range else network
+    first = max(int(span.network_address), int(network.network_address) + 1)
+    count = min(int(span.broadcast_address), int(network.broadcast_address) - 1) - first + 1
     start = int(ipaddress.IPv4Address(last)) - first + 1 if last else 0
     for number in range(count):
         address = str(ipaddress.IPv4Address(first + (start + number) % count))
@@ -174,26 +213,45 @@ def addresses_after(bridge: Bridge, last: str) -> Iterator[str]:
             yield address
 
 
-def attach_at(bridge: Bridge, address: str) -> Attachment:
-    """Return the attachment that goes with an address: names and hardware address follow from it, so never clash."""
+def attach_at(bridge: Bridge, address: str, wish: Wish = Wish()) -> Attachment:
+    """Return the attachment that goes with an address: names and hardware address follow from it, so never clash.
+
+    A link of that name may be there still, of the container's last run, for the kernel to reap: then it is another one.
+    """
     packed = ipaddress.IPv4Address(address).packed
+    base = host_link_name(bridge, address)
+    names = (base, *(f"{base}{letter}" for letter in "xyz" if len(base) < _LINK_NAME_BYTES))
     return Attachment(
         bridge=bridge.name,
-        host_link=host_link_name(bridge, address),
+        host_link=next((name for name in names if not _is_link(name)), base),
         address=address,
         prefix_length=bridge.prefix_length,
-        gateway=bridge.gateway,
-        mac=":".join(f"{byte:02x}" for byte in (0x02, 0x42, *packed)),
+        gateway="" if bridge.internal else bridge.gateway,
+        mac=wish.mac or ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *packed)),
+        address6=(wish.address6 or address6_of(bridge, address)) if bridge.subnet6 else "",
+        prefix6_length=bridge.prefix6_length,
+        gateway6="" if bridge.internal else bridge.gateway6,
+        mtu=bridge.mtu,
+        isolated=not bridge.talks,
     )
+
+
+def address6_of(bridge: Bridge, address: str) -> str:
+    """Return the IPv6 address that goes with an address: the one with the same number in its subnet."""
+    network = ipaddress.IPv6Network(bridge.subnet6)
+    return str(network[_number(bridge, address) % network.num_addresses])
 
 
 def host_link_name(bridge: Bridge, address: str) -> str:
     """Return the outer link's name: six digits that tell bridges apart, and the host's number in the subnet."""
-    number = int(ipaddress.IPv4Address(address)) - int(ipaddress.ip_network(bridge.subnet).network_address)
-    name = f"{_link_prefix(bridge)}{number:x}"
+    name = f"{_link_prefix(bridge)}{_number(bridge, address):x}"
     if len(name) > _LINK_NAME_BYTES:
         raise ContainerError(f"subnet {bridge.subnet} is too large for link names of {_LINK_NAME_BYTES} bytes")
     return name
+
+
+def _number(bridge: Bridge, address: str) -> int:
+    return int(ipaddress.IPv4Address(address)) - int(ipaddress.ip_network(bridge.subnet).network_address)
 
 
 def _link_prefix(bridge: Bridge) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 INNER_LINK = "eth0"
 """What a target calls its first link besides the loopback."""
@@ -97,3 +98,40 @@ class Attachment:
             self.isolated,
             self.hairpin,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """What a container is, or is to be, on one network: named as its user named it.
+
+    ``address``, ``address6`` and ``mac`` are what its user asks for, "" for any; ``aliases`` are its further names
+    there. The ``attachment`` is there from its first start on, with the ``network_id`` of the network that it is on.
+    """
+
+    network: str
+    aliases: tuple[str, ...] = ()
+    address: str = ""
+    address6: str = ""
+    mac: str = ""
+    network_id: str = ""
+    attachment: Attachment | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """One network; ``bridge`` is None for those that have none. ``asked`` says that its user chose the subnet."""
+
+    id: str
+    name: str
+    driver: str
+    bridge: Bridge | None = None
+    created_ns: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    attachable: bool = False
+    asked: bool = False
+
+    @property
+    def is_predefined(self) -> bool:
+        """Whether every root has it: no user has made it."""
+        return not self.created_ns

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from lab.container.network import firewall
 from lab.container.network.model import Bridge
-from lab.errors import ContainerError
+from lab.errors import ContainerError, StateConflict
 
 SUBNET_POOLS = ("10.213.0.0/16", "10.214.0.0/16", "10.215.0.0/16")
 """Where the /24 of each bridge comes from: private (RFC 1918), and outside what docker (172.17.0.0/16 and up) and
@@ -143,6 +143,19 @@ def overlapping(subnet: str, taken: Collection[str]) -> str:
         if other.prefixlen and other.version == wanted.version and wanted.overlaps(other):
             return text
     return ""
+
+
+def require_free(subnet: str, taken: Collection[str]) -> None:
+    """Check that no route of this host overlaps a subnet.
+
+    Raises:
+        StateConflict: one does.
+    """
+    other = overlapping(subnet, taken)
+    if other:
+        raise StateConflict(
+            f"subnet {subnet} overlaps the route to {other} of this host", hint="give another one by --subnet"
+        )
 
 
 def bring_up(table: str, bridge: Bridge, existing: Existing) -> tuple[LinkOp, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lab.container.network.model import Endpoint
 from lab.container.spec.image import Healthcheck
 
 RESTART_NEVER = "no"
@@ -20,6 +21,7 @@ class RunOptions:
 
     ``entrypoint`` is None for the image's own and empty for none. ``env`` has "NAME=VALUE" only. ``cpus`` are
     processors' worth of time. ``restart`` is a policy's name with ``restarts_most`` (0: any number) beside it.
+    ``endpoints`` are its networks with what is asked for there, the first one being ``network``; none: that one alone.
     ``block_io`` has "FLAG=VALUE" of the flags for block devices. ``stop_timeout_s`` is None for ten seconds, negative
     for ever. ``health_on_failure`` is "none", "kill", "restart" or "stop".
     """
@@ -72,6 +74,7 @@ class RunOptions:
     device_rules: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     network: str = "bridge"
+    endpoints: tuple[Endpoint, ...] = ()
     publish: tuple[str, ...] = ()
     publish_all: bool = False
     expose: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from lab.container.defaults import ContainerNetwork, NamespaceMode
+from lab.container.network.model import Endpoint
 from lab.container.options import users
 from lab.container.options.run import RunOptions
 from lab.container.spec.runtime import JOINS
@@ -83,9 +84,22 @@ def _mode(name: str, text: str) -> str:
 def _network(name: str) -> tuple[str, ContainerNetwork]:
     if name == NamespaceMode.HOST or name.startswith(JOINS):
         return name, ContainerNetwork.NONE
-    if name not in _NETWORKS:
-        raise SpecError(f"network {name} not found", hint="bridge, host, none or container:NAME")
-    return NamespaceMode.PRIVATE, _NETWORKS[name]
+    return NamespaceMode.PRIVATE, _NETWORKS.get(name, ContainerNetwork.BRIDGE)
+
+
+def endpoints(options: RunOptions) -> tuple[Endpoint, ...]:
+    """Return the networks that a container is to be connected with, if not with the root's own bridge alone.
+
+    Raises:
+        SpecError: it can have none beside what it shares.
+    """
+    shares = options.network in (NamespaceMode.HOST, "none") or options.network.startswith(JOINS)
+    plain = all(not (each.aliases or each.address or each.address6 or each.mac) for each in options.endpoints)
+    if shares and (len(options.endpoints) > 1 or not plain):
+        raise SpecError("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
+    if shares or (options.network in _NETWORKS and len(options.endpoints) < 2 and plain):
+        return ()
+    return options.endpoints or (Endpoint(network=options.network),)
 
 
 def _hostname(options: RunOptions, uts: str, network: str) -> str:

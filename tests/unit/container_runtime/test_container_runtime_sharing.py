@@ -75,7 +75,6 @@ def test_an_ordinary_user_is_told_of_the_network_that_there_is_not() -> None:
         ({"uts": "container:x"}, "--uts: invalid UTS mode"),
         ({"cgroupns": "none"}, "--cgroupns: invalid CGROUP mode"),
         ({"userns": "nomap"}, "--userns: invalid USER mode"),
-        ({"network": "nonsense"}, "network nonsense not found"),
         ({"uts": "host", "hostname": "web"}, "conflicting options: hostname and the UTS mode"),
         ({"network": "container:x", "hostname": "web"}, "conflicting options: hostname and the network mode"),
         ({"privileged": True, "userns": "private"}, "privileged mode is incompatible with user namespaces"),
