@@ -11,6 +11,7 @@
      │   ├─ ImageNotFound
      │   ├─ DigestMismatch
      │   ├─ LayerCorrupt
+     │   ├─ RegistryError       a registry refused, or could not be reached
      │   ├─ NoSuchContainer
      │   ├─ NoSuchNetwork
      │   ├─ StateConflict
@@ -113,6 +114,14 @@ class DigestMismatch(ContainerError):  # noqa: N818
 
 class LayerCorrupt(ContainerError):  # noqa: N818
     """A layer cannot be unpacked as it stands, or tries to leave its root."""
+
+
+class RegistryError(ContainerError):
+    """A registry refused, could not be reached, or gave what it should not; ``status`` is HTTP's, 0 without answer."""
+
+    def __init__(self, message: str, *, status: int = 0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class NoSuchContainer(ContainerError):  # noqa: N818

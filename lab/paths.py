@@ -79,6 +79,16 @@ class Paths:
         return os.path.join(self.root, "processes")
 
     @property
+    @property
+    def registries(self) -> str:
+        """What the user has said about registries: mirrors, and which may be insecure."""
+        return os.path.join(self.root, "registries.json")
+
+    @property
+    def certificates(self) -> str:
+        """Certificates of registries, one directory per host and port, as in docker's certs.d."""
+        return os.path.join(self.root, "certs.d")
+
     def runs(self) -> str:
         """Measuring runs, one directory each, unless ``lab bench run --output`` says otherwise."""
         return os.path.join(self.root, "runs")
@@ -115,6 +125,20 @@ def docker_host(environ: Mapping[str, str] | None = None) -> str:
 
 
 _LIMITS = {"entries": "LAB_LAYER_ENTRIES_MAX", "size_bytes": "LAB_LAYER_BYTES_MAX"}
+def docker_config(environ: Mapping[str, str] | None = None) -> str:
+    """Return the path of docker's configuration file, which holds credentials: DOCKER_CONFIG, else ~/.docker."""
+    env = os.environ if environ is None else environ
+    directory = env.get("DOCKER_CONFIG") or os.path.join(env.get("HOME") or os.path.expanduser("~"), ".docker")
+    return os.path.join(directory, "config.json")
+
+
+def proxies(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in lower or upper case, as "http", "https" and "no"."""
+    env = os.environ if environ is None else environ
+    found = {name: env.get(f"{name}_proxy") or env.get(f"{name}_proxy".upper(), "") for name in ("http", "https", "no")}
+    return {name: value for name, value in found.items() if value}
+
+
 
 
 def layer_limits(environ: Mapping[str, str] | None = None) -> dict[str, int]:
