@@ -7,6 +7,7 @@ file has ``add_arguments(parser)`` and ``run(arguments, paths) -> exit code``.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import os
 import re
@@ -16,8 +17,8 @@ from typing import NoReturn, Protocol, cast
 
 import lab
 from lab.cli import output
-from lab.cli.verbs import Run, Verbs, build, find, listing, with_plain_switches
-from lab.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_UNAVAILABLE, EXIT_USAGE, LabError, SpecError
+from lab.cli.verbs import Run, Verbs, as_docker_reads, build, find, listing
+from lab.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE, LabError, SpecError
 from lab.paths import Paths
 
 
@@ -107,6 +108,7 @@ def _close(word: str, words: Sequence[str]) -> list[str]:
     return difflib.get_close_matches(word, words, n=1)
 
 
+@functools.cache
 def build_parser() -> argparse.ArgumentParser:
     """Return the top parser: global flags, then a noun whose own parser is made when it is called."""
     parser = Parser(
@@ -157,6 +159,7 @@ def _with_inner(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPa
                 yield from _with_inner(inner)
 
 
+@functools.cache
 def verb_parser(noun: str, name: str, *, prog: str) -> tuple[argparse.ArgumentParser, Run]:
     """Return the parser of one verb of a noun that has a table of them, and what carries it out."""
     verb = find(_verbs(noun) or {}, name)
@@ -225,7 +228,7 @@ def _dispatch(noun: str, rest: Sequence[str], *, root: str | None, log_level: st
 def _run_verb(noun: str, name: str, rest: Sequence[str], paths: Paths, *, prog: str) -> int:
     parser, run = verb_parser(noun, name, prog=prog)
     try:
-        return run(parser.parse_args(with_plain_switches(parser, rest)), paths)
+        return run(parser.parse_args(as_docker_reads(parser, rest)), paths)
     except SpecError as error:
         if error.exit_code == EXIT_USAGE:
             error.exit_code = EXIT_FAILURE  # docker's, once its flags have been understood
@@ -274,12 +277,24 @@ def _explain(error: Exception) -> int:
     return EXIT_FAILURE
 
 
-def entry() -> NoReturn:
-    """Console script: run ``sys.argv`` and exit; a closed pipe is not an error."""
+def outcome(argv: Sequence[str]) -> int:
+    """Run one command line as a whole program does, and return its exit code; a closed pipe is not an error."""
     try:
-        code = main(sys.argv[1:])
+        code = _code(argv)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_INTERRUPTED
-    sys.exit(code)
+    return code
+
+
+def _code(argv: Sequence[str]) -> int:
+    try:
+        return main(argv)
+    except SystemExit as ended:  # a parser's, after its help or what is wrong
+        return ended.code if isinstance(ended.code, int) else EXIT_OK
+
+
+def entry() -> NoReturn:
+    """Run ``sys.argv`` in this process, and exit."""
+    sys.exit(outcome(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""A noun's verbs one at a time: the parser of one alone, and docker's way of writing its switches."""
+"""A noun's verbs one at a time: the parser of one alone, and docker's way of writing its flags."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lab.paths import Paths
 
 Run = Callable[[argparse.Namespace, Paths], int]
 Verbs = Mapping[str, Verb]
+_Flags = Mapping[str, argparse.Action]
 _TRUE, _FALSE = ("true", "1", "t"), ("false", "0", "f")
 
 
@@ -48,32 +49,65 @@ def listing(verbs: Verbs) -> str:
     return "verbs:\n" + "".join(f"  {name:<{width}}{verb.help}\n" for name, verb in verbs.items())
 
 
-def with_plain_switches(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
-    """Return ``argv`` with docker's "--rm=true" as "--rm", for flags that take no value.
+def as_docker_reads(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """Return ``argv`` in argparse's words: flags, then ``--``, then everything else.
 
-    "--rm=false" is left out, and "--pause=false" becomes "--no-pause" where that is a flag.
+    docker takes flags between other words as well, unless what follows is a program's; "--rm=true" is "--rm",
+    "--rm=false" is left out, and "--pause=false" becomes "--no-pause" where that is a flag. An unknown flag is an error
+    whatever else is missing.
     """
-    switches = {flag: action for action in parser._actions if action.nargs == 0 for flag in action.option_strings}
+    flags = parser._option_string_actions
+    leads_program = any(action.nargs in (argparse.REMAINDER, argparse.PARSER) for action in parser._actions)
     found: list[str] = []
-    for position, word in enumerate(argv):
-        if word == "--" or not word.startswith("-"):
-            takes_value = position and _takes_value(parser, argv[position - 1])
-            if not takes_value:
-                return found + list(argv[position:])  # the first word that is no flag: what follows may be a program's
-        name, separator, value = word.partition("=")
-        if name in switches and separator and value.lower() in (*_TRUE, *_FALSE):
-            found += [name] if value.lower() in _TRUE else _negations(switches[name])
-        else:
-            found.append(word)
-    return found
+    others: list[str] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        is_other = word == "-" or not word.startswith("-")
+        if is_other:
+            others.append(word)
+        if word == "--" or (is_other and leads_program):
+            return [*found, "--", *others, *words]
+        if is_other:
+            continue
+        if not _is_known(flags, word):
+            parser.error(f"unrecognized arguments: {word}")
+        found += _plain(flags, word)
+        if _wants_value(flags, word) and words:
+            found.append(words.pop(0))
+    return [*found, "--", *others] if others else found
+
+
+def _plain(flags: _Flags, word: str) -> list[str]:
+    name, separator, value = word.partition("=")
+    if separator and name in flags and flags[name].nargs == 0 and value.lower() in (*_TRUE, *_FALSE):
+        return [name] if value.lower() in _TRUE else _negations(flags[name])
+    return [word]
 
 
 def _negations(switch: argparse.Action) -> list[str]:
     return [flag for flag in switch.option_strings if flag.startswith("--no-")]
 
 
-def _takes_value(parser: argparse.ArgumentParser, word: str) -> bool:
-    if not word.startswith("-") or "=" in word:
+def _is_known(flags: _Flags, word: str) -> bool:
+    name = word.partition("=")[0]
+    return name in flags if word.startswith("--") else all(flag in flags for flag in _letters(flags, name))
+
+
+def _wants_value(flags: _Flags, word: str) -> bool:
+    """Return whether the next word is the value of the last flag in this one."""
+    if "=" in word:
         return False
-    flag = word if word.startswith("--") else f"-{word[-1]}"
-    return any(action.nargs != 0 and flag in action.option_strings for action in parser._actions)
+    letters = [word] if word.startswith("--") else _letters(flags, word)
+    is_whole = word.startswith("--") or len(letters) == len(word) - 1
+    return is_whole and flags[letters[-1]].nargs != 0
+
+
+def _letters(flags: _Flags, word: str) -> list[str]:
+    """Return the flags of a word like "-it" or "-m32m", up to one that takes a value: the rest of the word is that."""
+    found: list[str] = []
+    for letter in word[1:]:
+        found.append(f"-{letter}")
+        if found[-1] not in flags or flags[found[-1]].nargs != 0:
+            break
+    return found

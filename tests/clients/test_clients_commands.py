@@ -45,6 +45,8 @@ e run --rm --entrypoint=/bin/sh busybox -c 'echo $0 $@' a b
 e run --rm --entrypoint '' busybox echo none
 e run --rm -e=A=1 -eB=2 busybox sh -c 'echo $A $B'
 e run --rm -- busybox echo a
+e run --rm -- busybox echo -- a
+e run --rm busybox -- echo a
 echo in | e run --rm -i busybox cat
 echo in | e run --rm busybox cat
 e run --rm=true -t busybox sh -c 'test -t 1 && echo tty'
@@ -136,6 +138,7 @@ e run --rm --init busybox nosuch
         script="""
 e run
 e run --nosuch busybox
+for verb in run create exec start logs rm rename rmi tag; do e $verb --nosuch; done
 e run -it busybox true
 e run -d -a stdout busybox true
 e run --restart always --rm busybox true
@@ -366,6 +369,9 @@ e exec cc sh -c 'exit 9'
 e exec cc sh -c 'kill -9 $$'
 e exec cc /etc >/dev/null
 e exec -u nosuch cc true >/dev/null
+e exec -w /missing cc true >/dev/null
+e exec -w /etc/passwd cc true >/dev/null
+e exec cc echo -- a
 e exec -d cc sh -c 'echo x > /tmp/f'
 until "$ENGINE" exec cc cat /tmp/f 2>/dev/null | grep -q x; do :; done
 e exec -u root cc cat /tmp/f
