@@ -75,6 +75,18 @@ def _set_user_id(context: str) -> None:
         os.chmod(f"{context}/s", 0o4755)
 
 
+def _over(context: str) -> None:
+    """Make two directories with the same names for other types of files."""
+    for directory in ("d/link", "d/nowhere", "d/both", "over/file", "over/both"):
+        os.makedirs(f"{context}/{directory}")
+    for name in ("d/file", "d/link/in", "d/both/in", "over/nowhere", "over/file/in", "over/both/more"):
+        with open(f"{context}/{name}", "w") as file:
+            file.write(name)
+    os.symlink("/tmp", f"{context}/over/link")
+    os.symlink("nothing", f"{context}/over/alone")
+    os.symlink("both", f"{context}/d/alone")
+
+
 def _links(context: str) -> None:
     for target, name in (("a", "l"), ("d", "ld"), ("e", "d/ld")):
         os.symlink(target, f"{context}/{name}")
@@ -135,6 +147,10 @@ CASES = {
     "copy-to-workdir": Case(text="WORKDIR /w\nCOPY a .\nCOPY a b\nCOPY d ./d\nCOPY d .", files=FILES),
     "copy-over-file": Case(text="RUN echo old > /x && chmod 777 /x\nCOPY a /x", files=FILES),
     "copy-over-link": Case(text="RUN touch /t && ln -s t /x\nCOPY a /x", files=FILES),
+    "copy-over-copy": Case(text="COPY d /x/\nCOPY over /x/\nCOPY over /y/\nCOPY d /y/", prepare=_over),
+    "copy-to-nowhere": Case(text="RUN ln -s n/m /x && ln -s ../../../o /y && ln -s /p/q /z\nCOPY d /x\nCOPY a /y\n"
+                                 "COPY a /z/\nCOPY a d /z/", files=FILES),
+    "workdir-nowhere": Case(text="RUN ln -s /n/m /x\nWORKDIR /x/y\nCOPY a .", files=FILES),
     "copy-into-link": Case(text="RUN mkdir /t && ln -s t /x && ln -s /t /y\nCOPY a /x/\nCOPY d /y/", files=FILES),
     "copy-merges": Case(text="RUN mkdir -p /x/e && chmod 700 /x /x/e && touch /x/e/old\nCOPY d /x", prepare=_special),
     "copy-chown": Case(text="RUN echo 'me:x:12:34::/:/bin/sh' >> /etc/passwd\n"

@@ -6,6 +6,7 @@ followed, so that no link in an image leads out of it.
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import re
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 
 from lab.container.image.build_select import Item, Source, kept_xattrs
 from lab.container.storage.holes import data_parts, has_holes
+from lab.container.storage.trees import remove_tree
 from lab.errors import ContainerError
 from lab.linux.openat2 import RESOLVE_IN_ROOT, openat2
 
@@ -90,8 +92,11 @@ class Tree:
     def copy(self, source: Source, destination: str) -> None:
         """Copy a file to a path, or into a directory if the path ends in "/" or is one; of a directory, what is in it.
 
+        Links are followed where the destination says so, also if what they lead to has to be made first. What a copy
+        meets under the name of one of its own files or directories is replaced.
+
         Raises:
-            ContainerError: a directory would have to replace something else, or the other way round.
+            ContainerError: the destination leads through something that is no directory.
             OSError: with errno and path.
         """
         if source.is_directory:
@@ -102,16 +107,30 @@ class Tree:
         self._put(source.items[0], directory, name)
 
     def _followed(self, path: str) -> str:
-        """Return where ``path`` leads to if it is a link to something that is there, else ``path``."""
+        """Return where ``path`` leads to if it is a link, whether something is there or not, else ``path``."""
         try:
-            descriptor = openat2(self.root_fd, path, os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT)
-        except OSError:
-            return path
+            descriptor = self._open_in_root(path, os.O_PATH | os.O_CLOEXEC)
+        except FileNotFoundError:
+            parent, name = posixpath.split(path)
+            target = self._target(self.directory(parent), name)
+            return path if target is None else self._followed(target)
+        except NotADirectoryError:
+            return path  # told when its directory is opened
         try:
-            root = os.readlink(f"/proc/self/fd/{self.root_fd}")
-            return os.readlink(f"/proc/self/fd/{descriptor}").removeprefix(root)
+            return self._path_of(descriptor)
         finally:
             os.close(descriptor)
+
+    def _target(self, parent: int, name: str) -> str | None:
+        """Return where the link ``name`` leads to, as a path from the root; None if it is none."""
+        try:
+            return posixpath.join(self._path_of(parent), os.readlink(name, dir_fd=parent))
+        except OSError:
+            return None
+
+    def _path_of(self, descriptor: int) -> str:
+        root = os.readlink(f"/proc/self/fd/{self.root_fd}")
+        return os.readlink(f"/proc/self/fd/{descriptor}").removeprefix(root) or "/"
 
     def _copy_all(self, source: Source, destination: str) -> None:
         for item in source.items:
@@ -123,6 +142,8 @@ class Tree:
 
     def _merge(self, item: Item, path: str) -> None:
         """Make a directory like ``item``; one that is there keeps its content, the topmost one all else as well."""
+        if item.name:
+            self._make_room(path, for_directory=True)
         is_new = not self._is_directory(path)
         descriptor = self.directory(path)
         if item.name:
@@ -148,7 +169,7 @@ class Tree:
         Raises:
             ContainerError: something else is there.
         """
-        clean = posixpath.normpath("/" + path)
+        clean = posixpath.normpath("/" + path.lstrip("/"))
         if clean not in self._open:
             descriptor = self._opened(clean)
             if len(self._open) >= _OPEN_MAX:
@@ -158,19 +179,30 @@ class Tree:
 
     def _opened(self, path: str) -> int:
         try:
-            return openat2(self.root_fd, path, _DIRECTORY, 0, RESOLVE_IN_ROOT)
+            return self._open_in_root(path, _DIRECTORY)
         except FileNotFoundError:
             parent, name = posixpath.split(path)
-            self._make(self.directory(parent), name, path)
-            return openat2(self.root_fd, path, _DIRECTORY, 0, RESOLVE_IN_ROOT)
+            self._make(self.directory(parent), name)
+            return self._open_in_root(path, _DIRECTORY)
         except NotADirectoryError:
             raise ContainerError(f"cannot copy to {path}: it, or what is above it, is not a directory") from None
 
-    def _make(self, parent: int, name: str, path: str) -> None:
+    def _open_in_root(self, path: str, flags: int) -> int:
+        try:
+            return openat2(self.root_fd, path, flags, 0, RESOLVE_IN_ROOT)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise ContainerError(f"cannot copy to {path}: its links lead round in circles") from None
+
+    def _make(self, parent: int, name: str) -> None:
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
         except FileExistsError:
-            raise ContainerError(f"cannot copy to {path}: it is a symbolic link that leads nowhere") from None
+            target = self._target(parent, name)
+            if target is not None:  # a link that leads nowhere yet
+                self.directory(target)
+            return
         os.chmod(name, 0o755, dir_fd=parent)  # whatever the umask is
         owner = self.manner.owner or (0, 0)
         os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
@@ -185,8 +217,8 @@ class Tree:
     def _put(self, item: Item, directory: str, name: str) -> None:
         if stat.S_ISSOCK(item.status.st_mode):  # a socket means nothing without its process
             return
+        self._make_room(posixpath.join(directory, name), for_directory=False)
         parent = self.directory(directory)
-        self._make_room(parent, name, item)
         key = (item.status.st_dev, item.status.st_ino)
         if item.status.st_nlink > 1 and key in self._links:
             self._link(self._links[key], directory, name)
@@ -215,11 +247,20 @@ class Tree:
         os.chown(name, *self.manner.owner_of(item.status), dir_fd=parent, follow_symlinks=False)
         _set_time(item, parent, name)
 
-    def _make_room(self, parent: int, name: str, item: Item) -> None:
+    def _make_room(self, path: str, *, for_directory: bool) -> None:
+        """Remove what a copy would replace at ``path``, a link itself; a directory stays for a directory."""
+        directory, name = posixpath.split(path)
+        parent = self.directory(directory)
         with suppress(FileNotFoundError):
-            if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-                raise ContainerError(f"cannot replace the directory {name} by the file {item.path}")
-            os.unlink(name, dir_fd=parent)
+            mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode) and for_directory:
+                return
+            if stat.S_ISDIR(mode):
+                remove_tree(f"/proc/self/fd/{parent}/{name}")
+            else:
+                os.unlink(name, dir_fd=parent)
+            if not stat.S_ISREG(mode):
+                self.close()  # some that are open may have been reached through what is gone
 
     def _put_file(self, item: Item, parent: int, name: str) -> None:
         target = os.open(name, _FILE, 0o600, dir_fd=parent)

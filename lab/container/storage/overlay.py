@@ -13,7 +13,8 @@ from lab.linux import mount
 # the mode changed, is copied up whole: the upper directory can then be packed as a layer, and moved to another host.
 _OPTIONS = (("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"))
 _USER_OPTIONS = (("redirect_dir", "nofollow"), ("index", "off"))  # "off" follows, which user attributes may not
-_CONTEXT_STRING_MAX = 255  # of fsconfig(2)
+CONTEXT_STRING_MAX = 255
+"""The longest string, in bytes, that fsconfig(2) takes; a longer path is opened, and named by its descriptor."""
 
 
 def mount_overlay(
@@ -54,6 +55,15 @@ def classic_options(
     return ",".join(options + ["userxattr"] * user_attributes + ["volatile"] * volatile)
 
 
+def context_options(
+    lower: tuple[str, ...], upper: str, work: str, *, user_attributes: bool = False
+) -> tuple[tuple[str, str], ...]:
+    """Return the options of fsconfig(2) that have a value, in order."""
+    layers = (("lowerdir+", path) for path in lower)
+    kept = _USER_OPTIONS if user_attributes else _OPTIONS
+    return (("source", "overlay"), *layers, ("upperdir", upper), ("workdir", work), *kept)
+
+
 def _escaped(path: str) -> str:
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
@@ -61,15 +71,11 @@ def _escaped(path: str) -> str:
 def _mount_by_context(
     lower: tuple[str, ...], upper: str, work: str, target: str, volatile: bool, user_attributes: bool
 ) -> None:
-    directories = (*(("lowerdir+", path) for path in lower), ("upperdir", upper), ("workdir", work))
     context = mount.fsopen("overlay", mount.FSOPEN_CLOEXEC)
     opened: list[int] = []
     try:
-        mount.fsconfig_set_string(context, "source", "overlay")
-        for key, path in directories:
-            mount.fsconfig_set_string(context, key, _short(path, opened))
-        for key, value in _USER_OPTIONS if user_attributes else _OPTIONS:
-            mount.fsconfig_set_string(context, key, value)
+        for key, value in context_options(lower, upper, work, user_attributes=user_attributes):
+            mount.fsconfig_set_string(context, key, _short(value, opened))
         for flag in ["userxattr"] * user_attributes + ["volatile"] * volatile:
             mount.fsconfig_set_flag(context, flag)
         mount.fsconfig_create(context, target)
@@ -83,7 +89,7 @@ def _mount_by_context(
 
 def _short(path: str, opened: list[int]) -> str:
     """Return a path that fits into fsconfig's string: a long one is opened, and named by its descriptor."""
-    if len(os.fsencode(path)) <= _CONTEXT_STRING_MAX:
+    if len(os.fsencode(path)) <= CONTEXT_STRING_MAX:
         return path
     opened.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     return f"/proc/self/fd/{opened[-1]}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
@@ -22,12 +21,14 @@ from lab import paths
 from lab.container.storage.blobs import READ_BYTES
 from lab.container.storage.compression import Readable
 from lab.container.storage.pack import OPAQUE, OPAQUE_XATTR, OVERLAY_XATTR, WHITEOUT, XATTR_PAX
+from lab.container.storage.trees import remove_tree
+from lab.container.storage.walk import DIRECTORY, open_below, pieces
 from lab.errors import KernelError, LayerCorrupt
 from lab.linux.openat2 import RESOLVE_IN_ROOT, openat2
 
 RAISE_LIMITS = "if you trust it, raise LAB_LAYER_BYTES_MAX or LAB_LAYER_ENTRIES_MAX"
 HEADER_LIMIT_BYTES = 1024 * 1024  # of one extended header, which tarfile keeps in memory as a whole
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLLOWING = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _XATTR_PREFIXES = ("user.", "security.capability", "system.posix_acl_")  # the rest belongs to the host that packed
 _EXTENDED = (
@@ -38,6 +39,8 @@ _EXTENDED = (
     tarfile.GNUTYPE_LONGLINK,
 )
 _ENTRY_OVERHEAD_BYTES = 8 * 1024  # headers, long names, attributes and padding of an ordinary entry
+_NAME_MAX = 64 * 1024  # of an entry: trees may be deeper than paths are long, but looking a name up takes its time
+_NAMES_BYTES_MAX = 256 * 1024 * 1024  # of directories in all, which are kept until their times are set
 _END_BYTES = 1024 * 1024  # zeros after the last entry
 _HOST_FAULTS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
@@ -217,23 +220,30 @@ def parts_of(name: str) -> tuple[str, ...]:
     """Return the components of an entry's name, () for the root itself; the layer's root is the root of all names.
 
     Raises:
-        LayerCorrupt: it goes up.
+        LayerCorrupt: it goes up, or is longer than any tree needs.
     """
+    if len(name) > _NAME_MAX:
+        raise LayerCorrupt(f"a name of {len(name)} characters is over the limit of {_NAME_MAX}")
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if ".." in parts:
         raise LayerCorrupt(f"'{name}' leaves the layer's root")
     return parts
 
 
+def _name_of(parts: tuple[str, ...]) -> str:
+    return "/".join(parts)
+
+
 class _Tree:
     """The directory being filled; keeps the last parent directory open, since entries come in order."""
 
     def __init__(self, root: str, limits: UnpackLimits, *, whiteouts: bool) -> None:
-        self._root_fd = os.open(root, _DIRECTORY)
+        self._root_fd = os.open(root, _FOLLOWING)
         self._whiteouts = whiteouts
         self._limits = limits
         self._parent: tuple[tuple[str, ...], int] | None = None
-        self._directory_times: dict[tuple[str, ...], int] = {}
+        self._directory_times: dict[str, int] = {}
+        self._names_bytes = 0
         self._makers: dict[bytes, Callable[[tarfile.TarInfo, _Source, str, int], None]] = {
             tarfile.REGTYPE: self._file,
             tarfile.AREGTYPE: self._file,
@@ -273,41 +283,64 @@ class _Tree:
 
     def set_directory_times(self) -> None:
         """Set the directories' times, which making their content has changed."""
-        for parts, mtime_ns in self._directory_times.items():
+        for name, mtime_ns in self._directory_times.items():
             with suppress(FileNotFoundError, NotADirectoryError):  # replaced by a later entry
-                descriptor = self._open_directory(parts)
+                descriptor = self._open_directory(parts_of(name))
                 os.utime(descriptor, ns=(mtime_ns, mtime_ns))
                 os.close(descriptor)
 
     def _open_directory(self, parts: tuple[str, ...]) -> int:
-        return openat2(self._root_fd, "/".join(parts) or ".", _DIRECTORY, 0, RESOLVE_IN_ROOT)
+        """Open a directory as if the root were ``/``; of a path too long for the kernel, the rest has no links."""
+        first, *rest = pieces(_name_of(parts))
+        descriptor = openat2(self._root_fd, first or ".", _FOLLOWING, 0, RESOLVE_IN_ROOT)
+        if not rest:
+            return descriptor
+        try:
+            return open_below(descriptor, "/".join(rest))
+        finally:
+            os.close(descriptor)
 
     def _parent_fd(self, parts: tuple[str, ...]) -> int:
         if self._parent is not None and self._parent[0] == parts:
             return self._parent[1]
-        self._forget_parent()
         try:
-            descriptor = self._open_directory(parts)
+            descriptor = self._inside_parent(parts)
+            if descriptor is None:
+                descriptor = self._open_directory(parts)
         except FileNotFoundError:
-            self._make_missing(parts)
-            descriptor = self._open_directory(parts)
+            descriptor = self._make_missing(parts)
+        self._forget_parent()
         self._parent = (parts, descriptor)
         return descriptor
+
+    def _inside_parent(self, parts: tuple[str, ...]) -> int | None:
+        """Open a directory in the last one, which is nearer than the root; None if it is a link, or elsewhere."""
+        if self._parent is None or self._parent[0] != parts[:-1]:
+            return None
+        try:
+            return os.open(parts[-1], DIRECTORY, dir_fd=self._parent[1])
+        except NotADirectoryError:
+            return None
 
     def _forget_parent(self) -> None:
         if self._parent is not None:
             os.close(self._parent[1])
             self._parent = None
 
-    def _make_missing(self, parts: tuple[str, ...]) -> None:
-        for depth in range(len(parts)):
-            parent = self._open_directory(parts[:depth])
+    def _make_missing(self, parts: tuple[str, ...]) -> int:
+        """Open a directory after having made it, and those above it, where they are not there."""
+        descriptor = self._open_directory(())
+        for depth, name in enumerate(parts, start=1):
+            above = descriptor
             try:
-                os.mkdir(parts[depth], 0o755, dir_fd=parent)
-            except FileExistsError:
-                pass  # a directory, or a link that openat2 follows inside the root
+                with suppress(FileExistsError):
+                    os.mkdir(name, 0o755, dir_fd=above)
+                descriptor = os.open(name, DIRECTORY, dir_fd=above)
+            except NotADirectoryError:  # a link, which is followed inside the root
+                descriptor = self._open_directory(parts[:depth])
             finally:
-                os.close(parent)
+                os.close(above)
+        return descriptor
 
     def _directory(self, entry: tarfile.TarInfo, parts: tuple[str, ...]) -> None:
         if parts:
@@ -317,12 +350,15 @@ class _Tree:
             _set_attributes(descriptor, entry)
         finally:
             os.close(descriptor)
-        self._directory_times[parts] = _mtime_ns(entry)
+        self._directory_times[_name_of(parts)] = _mtime_ns(entry)
+        self._names_bytes += len(entry.name)
+        if self._names_bytes > _NAMES_BYTES_MAX:
+            raise LayerCorrupt(f"the names of its directories are longer than {_NAMES_BYTES_MAX} bytes in all")
 
     def _open_own_directory(self, parts: tuple[str, ...]) -> int:
         if not parts:
             return self._open_directory(())
-        return os.open(parts[-1], _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._parent_fd(parts[:-1]))
+        return os.open(parts[-1], DIRECTORY, dir_fd=self._parent_fd(parts[:-1]))
 
     def _make_directory(self, name: str, parent: int) -> None:
         try:
@@ -403,7 +439,7 @@ class _Tree:
         if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
             if not self._whiteouts:
                 raise LayerCorrupt(f'cannot overwrite directory "{name}" with non-directory')
-            shutil.rmtree(name, dir_fd=parent)
+            remove_tree(_path(name, parent))
         else:
             os.unlink(name, dir_fd=parent)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import posixpath
 import tarfile
@@ -17,9 +18,11 @@ from lab.container.image import busybox
 from lab.container.storage.blobs import BlobStore
 from lab.container.storage.layers import chain_ids
 from lab.container.storage.overlay import classic_options
-from lab.container.storage.pack import Layer, pack_directory, pack_tar
+from lab.container.storage.pack import Layer, pack_directory, pack_tar, write_tree, writing_tree
 from lab.container.storage.unpack import parts_of
+from lab.container.storage.walk import walk
 from lab.errors import LayerCorrupt
+from lab.linux import command
 
 BUSYBOX = busybox.Busybox(
     program=b"\x7fELF",
@@ -130,3 +133,89 @@ def test_a_name_that_goes_up_is_refused_and_the_root_is_the_layers(parts: list[s
             parts_of(name)
     else:
         assert parts_of(name) == tuple(part for part in parts if part in ("a", "b"))
+
+
+@pytest.mark.parametrize("name", ["short", "ö" * 20, "long" * 40])
+def test_a_sparse_file_has_its_own_name_and_holes_for_every_reader(tmp_path: Path, name: str) -> None:
+    tree, archive = tmp_path / "tree", tmp_path / "archive"
+    for directory in (tree, tree / name):
+        directory.mkdir()
+        with open(directory / f"file-{name}", "wb") as file:
+            file.truncate(3_000_000)
+            file.seek(1_000_000)
+            file.write(b"data")
+    with open(archive, "wb") as file:
+        write_tree(str(tree), file)
+    wanted = [name, f"{name}/file-{name}", f"file-{name}"]
+    with tarfile.open(archive) as tar:
+        assert sorted(tar.getnames()) == sorted(wanted)
+        content = tar.extractfile(f"{name}/file-{name}")
+        assert content is not None
+        assert content.read() == (tree / name / f"file-{name}").read_bytes()
+    told = command.run(["tar", "--quoting-style=literal", "-tf", str(archive)])
+    assert sorted(line.rstrip("/") for line in told.text.splitlines()) == sorted(wanted)
+    assert archive.stat().st_size < 100_000
+
+
+class _Shrinking:
+    """A target that cuts a file while it is being written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.data = path, b""
+
+    def write(self, data: bytes) -> int:
+        if not self.data:
+            os.truncate(self.path, 10)
+        self.data += data
+        return len(data)
+
+
+def test_a_file_that_becomes_shorter_while_it_is_packed_is_filled_up(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    shrinks = tmp_path / "tree" / "b"
+    shrinks.write_bytes(b"x" * 100_000)
+    (tmp_path / "tree" / "c").write_text("after")
+    target = _Shrinking(shrinks)
+    write_tree(str(tmp_path / "tree"), target)
+    with tarfile.open(fileobj=io.BytesIO(target.data)) as tar:
+        one, other = (tar.extractfile(name) for name in ("b", "c"))
+        assert one is not None
+        assert other is not None
+        assert one.read() == b"x" * 10 + bytes(99_990)
+        assert other.read() == b"after"
+
+
+def test_files_that_vanish_while_a_tree_is_packed_are_left_out(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree")
+    target = io.BytesIO()
+    with writing_tree(target) as writer:
+        for found in walk(str(tree)):
+            if found.path and not found.is_directory:
+                (tree / found.path).unlink()
+            writer.add_found(found, found.path or ".")
+    target.seek(0)
+    with tarfile.open(fileobj=target) as tar:
+        assert sorted(tar.getnames()) == [".", "b", "b/c", "pipe"]
+
+
+def test_a_directory_that_becomes_a_link_while_a_tree_is_packed_shows_nothing_of_the_host(tmp_path: Path) -> None:
+    tree, secret = tmp_path / "tree", tmp_path / "secret"
+    for directory in (tree / "a", tree / "b", secret):
+        directory.mkdir(parents=True)
+    (tree / "b" / "file").write_text("public")
+    (secret / "file").write_text("secret")
+    target = io.BytesIO()
+    with writing_tree(target) as writer:
+        for found in walk(str(tree)):
+            if found.path == "b":
+                (tree / "b").rename(tmp_path / "moved")
+                (tree / "b").symlink_to(secret)
+            writer.add_found(found, found.path or ".")
+    assert b"secret" not in target.getvalue()
+    assert b"public" in target.getvalue()
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0")))
+def test_no_name_is_longer_than_the_limit(text: str) -> None:
+    with pytest.raises(LayerCorrupt, match="over the limit"):
+        parts_of(text + "/d" * 40_000)
