@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import struct
 import time
 
 from lab.container import init, supervision, wire
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from lab.container.supervision import Supervised
 
 _SIGKILL = 9
+_MACHINE_FAILURE = struct.Struct("=Ii")
 
 
 class Child:
@@ -33,6 +35,7 @@ class Child:
         "spawned_ns",
         "status",
         "supervised",
+        "table",
     )
 
     def __init__(self, pid: int, pidfd: int, *, status: int, reply: int, engine: int, detached: bool) -> None:
@@ -46,6 +49,7 @@ class Child:
         self.detached = detached
         self.frames = bytearray()
         self.listing = ""
+        self.table = b""  # what the machine's failures mean, marshalled
         self.supervised: Supervised | None = None
         self.monitor: Monitor | None = None
         self.listeners: list[int] = []  # reply pipes of those who are attached
@@ -62,17 +66,30 @@ def reap(child: Child) -> int:
     return status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status
 
 
-def parse_frames(frames: bytearray) -> tuple[list[tuple[bytes, int]], wire.Message | None]:
-    """Return the marks that a child has written on its way to exec, and why it came no further, or None."""
+def parse_frames(frames: bytearray, table: bytes) -> tuple[list[tuple[bytes, int]], wire.Message | None]:
+    """Return the marks that a child has written on its way to exec, and why it came no further, or None.
+
+    ``table`` is what the assembler says of the machine's failures, marshalled.
+    """
     marks: list[tuple[bytes, int]] = []
     offset = 0
     while offset + init.FRAME.size <= len(frames):
         kind, value = init.FRAME.unpack_from(frames, offset)
         offset += init.FRAME.size
+        told = bytes(frames[offset : offset + value]) if kind in (init.FAILED, init.MACHINE_FAILED) else b""
         if kind == init.FAILED:
-            return marks, marshal.loads(frames[offset : offset + value])
+            return marks, marshal.loads(told)
+        if kind == init.MACHINE_FAILED:
+            return marks, _machine_failure(told, table)
         marks.append((kind, value))
     return marks, None
+
+
+def _machine_failure(told: bytes, table: bytes) -> wire.Message:
+    number, errno = _MACHINE_FAILURE.unpack_from(told)
+    words, _, path = told[_MACHINE_FAILURE.size :].decode(errors="surrogateescape").partition("\0")
+    step, call, reasons, known_path = marshal.loads(table)[number]
+    return (step, errno, init.explain(errno, words, call, reasons), path or known_path)
 
 
 def give_up(child: Child, step: str, error: OSError) -> None:

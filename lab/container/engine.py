@@ -41,7 +41,7 @@ class Engine:
         self._paths = paths
         self._shared = shared
         self._directory = ContainerDirectory(paths.containers)
-        self._spawner = SpawnerClient(paths if shared else None)
+        self._spawner = SpawnerClient(paths.cache, paths if shared else None)
         self._runtime = Runtime(self._directory, self._spawner, cache=paths.cache)
         self._self = ProcessIdentity.of(os.getpid())
         self._bridge: Bridge | None = None

@@ -1,7 +1,7 @@
-"""The child: carry out the steps of a plan, report the one that failed, exec.
+"""The child of a plan that is carried out in Python: its steps, the report of the one that failed, the exec.
 
-It talks to the spawner through a pipe that closes on exec: nine-byte frames for the instants that are measured, one
-longer frame for an error, and its end means that the program runs.
+It talks to the spawner as ``machine.c`` does, through a pipe that closes on exec: nine-byte frames for the instants
+that are measured, one longer frame for an error, and its end means that the program runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import struct
 import time
 
-from lab.container.init_ops import OPERATIONS
 from lab.linux import libc
 
 MARK = "mark"
@@ -22,10 +21,16 @@ FRAME = struct.Struct("=cq")
 
 EXECUTING = b"X"
 FAILED = b"!"
+MACHINE_FAILED = b"#"
+"""Before the machine's error: number of the instruction, errno; its words and the path, with NUL between them."""
 
 STATUS_NUMBER = 195
 """The child's end of the pipe to the spawner; those up to ``LAST_NUMBER`` are for what a plan is given."""
 LAST_NUMBER = 199
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _CLOSE_RANGE_CLOEXEC = 4
 _NO_LIMIT = 0xFFFFFFFF
@@ -38,21 +43,27 @@ Plan = tuple[tuple[str, tuple[object, ...]], ...]
 
 def run(plan: Plan, stdio: tuple[int, ...], status: int) -> None:
     """Carry out ``plan`` in this child; never returns. The last step of a plan is the exec."""
+    # Few plans need them: in the spawner their pages would be there for nothing.
+    from lab.container.init_ops import OPERATIONS
+    from lab.container.interpreter import Interpreter
+
     step = "stdio"
     frames = b""  # written together: a wake-up of the spawner for each would take the processor from us
+
+    def tell_executing() -> None:
+        # The spawner may have died before die_with_spawner: then this write ends us with EPIPE.
+        os.write(status, frames + FRAME.pack(EXECUTING, time.monotonic_ns()))
+
     try:
         for number, descriptor in enumerate(stdio):
             os.dup2(descriptor, number)
         status = _keep_own_descriptors(status)
-        for step, arguments in plan[:-1]:
+        interpreter = Interpreter(tell_executing)
+        for step, arguments in plan:
             if step == MARK:
                 frames += FRAME.pack(str(arguments[0])[:1].encode(), time.monotonic_ns())
-            else:
-                OPERATIONS[step](*arguments)
-        step, arguments = plan[-1]
-        # The spawner may have died before die_with_spawner: then this write ends us with EPIPE.
-        os.write(status, frames + FRAME.pack(EXECUTING, time.monotonic_ns()))
-        OPERATIONS[step](*arguments)
+            elif (program := OPERATIONS[step](*arguments)) is not None:
+                interpreter.carry_out(program)
     except OSError as error:
         os.write(status, failure(step, error))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -74,6 +85,14 @@ def _keep_own_descriptors(status: int) -> int:
     libc.syscall("close_range", LAST_NUMBER + 1, _NO_LIMIT, 0)
     libc.syscall("close_range", STATUS_NUMBER, LAST_NUMBER, _CLOSE_RANGE_CLOEXEC)
     return STATUS_NUMBER
+
+
+def explain(errno: int, words: str, call: str, reasons: Mapping[int, str]) -> str:
+    """Return why a call has failed: a reason of the program's own, or the kernel's, with the call and its words."""
+    if errno in reasons:
+        return reasons[errno]
+    reason = os.strerror(errno) + (f" ({words})" if words else "")
+    return f"{call}: {reason}" if call else reason
 
 
 def failure(step: str, error: OSError) -> bytes:

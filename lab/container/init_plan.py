@@ -1,7 +1,7 @@
 """A runtime configuration -> the steps from clone to exec, in order; pure.
 
-A step is the name of a function in ``init_ops`` with its arguments: typed when it is planned, plain data on its way
-to the spawner, one line when it is printed.
+A step is the name of a function in ``init_calls`` or ``init_ops`` with its arguments: typed when it is planned, plain
+data on its way to the spawner, one line when it is printed.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
+from lab.container import init_calls as calls
 from lab.container import init_ops as ops
 from lab.container import user_namespace as users
 from lab.container.init import MARK, STATUS_NUMBER
@@ -19,6 +20,9 @@ from lab.linux import capabilities as caps
 from lab.linux import idmap
 from lab.linux import mount as m
 from lab.linux import namespaces as ns
+
+if TYPE_CHECKING:
+    from lab.container.program import Program
 
 P = ParamSpec("P")
 
@@ -88,14 +92,10 @@ class InitOp:
     arguments: tuple[object, ...]
 
     @classmethod
-    def of(cls, operation: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> InitOp:
+    def of(cls, operation: Callable[P, Program | None], *args: P.args, **kwargs: P.kwargs) -> InitOp:
         """Return the step that calls ``operation``; its arguments are checked by type here, and are positional."""
         assert not kwargs
         return cls(operation.__name__, args)
-
-    def execute(self) -> None:
-        """Carry the step out in this very process."""
-        ops.OPERATIONS[self.name](*self.arguments)
 
     def __str__(self) -> str:
         """Return one line for --dry-run: "set_hostname('web')"; binary arguments by their size."""
@@ -218,11 +218,11 @@ def plan_exec(
 ) -> tuple[InitOp, ...]:
     """Return the steps that bring a new process into a running container, whose first process is ``pidfd``."""
     return (
-        InitOp.of(ops.join_cgroups, task_files),
-        InitOp.of(ops.enter_namespaces, pidfd, flags),
+        InitOp.of(calls.join_cgroups, task_files),
+        InitOp.of(calls.enter_namespaces, pidfd, flags),
         *((InitOp.of(users.become_root, True),) if has_own_users else ()),
         InitOp(MARK, ("namespaces",)),
-        InitOp.of(ops.new_session),
+        InitOp.of(calls.new_session),
         *_plan_terminal(process, is_main=False),
         *plan_process(process, bounding_set, seccomp, detached=detached),
     )
@@ -240,7 +240,7 @@ def plan_rootless_exec(
         InitOp.of(users.enter_and_fork, *first, flags, STATUS_NUMBER),
         InitOp.of(users.become_root, False),
         InitOp(MARK, ("namespaces",)),
-        InitOp.of(ops.new_session),
+        InitOp.of(calls.new_session),
         *_plan_terminal(process, is_main=False),
         *plan_process(process, bounding_set, seccomp, detached=detached),
     )
@@ -248,19 +248,19 @@ def plan_rootless_exec(
 
 def _plan_cgroups(config: InitConfig) -> Iterator[InitOp]:
     if config.limits_descriptor >= 0:
-        yield InitOp.of(ops.await_limits, config.limits_descriptor)
+        yield InitOp.of(calls.await_limits, config.limits_descriptor)
     if config.task_files:
-        yield InitOp.of(ops.join_cgroups, config.task_files)
+        yield InitOp.of(calls.join_cgroups, config.task_files)
     if has_users(config.spec.linux):  # the files of the cgroups were the host's root's: so were we until here
         count = 0 if config.rootless else 1 + len(_binds(config.spec))
         yield InitOp.of(users.await_mapping, config.users_descriptor, _ROOT_DESCRIPTOR, count)
     if NamespaceType.CGROUP in _new_namespaces(config.spec.linux):
-        yield InitOp.of(ops.unshare_cgroup)
+        yield InitOp.of(calls.unshare_cgroup)
     for namespace in config.spec.linux.namespaces:
         if namespace.path.startswith(JOINS) and namespace.type != NamespaceType.PID:  # the spawner has entered that one
             name, flag = _LINKS[namespace.type], CLONE_FLAGS[namespace.type]
             yield InitOp.of(ops.join_namespace, *config.joined[namespace.path.removeprefix(JOINS)], name, flag)
-    yield InitOp.of(ops.new_session)
+    yield InitOp.of(calls.new_session)
 
 
 def _plan_root(config: InitConfig) -> Iterator[InitOp]:
@@ -271,19 +271,19 @@ def _plan_root(config: InitConfig) -> Iterator[InitOp]:
         if bind.source.startswith(JOINS):
             identity = config.joined[bind.source.removeprefix(JOINS)]
             yield InitOp.of(ops.open_bind_of, number, *identity, bind.destination)
-    yield InitOp.of(ops.make_mounts_private)
-    yield InitOp.of(ops.mount_overlay, root.lower, root.upper, root.work, root.target, root.volatile)
+    yield InitOp.of(calls.make_mounts_private)
+    yield InitOp.of(calls.mount_overlay, root.lower, root.upper, root.work, root.target, root.volatile)
     of_host = ((number, bind) for number, bind in binds if not bind.source.startswith(JOINS))
     yield from (_open_bind(number, bind) for number, bind in of_host if number not in shared)
-    yield InitOp.of(ops.pivot, root.target)
+    yield InitOp.of(calls.pivot, root.target)
 
 
 def _plan_users_root(config: InitConfig) -> Iterator[InitOp]:
     """Yield the steps to the root in a user namespace, where device nodes are the host's, since none can be made."""
     root = config.root
     for number, name in _device_binds():
-        yield InitOp.of(ops.open_bind, number, f"/dev/{name}", False, 0, m.MS_PRIVATE)
-    yield InitOp.of(ops.make_mounts_private)
+        yield InitOp.of(calls.open_bind, number, f"/dev/{name}", False, 0, m.MS_PRIVATE)
+    yield InitOp.of(calls.make_mounts_private)
     if config.rootless:
         yield InitOp.of(users.mount_own_overlay, root.lower, root.upper, root.work, root.target, root.volatile)
         yield from (_open_bind(number, bind) for number, bind in _binds(config.spec))
@@ -298,7 +298,7 @@ def _device_binds() -> Iterator[tuple[int, str]]:
 
 
 def _open_bind(number: int, bind: Mount) -> InitOp:
-    return InitOp.of(ops.open_bind, number, *_bind_arguments(bind))
+    return InitOp.of(calls.open_bind, number, *_bind_arguments(bind))
 
 
 def _bind_arguments(bind: Mount) -> users.Bind:
@@ -318,14 +318,14 @@ def _binds(spec: Spec) -> list[tuple[int, Mount]]:
 def _plan_mounts(config: InitConfig) -> Iterator[InitOp]:
     """Yield what is mounted, in the order of the configuration: where mounts nest, the outer one comes first there."""
     numbers = {id(bind): number for number, bind in _binds(config.spec)}
-    yield InitOp.of(ops.require_directories, tuple(_kernel_directories(config.spec)))
+    yield InitOp.of(calls.require_directories, tuple(_kernel_directories(config.spec)))
     for mount in config.spec.mounts:
         if mount.type == "bind":
-            yield InitOp.of(ops.attach_bind, numbers[id(mount)], mount.destination)
+            yield InitOp.of(calls.attach_bind, numbers[id(mount)], mount.destination)
         elif mount.type == "cgroup":
             yield from _plan_cgroup_mounts(mount, config.cgroup_mounts)
         elif mount.type == "tmpfs" and not mount.destination.startswith("/dev"):
-            yield InitOp.of(ops.mount_tmpfs, mount.destination, *_flags_and_data(mount))
+            yield InitOp.of(calls.mount_tmpfs, mount.destination, *_flags_and_data(mount))
         else:
             yield plan_mount(_with_known_ids(mount, config.spec.linux))
         if mount.destination == "/dev" and mount.type == "tmpfs":
@@ -357,11 +357,11 @@ def _plan_own_dev(spec: Spec) -> Iterator[InitOp]:
         numbers = (device.major, device.minor, device.file_mode, device.uid, device.gid)
         yield InitOp.of(ops.make_node, device.path, device.type, *numbers)
     if _users_mount_over_null(spec):
-        yield InitOp.of(ops.open_null, _NULL_DESCRIPTOR)
+        yield InitOp.of(calls.open_null, _NULL_DESCRIPTOR)
 
 
 def _plan_users_dev() -> Iterator[InitOp]:
-    yield from (InitOp.of(ops.attach_bind, number, f"/dev/{name}") for number, name in _device_binds())
+    yield from (InitOp.of(calls.attach_bind, number, f"/dev/{name}") for number, name in _device_binds())
     yield from _plan_dev_links()
 
 
@@ -371,7 +371,7 @@ def _users_mount_over_null(spec: Spec) -> bool:
 
 def plan_mount(mount: Mount) -> InitOp:
     """Return the step that mounts a file system of the kernel; options are flags or the file system's own."""
-    return InitOp.of(ops.mount_filesystem, mount.type, mount.source, mount.destination, *_flags_and_data(mount))
+    return InitOp.of(calls.mount_filesystem, mount.type, mount.source, mount.destination, *_flags_and_data(mount))
 
 
 def _flags_and_data(mount: Mount) -> tuple[int, str]:
@@ -381,13 +381,13 @@ def _flags_and_data(mount: Mount) -> tuple[int, str]:
 
 def plan_dev() -> Iterator[InitOp]:
     """Yield the steps that fill an empty /dev with what every program may expect."""
-    yield from (InitOp.of(ops.make_device, f"/dev/{name}", major, minor) for name, major, minor in _DEVICES)
+    yield from (InitOp.of(calls.make_device, f"/dev/{name}", major, minor) for name, major, minor in _DEVICES)
     yield from _plan_dev_links()
 
 
 def _plan_dev_links() -> Iterator[InitOp]:
-    yield from (InitOp.of(ops.make_symlink, target, path) for target, path in _DEVICE_LINKS)
-    yield from (InitOp.of(ops.make_directory, path, mode) for path, mode in _DEVICE_DIRECTORIES)
+    yield from (InitOp.of(calls.make_symlink, target, path) for target, path in _DEVICE_LINKS)
+    yield from (InitOp.of(calls.make_directory, path, mode) for path, mode in _DEVICE_DIRECTORIES)
 
 
 _DEVICE_DIRECTORIES = (("/dev/pts", 0o755), ("/dev/shm", 0o1777), ("/dev/mqueue", 0o755))
@@ -400,7 +400,7 @@ def _plan_cgroup_mounts(parent: Mount, hierarchies: tuple[Mount, ...]) -> Iterat
         yield plan_mount(Mount(destination=parent.destination, type="tmpfs", source="tmpfs", options=options))
         yield from (plan_mount(hierarchy) for hierarchy in shown)
         if "ro" in parent.options:
-            yield InitOp.of(ops.set_mount_read_only, parent.destination)
+            yield InitOp.of(calls.set_mount_read_only, parent.destination)
     else:
         yield from (plan_mount(hierarchy) for hierarchy in shown)
 
@@ -412,25 +412,25 @@ def _as_writable(hierarchy: Mount, parent: Mount) -> tuple[str, ...]:
 
 
 def _plan_protection(spec: Spec) -> Iterator[InitOp]:
-    yield from (InitOp.of(ops.write_sysctl, sysctl_file(name), value) for name, value in spec.linux.sysctl.items())
+    yield from (InitOp.of(calls.write_sysctl, sysctl_file(name), value) for name, value in spec.linux.sysctl.items())
     if _users_mount_over_null(spec):
-        yield from (InitOp.of(ops.mask_by, _NULL_DESCRIPTOR, path) for path in spec.linux.masked_paths)
+        yield from (InitOp.of(calls.mask_by, _NULL_DESCRIPTOR, path) for path in spec.linux.masked_paths)
     else:
-        yield from (InitOp.of(ops.mask, path) for path in spec.linux.masked_paths)
-    yield from (InitOp.of(ops.make_read_only, path) for path in spec.linux.readonly_paths)
+        yield from (InitOp.of(calls.mask, path) for path in spec.linux.masked_paths)
+    yield from (InitOp.of(calls.make_read_only, path) for path in spec.linux.readonly_paths)
     if spec.process.cwd != "/":
-        yield InitOp.of(ops.make_working_directory, spec.process.cwd)
+        yield InitOp.of(calls.make_working_directory, spec.process.cwd)
     if spec.root.readonly:
-        yield InitOp.of(ops.set_mount_read_only, "/")
+        yield InitOp.of(calls.set_mount_read_only, "/")
     if NamespaceType.UTS in _new_namespaces(spec.linux):
         yield from _plan_names(spec)
 
 
 def _plan_names(spec: Spec) -> Iterator[InitOp]:
     if spec.hostname:
-        yield InitOp.of(ops.set_hostname, spec.hostname)
+        yield InitOp.of(calls.set_hostname, spec.hostname)
     if spec.domainname:
-        yield InitOp.of(ops.set_domainname, spec.domainname)
+        yield InitOp.of(calls.set_domainname, spec.domainname)
 
 
 def sysctl_file(name: str) -> str:
@@ -444,9 +444,9 @@ def sysctl_file(name: str) -> str:
 
 def _plan_network(config: InitConfig) -> Iterator[InitOp]:
     if config.bridged:
-        yield InitOp.of(ops.connect_network, config.go_descriptor)
+        yield InitOp.of(calls.connect_network, config.go_descriptor)
     elif NamespaceType.NETWORK in _new_namespaces(config.spec.linux):
-        yield InitOp.of(ops.raise_loopback)
+        yield InitOp.of(calls.raise_loopback)
 
 
 def plan_process(process: Process, bounding_set: int, seccomp: bytes, *, detached: bool) -> Iterator[InitOp]:
@@ -456,38 +456,38 @@ def plan_process(process: Process, bounding_set: int, seccomp: bytes, *, detache
     allowed by docker's profile; with it, it comes last, so that a profile need only allow what the program does.
     """
     for limit in process.rlimits:
-        yield InitOp.of(ops.set_rlimit, int(getattr(resource, limit.type)), limit.soft, limit.hard)
+        yield InitOp.of(calls.set_rlimit, int(getattr(resource, limit.type)), limit.soft, limit.hard)
     if process.oom_score_adj is not None:
-        yield InitOp.of(ops.set_oom_score_adj, process.oom_score_adj)
+        yield InitOp.of(calls.set_oom_score_adj, process.oom_score_adj)
     if process.no_new_privileges:
-        yield InitOp.of(ops.set_no_new_privileges)
+        yield InitOp.of(calls.set_no_new_privileges)
     if seccomp and not process.no_new_privileges:
-        yield InitOp.of(ops.install_seccomp, seccomp)
-    yield InitOp.of(ops.change_directory, process.cwd)  # while it may: the user may not be let through to it
+        yield InitOp.of(calls.install_seccomp, seccomp)
+    yield InitOp.of(calls.change_directory, process.cwd)  # while it may: the user may not be let through to it
     yield from _plan_privileges(process, bounding_set)
     if not detached:
-        yield InitOp.of(ops.die_with_spawner)
+        yield InitOp.of(calls.die_with_spawner)
     if seccomp and process.no_new_privileges:
-        yield InitOp.of(ops.install_seccomp, seccomp)
+        yield InitOp.of(calls.install_seccomp, seccomp)
     if any(line.startswith("HOME=") for line in process.env):
-        yield InitOp.of(ops.execute, process.args, process.env)
+        yield InitOp.of(calls.execute, process.args, process.env)
     else:
-        yield InitOp.of(ops.execute, process.args, process.env, True)
+        yield InitOp.of(calls.execute, process.args, process.env, True)
 
 
 def _plan_privileges(process: Process, bounding_set: int) -> Iterator[InitOp]:
     user, wanted = process.user, process.capabilities
     sets = _masks(wanted, bounding_set)
-    yield InitOp.of(ops.drop_bounding, bounding_set & ~caps.mask(wanted.bounding))
+    yield InitOp.of(calls.drop_bounding, bounding_set & ~caps.mask(wanted.bounding))
     if user.username:
         ambient = bool(wanted.ambient)
         yield InitOp.of(ops.set_named_user, user.username, user.additional_groups, user.umask, sets, ambient)
         return
     if user.uid and wanted.ambient:
-        yield InitOp.of(ops.keep_capabilities)
-    yield InitOp.of(ops.set_user, user.uid, user.gid, user.additional_gids, user.umask)
+        yield InitOp.of(calls.keep_capabilities)
+    yield InitOp.of(calls.set_user, user.uid, user.gid, user.additional_gids, user.umask)
     if not user.uid or wanted.ambient:  # any other user has lost them all by becoming one
-        yield InitOp.of(ops.set_capabilities, *sets)
+        yield InitOp.of(calls.set_capabilities, *sets)
 
 
 def _masks(wanted: Capabilities, bounding_set: int) -> tuple[int, int, int, int]:

@@ -6,17 +6,13 @@ program of the same kind takes its place, where the host has one.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.resources
-import os
 import struct
 
+from lab.container import compiled
 from lab.errors import UnavailableError
-from lab.linux import command
 
-_COMPILE = ("cc", "-Os", "-static", "-s", "-Wall", "-Wextra", "-Werror")
+_FLAGS = ("-Os", "-static", "-s")
 _OTHERS = ("/usr/bin/tini-static", "/usr/bin/catatonit", "/usr/libexec/podman/catatonit", "/usr/bin/docker-init")
-_HINT = "apt install gcc libc6-dev, or apt install tini"
 _ELF_HEADER = struct.Struct("<16x2HI3QI6H")  # of a 64-bit program
 _ELF64_LITTLE = b"\x7fELF\x02\x01"
 _PT_INTERP = 3
@@ -28,33 +24,14 @@ def ensure(cache: str) -> str:
     Raises:
         UnavailableError: there is no compiler, nor another such program.
     """
-    source = importlib.resources.files("lab.container").joinpath("init_program.c").read_bytes()
-    path = os.path.join(cache, "init", f"init-{hashlib.sha256(source).hexdigest()[:16]}")
-    if os.path.exists(path):
-        return path
     try:
-        _compile(source, path)
-    except UnavailableError:
+        return compiled.ensure(cache, "init_program.c", _FLAGS)
+    except UnavailableError as error:
         other = next((each for each in _OTHERS if is_static(each)), None)
         if other is None:
-            raise
+            hint = f"{compiled.HINT}, or apt install tini"
+            raise UnavailableError(f"no program of --init: {error}", hint=hint) from error
         return other
-    return path
-
-
-def _compile(source: bytes, path: str) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{os.getpid()}.new"
-    try:
-        done = command.run((*_COMPILE, "-o", temporary, "-x", "c", "-"), stdin=source)
-        if done.exit_code:
-            raise UnavailableError(f"cannot compile the program of --init: {done.error_text[-300:]}", hint=_HINT)
-        os.replace(temporary, path)  # many may make it at once: the last one stays, and all are the same
-    except FileNotFoundError as error:
-        raise UnavailableError("no C compiler, needed for the program of --init", hint=_HINT) from error
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def is_static(path: str) -> bool:

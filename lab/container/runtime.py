@@ -33,7 +33,6 @@ from lab.container.spawner_client import (
     StartFailed,
     Stdio,
     Supervision,
-    encode,
 )
 from lab.container.spec.runtime import Mount, Process, Resources, Spec, Status
 from lab.container.state import ContainerDirectory, ContainerState, ProcessIdentity
@@ -154,7 +153,7 @@ class Runtime:
             device_program=resources.device_program(limits, self.layout),
             flags=init_plan.clone_flags(spec.linux),
             ops=ops,
-            encoded=encode(ops),
+            encoded=self._spawner.encode(ops),
             pid_namespace=init_plan.joined_pid_namespace(spec.linux, config.joined),
             users=init_plan.user_setup(config) if init_plan.has_users(spec.linux) else None,
             listing="" if init_plan.is_first(spec.linux) else self._listing(path),
@@ -370,7 +369,7 @@ class Runtime:
             seccomp=self._filter(process, confinement.profile),
             detached=True,
         )
-        return encode(plan)
+        return self._spawner.encode(plan)
 
     def _exec_rootless(
         self, state: ContainerState, process: Process, confinement: _Confinement, stdio: Stdio, *, detached: bool
@@ -385,7 +384,7 @@ class Runtime:
                 seccomp=self._filter(process, confinement.profile),
                 detached=detached,
             )
-            running = self._spawner.begin(encode(plan), flags=0, stdio=stdio, detached=detached)
+            running = self._spawner.begin(self._spawner.encode(plan), flags=0, stdio=stdio, detached=detached)
         running.await_started()
         return running
 

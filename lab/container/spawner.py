@@ -21,7 +21,7 @@ import select
 import sys
 import time
 
-from lab.container import init, supervision, user_namespace, wire
+from lab.container import init, machine, supervision, user_namespace, wire
 from lab.container.child import Child, give_up, kill, parse_frames, reap
 from lab.container.loop import ONLY_ERRORS, Loop
 from lab.container.network import fastpath
@@ -92,6 +92,7 @@ class Spawner:
         self._buffer = bytearray(wire.MAX_MESSAGE_BYTES)
         self._engines: dict[int, sockets.Socket] = {}
         self._children: dict[int, Child] = {}  # by pidfd
+        self._machines: dict[str, machine.Start] = {}
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._commands = 0  # of ours, that run or will run: to start a container again, or to remove it
         self._delays_ns: dict[str, int] = {}  # before the last restart, by container id
@@ -179,7 +180,7 @@ class Spawner:
                 supervised = self._supervise(fields, given)
             if pid_namespace is not None:
                 self._enter_pid_namespace(*pid_namespace)
-            child = self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, engine=engine, detached=detached)
+            child = self._clone(flags, cgroup, plan, stdio, reply, engine=engine, detached=detached)
         except OSError:
             if supervised is not None:
                 supervised.failed()
@@ -227,7 +228,7 @@ class Spawner:
         numbers.put(container, PIDFD_NUMBER)
         ns.setns(container, ns.CLONE_NEWPID, path="the container's pid namespace")  # for children only
         try:
-            self._clone(flags, cgroup, marshal.loads(plan), stdio, reply, engine=engine, detached=detached)
+            self._clone(flags, cgroup, plan, stdio, reply, engine=engine, detached=detached)
         finally:
             self._leave_pid_namespace()
             numbers.close()
@@ -274,19 +275,24 @@ class Spawner:
         self,
         flags: int,
         cgroup: int,
-        plan: init.Plan,
+        encoded: bytes,
         stdio: tuple[int, ...],
         reply: int,
         *,
         engine: int,
         detached: bool,
     ) -> Child:
+        library, program, table, steps = marshal.loads(encoded)
         status, write_end = os.pipe()
         try:
-            pid, pidfd = ns.clone3(flags, cgroup)
-            if pid == 0:
-                init.run(plan, stdio, write_end)
+            if library:
+                pid, pidfd = self._machine(library)(program, flags, cgroup, stdio, write_end)
+            else:
+                pid, pidfd = ns.clone3(flags, cgroup)
+                if pid == 0:
+                    init.run(steps, stdio, write_end)
             child = Child(pid, pidfd, status=status, reply=reply, engine=engine, detached=detached)
+            child.table = table
         except OSError:
             os.close(status)
             raise
@@ -295,6 +301,11 @@ class Spawner:
         self._loop.watch(status, lambda _: self._on_status(child))
         self._watch(child)
         return child
+
+    def _machine(self, library: str) -> machine.Start:
+        if library not in self._machines:
+            self._machines[library] = machine.load(library)
+        return self._machines[library]
 
     def _watch(self, child: Child) -> None:
         self._children[child.pidfd] = child
@@ -315,7 +326,7 @@ class Spawner:
         self._loop.forget(child.status)
         os.close(child.status)
         child.status = -1
-        marks, failure = parse_frames(child.frames)
+        marks, failure = parse_frames(child.frames, child.table)
         if failure is None and marks and marks[-1][0] == init.EXECUTING:
             wire.answer(child.reply, (STARTED, child.pid, child.spawned_ns, now_ns, tuple(marks[:-1])))
             if child.supervised is not None:
@@ -528,8 +539,10 @@ def _connect(child: Child, network: tuple[AttachmentFields, ...], go: int) -> No
     try:
         netns = os.open(f"/proc/{child.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fastpath.connect(tuple(map(fastpath.PlainAttachment, network)), netns)
-            os.write(go, marshal.dumps(network[0]))
+            attachments = tuple(map(fastpath.PlainAttachment, network))
+            for attachment in attachments:
+                fastpath.host_side(attachment, netns)
+            os.write(go, fastpath.exchanges(attachments))
         finally:
             os.close(netns)
     except OSError as error:

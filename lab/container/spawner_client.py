@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import lab
-from lab.container import init_plan, spawner, user_namespace, wire
+from lab.container import assembler, compiled, init_plan, spawner, user_namespace, wire
 from lab.container.network.model import AttachmentFields
 from lab.errors import ContainerError
 from lab.linux import mount, sockets
@@ -28,7 +28,7 @@ from lab.paths import Paths
 _ENOENT, _E2BIG, _EACCES, _EMSGSIZE = 2, 7, 13, 90
 _USER_STEP = "set_named_user"  # whose own errors say all, in docker's words
 EncodedPlan = bytes
-"""A plan on its way: what ``encode`` makes of it."""
+"""A plan on its way: what ``SpawnerClient.encode`` makes of it."""
 
 _BACKLOG = 128
 _CONTROL_NUMBER = 3
@@ -225,8 +225,10 @@ class Supervision:
 class SpawnerClient:
     """A spawner of our own, or the shared one of a root; started at first use and again after its death."""
 
-    def __init__(self, shared: Paths | None = None) -> None:
-        """Start nothing yet; ``shared`` is the root whose shared spawner is meant."""
+    def __init__(self, cache: str, shared: Paths | None = None) -> None:
+        """Start nothing yet; ``cache`` is where what is compiled is, ``shared`` the root whose spawner is meant."""
+        self._cache = cache
+        self._machine: str | None = None  # not yet looked for
         self._shared = shared
         self._lock = threading.Lock()
         self._process: int | None = None
@@ -236,6 +238,20 @@ class SpawnerClient:
     def pid(self) -> int | None:
         """The spawner's pid, None while there is none."""
         return self._process
+
+    def encode(self, plan: Sequence[init_plan.InitOp]) -> EncodedPlan:
+        """Return a plan as it travels to the spawner; made beforehand, it costs the start nothing.
+
+        It is (machine, its program, what its failures mean, ()), or ("", b"", b"", steps) for one that takes Python.
+        """
+        steps: wire.Message = tuple((op.name, op.arguments) for op in plan)
+        if self._machine is None:
+            self._machine = compiled.machine(self._cache)
+        assembled = assembler.assemble(steps) if self._machine else None
+        if assembled is None:
+            return marshal.dumps(("", b"", b"", steps))
+        program, table = assembled
+        return marshal.dumps((self._machine, program, marshal.dumps(table), ()))
 
     def spawn(
         self, plan: Sequence[init_plan.InitOp], *, flags: int, stdio: Stdio, cgroup: int | None = None
@@ -248,7 +264,7 @@ class SpawnerClient:
             StartFailed: a step failed.
             SpawnerDied: the spawner ended meanwhile.
         """
-        running = self.begin(encode(plan), flags=flags, stdio=stdio, cgroup=cgroup)
+        running = self.begin(self.encode(plan), flags=flags, stdio=stdio, cgroup=cgroup)
         running.await_started()
         return running
 
@@ -301,7 +317,7 @@ class SpawnerClient:
         """
         flags = ns.CLONE_INTO_CGROUP if cgroup is not None else 0
         given = () if cgroup is None else (cgroup,)
-        running = self._request((spawner.JOIN, flags, encode(plan), detached), (*_numbers(stdio), pidfd, *given))
+        running = self._request((spawner.JOIN, flags, self.encode(plan), detached), (*_numbers(stdio), pidfd, *given))
         running.await_started()
         return running
 
@@ -555,12 +571,6 @@ def _argv(call: str) -> tuple[str, ...]:
     root = os.path.dirname(os.path.dirname(os.path.abspath(lab.__file__)))
     program = f"import sys; sys.path.insert(0, {root!r}); from lab.container import spawner; spawner.{call}"
     return (sys.executable, "-I", "-S", "-c", program)
-
-
-def encode(plan: Sequence[init_plan.InitOp]) -> EncodedPlan:
-    """Return a plan as it travels to the spawner; made beforehand, it costs the start nothing."""
-    steps: wire.Message = tuple((op.name, op.arguments) for op in plan)
-    return marshal.dumps(steps)
 
 
 def _numbers(stdio: Stdio) -> tuple[int, int, int]:

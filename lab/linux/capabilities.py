@@ -71,10 +71,15 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
         OSError: with errno.
     Source: man capset(2).
     """
+    syscall("capset", *capset_arguments(effective, permitted, inheritable), path="capabilities")
+
+
+def capset_arguments(effective: int, permitted: int, inheritable: int) -> tuple[bytes, bytes]:
+    """Return what capset(2) takes: its header, for the calling thread, and the sets."""
     header = struct.pack("=Ii", _VERSION_3, 0)
     low = [bits & 0xFFFFFFFF for bits in (effective, permitted, inheritable)]
     high = [bits >> 32 for bits in (effective, permitted, inheritable)]
-    syscall("capset", header, struct.pack("=6I", *low, *high), path="capabilities")
+    return header, struct.pack("=6I", *low, *high)
 
 
 def set_ambient(bits: int) -> None:

@@ -187,8 +187,13 @@ def mount_setattr(directory_fd: int, path: str, flags: int, attr_set: int, attr_
         OSError: with errno and ``path``.
     Source: man mount_setattr(2).
     """
-    attributes = struct.pack("=QQQQ", attr_set, attr_clr, propagation, 0)
-    syscall("mount_setattr", directory_fd, os.fsencode(path), flags, attributes, len(attributes), path=path)
+    changes = attributes(attr_set, attr_clr, propagation)
+    syscall("mount_setattr", directory_fd, os.fsencode(path), flags, changes, len(changes), path=path)
+
+
+def attributes(attr_set: int, attr_clr: int, propagation: int) -> bytes:
+    """Return a ``struct mount_attr`` without a user namespace."""
+    return struct.pack("=QQQQ", attr_set, attr_clr, propagation, 0)
 
 
 def getcwd() -> str:

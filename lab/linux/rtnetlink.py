@@ -64,6 +64,7 @@ _NETLINK_EXT_ACK = 11
 _NLM_F_ACK_TLVS = 0x200
 _NLMSGERR_ATTR_MSG = 1
 _RECEIVE_BYTES = 65536
+_EXCHANGE = struct.Struct("=IHHI")
 
 _NLMSGHDR = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _RTATTR = struct.Struct("=HH")  # length, type
@@ -135,21 +136,15 @@ def open_socket() -> sockets.Socket:
 def transact(channel: sockets.Socket, requests: Sequence[Request]) -> None:
     """Send all requests as one batch and read an acknowledgement for each.
 
-    The kernel goes on after a request that fails, so the first error is raised after the whole batch was answered.
-
     Raises:
-        OSError: errno, the kernel's own words where it has any, and the subject of the request as file name.
+        OSError: as ``converse`` says.
     """
-    channel.send(b"".join(_encode(request, sequence) for sequence, request in enumerate(requests)))
-    errors: list[OSError] = []
-    waiting = len(requests)
-    while waiting:
-        for kind, flags, sequence, payload in _messages(channel.recv(_RECEIVE_BYTES)):
-            if kind == NLMSG_ERROR:
-                waiting -= 1
-                errors += _error(payload, flags, requests[sequence].subject)
-    if errors:
-        raise errors[0]
+    converse(channel, pack_exchange(requests))
+
+
+def link_question(name: str) -> Request:
+    """Return the question for a link of a name, which is answered by the link or an error."""
+    return Request(RTM_GETLINK, NLM_F_REQUEST, ifinfomsg() + attribute(IFLA_IFNAME, text(name)), f"link {name}")
 
 
 def link_index(channel: sockets.Socket, name: str) -> int:
@@ -158,15 +153,61 @@ def link_index(channel: sockets.Socket, name: str) -> int:
     Raises:
         OSError: there is no such link (ENODEV).
     """
-    subject = f"link {name}"
-    body = ifinfomsg() + attribute(IFLA_IFNAME, text(name))
-    channel.send(_encode(Request(RTM_GETLINK, NLM_F_REQUEST, body, subject), 0))
-    for kind, flags, _, payload in _messages(channel.recv(_RECEIVE_BYTES)):
-        if kind == RTM_NEWLINK:
-            return int(_IFINFOMSG.unpack_from(payload)[2])
-        for error in _error(payload, flags, subject):
-            raise error
-    raise OSError(0, "the kernel gave no answer", subject)
+    return converse(channel, pack_exchange((link_question(name),)))
+
+
+def pack_exchange(requests: Sequence[Request], *, index_mark: int = 0) -> bytes:
+    """Return an exchange as plain memory: a batch to be sent, each request of which has one answer.
+
+    A link among the answers makes its index known, which in the next exchange takes the place of every ``index_mark``.
+    Layout: bytes of the batch, number of answers, number of places (offsets into the batch), bytes of the subjects;
+    places, padded to four bytes; batch; subjects, each ended by NUL.
+    """
+    batch = b"".join(_encode(request, sequence) for sequence, request in enumerate(requests))
+    mark = number(index_mark)
+    places = [at for at in range(0, len(batch), 4) if index_mark and batch[at : at + 4] == mark]
+    subjects = b"".join(request.subject.encode() + b"\0" for request in requests)
+    head = _EXCHANGE.pack(len(batch), len(requests), len(places), len(subjects))
+    listed = struct.pack(f"={len(places)}H", *places)
+    return head + listed + bytes(-len(listed) % 4) + batch + subjects
+
+
+def converse(channel: sockets.Socket, exchanges: bytes) -> int:
+    """Carry out packed exchanges in order, and return the index of the last link that was an answer; 0 for none.
+
+    The kernel goes on after a request that fails, so the first error is raised after the whole batch was answered.
+
+    Raises:
+        OSError: errno, the kernel's own words where it has any, and the subject of the request as file name.
+    """
+    offset = index = 0
+    while offset < len(exchanges):
+        size, answers, count, subjects_size = _EXCHANGE.unpack_from(exchanges, offset)
+        places = struct.unpack_from(f"={count}H", exchanges, offset + _EXCHANGE.size)
+        start = offset + _EXCHANGE.size + ((2 * count + 3) & ~3)
+        batch = bytearray(exchanges[start : start + size])
+        for place in places:
+            struct.pack_into("=I", batch, place, index)
+        offset = start + size + subjects_size
+        index = _exchange(channel, batch, answers, exchanges[start + size : offset].split(b"\0")) or index
+    return index
+
+
+def _exchange(channel: sockets.Socket, batch: bytearray, waiting: int, subjects: list[bytes]) -> int:
+    channel.send(batch)
+    errors: list[OSError] = []
+    index = 0
+    while waiting:
+        for kind, flags, sequence, payload in _messages(channel.recv(_RECEIVE_BYTES)):
+            if kind == RTM_NEWLINK:
+                waiting -= 1
+                index = _IFINFOMSG.unpack_from(payload)[2]
+            elif kind == NLMSG_ERROR:
+                waiting -= 1
+                errors += _error(payload, flags, subjects[sequence].decode())
+    if errors:
+        raise errors[0]
+    return index
 
 
 def _encode(request: Request, sequence: int) -> bytes:

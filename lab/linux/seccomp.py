@@ -1,6 +1,6 @@
-"""Seccomp filters: installing a BPF program, and compiling rules into one through libseccomp.
+"""Seccomp filters: what the kernel takes, and compiling rules into one through libseccomp.
 
-Only ``install`` runs on the container start path. Source: man seccomp(2), seccomp_rule_add(3).
+Source: man seccomp(2), seccomp_rule_add(3).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import struct
 
-from lab.linux.libc import address_of_bytes, load_library, syscall
+from lab.linux.libc import address_of_bytes, load_library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,14 +46,9 @@ _PROTOTYPES = {
 }
 
 
-def install(program: bytes, flags: int) -> None:
-    """Put the calling thread, and all that it starts, under a filter; needs CAP_SYS_ADMIN or no_new_privs.
-
-    Raises:
-        OSError: with errno.
-    """
-    descriptor = struct.pack("=HxxxxxxQ", len(program) // 8, address_of_bytes(program))
-    syscall("seccomp", SECCOMP_SET_MODE_FILTER, flags, descriptor, path="filter")
+def pointer_to(program: bytes) -> bytes:
+    """Return a ``struct sock_fprog``; the caller keeps the program alive."""
+    return struct.pack("=HxxxxxxQ", len(program) // 8, address_of_bytes(program))
 
 
 class Filter:

@@ -7,19 +7,17 @@ explicit deletion waits 30 ms for RCU, so a target is disconnected by dropping i
 
 from __future__ import annotations
 
-import os
-import struct
-
-from lab.linux import libc, namespaces, sockets
 from lab.linux import rtnetlink as rt
+from lab.linux import sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the model imports dataclasses, which this path does not need
+    from collections.abc import Iterable
+
     from lab.container.network.model import Attachment, AttachmentFields
 
-_INNER_LINK = "eth0"
-_SIOCSIFFLAGS = 0x8914
-_IFREQ = struct.Struct("=16sh22x")  # a name, flags, and the rest of the union
+_INDEX_MARK = 0x7EADBEEF
+"""Stands for the index of a link until it is known; as an IPv4 address it would be one of multicast."""
 _LOOPBACK_INDEX = 1  # the loopback is the first link of each network namespace
 _CHANGE = rt.NLM_F_REQUEST | rt.NLM_F_ACK
 _CREATE = _CHANGE | rt.NLM_F_CREATE | rt.NLM_F_EXCL
@@ -40,52 +38,15 @@ class PlainAttachment:
         self.mtu, self.isolated, self.hairpin = fields[10:]
 
 
-def connect(attachments: tuple[PlainAttachment, ...], netns_fd: int) -> None:
-    """Make all of a container's links, and all but what it does itself by ``inside``: the first one's IPv4.
-
-    To be called in the host's network namespace, by a process that has one thread.
-
-    Raises:
-        OSError: as ``host_side`` and ``inner_side``.
-    """
-    for attachment in attachments:
-        host_side(attachment, netns_fd)
-    first, *others = attachments
-    if not others and not first.address6:
-        return
-    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        namespaces.setns(netns_fd, namespaces.CLONE_NEWNET, path="the container's network namespace")
-        channel = rt.open_socket()  # which stays there
-        namespaces.setns(own, namespaces.CLONE_NEWNET, path="/proc/self/ns/net")
-    finally:
-        os.close(own)
-    with channel:
-        inner_side(first, channel, has_four=True)
-        for attachment in others:
-            inner_side(attachment, channel)
-
-
-def inner_side(attachment: Attachment | PlainAttachment, channel: sockets.Socket, *, has_four: bool = False) -> None:
-    """Raise a container's link, and give it its addresses and ways out; with ``has_four`` those of IPv6 only.
+def inner_side(attachment: Attachment | PlainAttachment, channel: sockets.Socket) -> None:
+    """Raise a container's link, and give it its addresses and ways out.
 
     ``channel`` is one that was opened in the container's network namespace; it stays the caller's.
 
     Raises:
         OSError: errno and the link: ENODEV (``host_side`` has not been called), EEXIST (the address is there), EPERM.
     """
-    link = attachment.inner_link
-    index = rt.link_index(channel, link)
-    requests = [_up(index, link)]
-    if not has_four:
-        requests.append(_address(attachment.address, attachment.prefix_length, index, link))
-    if attachment.gateway and not has_four:
-        requests.append(default_route(attachment.gateway, index))
-    if attachment.address6:
-        requests.append(_address(attachment.address6, attachment.prefix6_length, index, link))
-    if attachment.gateway6:
-        requests.append(default_route(attachment.gateway6, index))
-    rt.transact(channel, tuple(requests))
+    rt.converse(channel, _inner_exchanges(attachment))
 
 
 def _address(address: str, prefix_length: int, index: int, link: str) -> rt.Request:
@@ -133,27 +94,38 @@ def host_side(attachment: Attachment | PlainAttachment, netns_fd: int) -> None:
 
 
 def inside(attachment: Attachment | PlainAttachment, channel: sockets.Socket | None = None) -> None:
-    """Raise loopback and eth0, and give eth0 its address and default route, as one batch.
+    """Raise loopback and the inner link, and give that its address and default route.
 
     To be called in the target's network namespace, or with a ``channel`` that was opened in it.
 
     Raises:
         OSError: errno and the link: ENODEV (``host_side`` has not been called), EEXIST (the address is there), EPERM.
     """
-    with channel or rt.open_socket() as netlink:
-        index = rt.link_index(netlink, _INNER_LINK)
-        rt.transact(netlink, (_up(_LOOPBACK_INDEX, "lo"), *_inner_requests(attachment, index)))
+    carry_out(exchanges((attachment,)), channel)
 
 
-def loopback_up() -> None:
-    """Raise the loopback of this network namespace: all that a target without network has.
+def exchanges(attachments: Iterable[Attachment | PlainAttachment]) -> bytes:
+    """Return all that is to be said to the kernel in a container's network namespace, for ``carry_out`` or the machine.
+
+    That is the loopback, and for each link the question for its index, and a batch with the places where that belongs.
+    """
+    loopback = rt.pack_exchange((_up(_LOOPBACK_INDEX, "lo"),))
+    return loopback + b"".join(map(_inner_exchanges, attachments))
+
+
+def _inner_exchanges(attachment: Attachment | PlainAttachment) -> bytes:
+    question = rt.pack_exchange((rt.link_question(attachment.inner_link),))
+    return question + rt.pack_exchange(_inner_requests(attachment), index_mark=_INDEX_MARK)
+
+
+def carry_out(message: bytes, channel: sockets.Socket | None = None) -> None:
+    """Carry out what ``exchanges`` has made, in this network namespace or in that of ``channel``.
 
     Raises:
-        OSError: errno, and "link lo".
-    Source: man netdevice(7).
+        OSError: errno, the kernel's words, and what it was about.
     """
-    with sockets.Socket(sockets.AF_INET, sockets.SOCK_DGRAM | sockets.SOCK_CLOEXEC) as channel:
-        libc.syscall("ioctl", channel.fileno(), _SIOCSIFFLAGS, _IFREQ.pack(b"lo", rt.IFF_UP), path="link lo")
+    with channel or rt.open_socket() as netlink:
+        rt.converse(netlink, message)
 
 
 def _new_veth(attachment: Attachment | PlainAttachment, bridge_index: int, netns_fd: int) -> rt.Request:
@@ -192,9 +164,16 @@ def _bridge_port(attachment: Attachment | PlainAttachment) -> rt.Request:
     return rt.Request(rt.RTM_NEWLINK, _CHANGE, body, f"port {attachment.host_link} of {attachment.bridge}")
 
 
-def _inner_requests(attachment: Attachment | PlainAttachment, index: int) -> tuple[rt.Request, ...]:
-    found = (_up(index, _INNER_LINK), _address(attachment.address, attachment.prefix_length, index, _INNER_LINK))
-    return (*found, default_route(attachment.gateway, index)) if attachment.gateway else found
+def _inner_requests(attachment: Attachment | PlainAttachment) -> tuple[rt.Request, ...]:
+    link = attachment.inner_link
+    requests = [_up(_INDEX_MARK, link), _address(attachment.address, attachment.prefix_length, _INDEX_MARK, link)]
+    if attachment.gateway:
+        requests.append(default_route(attachment.gateway, _INDEX_MARK))
+    if attachment.address6:
+        requests.append(_address(attachment.address6, attachment.prefix6_length, _INDEX_MARK, link))
+    if attachment.gateway6:
+        requests.append(default_route(attachment.gateway6, _INDEX_MARK))
+    return tuple(requests)
 
 
 def _up(index: int, name: str) -> rt.Request:

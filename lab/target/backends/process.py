@@ -59,7 +59,7 @@ class ProcessBackend:
         """Start nothing yet."""
         self._paths = paths
         self._layout = cgroup.detect()
-        self._spawner = SpawnerClient()
+        self._spawner = SpawnerClient(paths.cache)
         self._drain = Drain()
 
     @property

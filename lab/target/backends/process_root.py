@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
-from lab.container import init_ops as ops
+from lab.container import init_calls as calls
 from lab.container import init_plan
 from lab.container.defaults import PATH
 from lab.container.init import MARK
@@ -107,18 +107,18 @@ def plan_start(root: ProcessRoot, spec: TargetSpec, task_files: tuple[str, ...])
     binds = list(enumerate(_volumes(root, spec), start=_FIRST_BIND_DESCRIPTOR))
     upper, work = os.path.join(root.path, "upper"), os.path.join(root.path, "work")
     return (
-        InitOp.of(ops.join_cgroups, task_files),
-        InitOp.of(ops.new_session),
-        InitOp.of(ops.mount_overlay, root.lower, upper, work, root.rootfs, False),
+        InitOp.of(calls.join_cgroups, task_files),
+        InitOp.of(calls.new_session),
+        InitOp.of(calls.mount_overlay, root.lower, upper, work, root.rootfs, False),
         *(_open_bind(number, volume) for number, volume in binds),
-        InitOp.of(ops.change_root, root.rootfs),
-        InitOp.of(ops.make_mounts_private),  # of the new root and below: nothing spreads from here
+        InitOp.of(calls.change_root, root.rootfs),
+        InitOp.of(calls.make_mounts_private),  # of the new root and below: nothing spreads from here
         init_plan.plan_mount(_PROC),
         init_plan.plan_mount(_SYS),
         init_plan.plan_mount(_DEV),
         *init_plan.plan_dev(),
-        *(InitOp.of(ops.attach_bind, number, volume.path) for number, volume in binds),
-        InitOp.of(ops.make_mounts_private),  # binds came as peers of what they show
+        *(InitOp.of(calls.attach_bind, number, volume.path) for number, volume in binds),
+        InitOp.of(calls.make_mounts_private),  # binds came as peers of what they show
         InitOp(MARK, ("environment",)),
         *_plan_program(spec.command),
     )
@@ -126,23 +126,23 @@ def plan_start(root: ProcessRoot, spec: TargetSpec, task_files: tuple[str, ...])
 
 def _open_bind(number: int, volume: Volume) -> InitOp:
     attributes = mount.MOUNT_ATTR_RDONLY if volume.read_only else 0
-    return InitOp.of(ops.open_bind, number, volume.source, True, attributes, mount.MS_PRIVATE)
+    return InitOp.of(calls.open_bind, number, volume.source, True, attributes, mount.MS_PRIVATE)
 
 
 def plan_exec(root: ProcessRoot, command: Command, task_files: tuple[str, ...]) -> tuple[InitOp, ...]:
     """Return the steps of a further program in the same root and cgroups."""
     return (
-        InitOp.of(ops.join_cgroups, task_files),
-        InitOp.of(ops.new_session),
-        InitOp.of(ops.change_root, root.rootfs),
+        InitOp.of(calls.join_cgroups, task_files),
+        InitOp.of(calls.new_session),
+        InitOp.of(calls.change_root, root.rootfs),
         *_plan_program(command),
     )
 
 
 def _plan_program(command: Command) -> Iterator[InitOp]:
-    yield InitOp.of(ops.die_with_spawner)
-    yield InitOp.of(ops.change_directory, command.cwd)
-    yield InitOp.of(ops.execute, command.argv, environment(command))
+    yield InitOp.of(calls.die_with_spawner)
+    yield InitOp.of(calls.change_directory, command.cwd)
+    yield InitOp.of(calls.execute, command.argv, environment(command))
 
 
 def environment(command: Command) -> tuple[str, ...]:

@@ -94,6 +94,6 @@ def test_a_program_is_static_or_it_is_not(init: str) -> None:
 def test_without_a_compiler_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(init_program, "_OTHERS", ())
-    with pytest.raises(UnavailableError, match="no C compiler, needed for the program of --init"):
+    with pytest.raises(UnavailableError, match="no program of --init: no C compiler"):
         init_program.ensure(str(tmp_path))
-    assert os.listdir(tmp_path / "init") == []
+    assert os.listdir(tmp_path / "compiled") == []

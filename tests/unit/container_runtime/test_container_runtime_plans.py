@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.container import defaults, init_ops, init_plan, resources, runtime, seccomp_profile, wire
+from lab.container import defaults, init_calls, init_ops, init_plan, resources, runtime, seccomp_profile, wire
 from lab.container.defaults import ContainerConfig
 from lab.container.spawner_client import StartFailed
 from lab.container.spec import codec
@@ -152,7 +152,7 @@ def test_a_detached_container_does_not_die_with_the_spawner() -> None:
 
 def test_a_network_waits_for_the_hosts_side_and_no_network_is_a_loopback() -> None:
     bridged = _plan(_spec(), bridged=True, go_descriptor=198)
-    assert init_plan.InitOp.of(init_ops.connect_network, 198) in bridged
+    assert init_plan.InitOp.of(init_calls.connect_network, 198) in bridged
     assert "raise_loopback" in {op.name for op in _plan(_spec())} - {op.name for op in bridged}
 
 
@@ -177,8 +177,8 @@ def test_devices_are_lines_on_v1_and_a_program_wherever_v1_does_not_have_them() 
 
 
 def test_a_step_prints_as_one_line_without_its_binary_arguments() -> None:
-    assert str(init_plan.InitOp.of(init_ops.set_hostname, "web")) == "set_hostname('web')"
-    assert str(init_plan.InitOp.of(init_ops.install_seccomp, bytes(16))) == "install_seccomp(<16 bytes>)"
+    assert str(init_plan.InitOp.of(init_calls.set_hostname, "web")) == "set_hostname('web')"
+    assert str(init_plan.InitOp.of(init_calls.install_seccomp, bytes(16))) == "install_seccomp(<16 bytes>)"
 
 
 def test_the_plan_survives_the_way_to_the_spawner() -> None:

@@ -1,0 +1,115 @@
+"""A plan whose steps are all programs of system calls -> the bytes that ``machine.c`` carries out; pure."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from lab.container import program as p
+from lab.container.init import MARK
+from lab.container.init_calls import PROGRAMS
+from lab.container.program import Buffer, Filter, Slot, Vector
+from lab.linux.libc import SYSCALL_NUMBERS
+
+if TYPE_CHECKING:
+    from lab.container.program import Instruction
+
+Step = tuple[str, tuple[object, ...]]
+FailureTable = tuple[tuple[str, str, dict[int, str], str], ...]
+"""For each instruction: step, system call to be named or "", reasons by errno, and path."""
+
+_OPERATIONS = (
+    p.CALL, p.SKIP_UNLESS, p.LOAD, p.FAIL, p.MARK, p.EXECUTING, p.MAKE_DESTINATION, p.FIND_HOME, p.EXCHANGE,
+)  # fmt: skip
+_VALUE, _DATA, _SLOT, _BUFFER = range(4)
+_HEADER = struct.Struct("=4I")
+_INSTRUCTION = struct.Struct("=4iQ12q")
+_OPERANDS = 6
+_WORD = struct.Struct("=Q")
+_FILTER = struct.Struct("=H6xQ")  # struct sock_fprog
+_HOME = (1 << 64) - 1
+
+
+def assemble(steps: Iterable[Step]) -> tuple[bytes, FailureTable] | None:
+    """Return the machine's program and what its failures mean; None if a step is not one of system calls."""
+    named = []
+    for step, arguments in steps:
+        if step == MARK:
+            named.append((step, p.operation(p.MARK, ord(str(arguments[0])[0]))))
+        elif step in PROGRAMS:
+            named.extend((step, instruction) for instruction in PROGRAMS[step](*arguments))
+        else:
+            return None
+    table = tuple((step, *instruction[4].flatten()) for step, instruction in named)
+    return _Assembly().program([instruction for _, instruction in named]), table
+
+
+class _Assembly:
+    """The data of a program while it grows: equal memory that is only read is there once."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._relocations: list[int] = []
+        self._places: dict[bytes, int] = {}
+
+    def program(self, instructions: list[Instruction]) -> bytes:
+        """Return header, instructions, relocations, data."""
+        code = b"".join(self._instruction(instruction) for instruction in instructions)
+        relocations = struct.pack(f"={len(self._relocations)}I", *self._relocations)
+        before = code + relocations + bytes(-len(relocations) % 8)
+        offset = _HEADER.size + len(before)
+        header = _HEADER.pack(len(instructions), len(self._relocations), offset, offset + len(self._data))
+        return header + before + bytes(self._data)
+
+    def _instruction(self, instruction: Instruction) -> bytes:
+        name, operands, keep, tolerated, words = instruction
+        is_operation = name in _OPERATIONS
+        kind = _OPERATIONS.index(name if is_operation else p.CALL)
+        number = 0 if is_operation else SYSCALL_NUMBERS[name]
+        encoded = [word for operand in operands for word in self._operand(operand)]
+        encoded += [0] * (2 * _OPERANDS - len(encoded))
+        return _INSTRUCTION.pack(kind, number, keep, words.log, tolerated, *encoded)
+
+    def _operand(self, operand: object) -> tuple[int, int]:
+        match operand:
+            case None:
+                return _VALUE, 0
+            case Slot():
+                return _SLOT, int(operand)
+            case Buffer():
+                return _BUFFER, int(operand)
+            case int():
+                return _VALUE, operand
+            case Vector():
+                return _DATA, self._vector(operand)
+            case Filter():
+                return _DATA, self._filter(operand)
+            case str():
+                return _DATA, self._place(os.fsencode(operand) + b"\0")
+            case bytes():
+                return _DATA, self._place(operand + b"\0")
+        raise TypeError(f"no operand: {operand!r}")
+
+    def _place(self, memory: bytes) -> int:
+        if memory not in self._places:
+            self._places[memory] = self._append(memory)
+        return self._places[memory]
+
+    def _append(self, memory: bytes) -> int:
+        self._data += bytes(-len(self._data) % 8)
+        offset = len(self._data)
+        self._data += memory
+        return offset
+
+    def _vector(self, vector: Vector) -> int:
+        pointers = [_HOME if text is None else self._place(text + b"\0") for text in vector]
+        offset = self._append(b"".join(map(_WORD.pack, (*pointers, 0))))
+        self._relocations += range(offset, offset + _WORD.size * len(pointers), _WORD.size)
+        return offset
+
+    def _filter(self, program: Filter) -> int:
+        offset = self._append(_FILTER.pack(len(program) // 8, self._place(bytes(program))))
+        self._relocations.append(offset + _FILTER.size - _WORD.size)
+        return offset

@@ -1,0 +1,51 @@
+"""Programs of ours in C, made by the host's compiler when they are first needed, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from lab.errors import UnavailableError
+from lab.linux import command
+
+HINT = "apt install gcc libc6-dev"
+_MACHINE_FLAGS = ("-O2", "-shared", "-fPIC", "-s")
+_WARNINGS = ("-Wall", "-Wextra", "-Werror")
+
+
+def ensure(cache: str, source_name: str, flags: tuple[str, ...]) -> str:
+    """Return the path of what a source file of this package is compiled to, below ``cache``, named by its content.
+
+    Raises:
+        UnavailableError: there is no compiler, or it refuses.
+    """
+    with open(os.path.join(os.path.dirname(__file__), source_name), "rb") as file:
+        source = file.read()
+    name = f"{source_name.removesuffix('.c')}-{hashlib.sha256(source).hexdigest()[:16]}"
+    path = os.path.join(cache, "compiled", name)
+    if not os.path.exists(path):
+        _compile(source, path, flags)
+    return path
+
+
+def machine(cache: str) -> str:
+    """Return the path of the library of ``machine.c``; "" where there is no compiler, and plans take Python."""
+    try:
+        return ensure(cache, "machine.c", _MACHINE_FLAGS)
+    except UnavailableError:
+        return ""
+
+
+def _compile(source: bytes, path: str, flags: tuple[str, ...]) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = f"{path}.{os.getpid()}.new"
+    try:
+        done = command.run(("cc", *flags, *_WARNINGS, "-o", temporary, "-x", "c", "-"), stdin=source)
+        if done.exit_code:
+            raise UnavailableError(f"cannot compile {os.path.basename(path)}: {done.error_text[-300:]}", hint=HINT)
+        os.replace(temporary, path)  # many may make it at once: the last one stays, and all are the same
+    except FileNotFoundError as error:
+        raise UnavailableError("no C compiler", hint=HINT) from error
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)

@@ -1,0 +1,316 @@
+/* Carries out an assembled program of container/program.py between clone and exec: system calls, and a few operations
+ * that are more than one. It knows nothing of containers. The child is a copy of its caller that executes none of the
+ * caller's code: it touches few pages, and so few are copied.
+ *
+ * assembler.py has the layout: a header, instructions, relocations (words of the data that are to point into the data,
+ * or to what FIND_HOME has found), data. What happens is told through a pipe, as init.py says. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/filter.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SYSCALL, SKIP_UNLESS, LOAD, FAIL, MARK, EXECUTING, MAKE_DESTINATION, FIND_HOME, EXCHANGE };
+enum { VALUE, DATA, SLOT, BUFFER };
+enum { SLOTS = 16, BUFFERS = 2, BUFFER_BYTES = 4096, OPERANDS = 6, MARKS = 8, TEXT_BYTES = 2048 };
+enum { EXIT_FAILED = 125, MOST_LINKS = 40, PASSWD_BYTES = 1 << 20, STATUS_NUMBER = 195, LAST_NUMBER = 199 };
+static const uint64_t HOME = UINT64_MAX, ANY = UINT64_MAX;
+
+struct header { uint32_t instructions, relocations, data_offset, size; };
+struct operand { int64_t kind, value; };
+struct instruction {
+    int32_t operation, number, keep, log;
+    uint64_t tolerated;
+    struct operand operands[OPERANDS];
+};
+struct frame { char kind; int64_t value; } __attribute__((packed));
+struct failure { uint32_t instruction; int32_t error; } __attribute__((packed));
+struct exchange { uint32_t size; uint16_t answers, patches; uint32_t subjects_size; };
+
+static int64_t slots[SLOTS];
+static char buffers[BUFFERS][BUFFER_BYTES], home[sizeof "HOME=" + BUFFER_BYTES], file_text[PASSWD_BYTES];
+static struct frame frames[MARKS];
+static int frame_count, status_pipe;
+static uint32_t current;
+
+static void die(int error, const char *words, const char *path) {
+    struct failure failure = {current, error};
+    char message[sizeof(struct frame) + sizeof failure + 2 * TEXT_BYTES];
+    size_t words_size = strnlen(words, TEXT_BYTES - 1), path_size = strnlen(path, TEXT_BYTES - 1);
+    struct frame frame = {'#', (int64_t)(sizeof failure + words_size + 1 + path_size)};
+    char *end = mempcpy(message, &frame, sizeof frame);
+    end = mempcpy(end, &failure, sizeof failure);
+    end = mempcpy(end, words, words_size);
+    *end++ = 0;
+    end = mempcpy(end, path, path_size);
+    if (write(status_pipe, message, end - message) < 0) _exit(EXIT_FAILED);
+    _exit(EXIT_FAILED);
+}
+
+static void mark(char kind) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (frame_count < MARKS) frames[frame_count++] = (struct frame){kind, now.tv_sec * 1000000000LL + now.tv_nsec};
+}
+
+/* Written together: a wake-up of the reader for each would take the processor from us. */
+static void tell_executing(void) {
+    mark('X');
+    if (write(status_pipe, frames, frame_count * sizeof frames[0]) < 0) die(errno, "", "");
+}
+
+/* Make a file or directory and what leads to it, where a link of the image may lead to what it does not have. */
+static void make_destination(const char *path, int is_directory) {
+    static char pending[2 * PATH_MAX], place[PATH_MAX], target[PATH_MAX];
+    struct stat found;
+    if (!stat(path, &found)) return;
+    if (strlen(path) >= PATH_MAX) die(ENAMETOOLONG, "", "");
+    strcpy(pending, path);
+    char *rest = pending;
+    size_t length = 0;
+    for (int links = 0;;) {
+        rest += strspn(rest, "/");
+        size_t size = strcspn(rest, "/");
+        if (!size) return;
+        int is_last = !rest[size + strspn(rest + size, "/")];
+        if (size == 2 && !memcmp(rest, "..", 2)) {
+            while (length && place[--length] != '/') continue;
+        } else if (size != 1 || *rest != '.') {
+            if (length + size + 2 > sizeof place) die(ENAMETOOLONG, "", "");
+            place[length] = '/';
+            memcpy(place + length + 1, rest, size);
+            place[length + 1 + size] = 0;
+            ssize_t linked = readlink(place, target, sizeof target - 1);
+            if (linked > 0) {
+                size_t remaining = strlen(rest + size);
+                if (++links > MOST_LINKS) die(ELOOP, "", "");
+                if (linked + remaining + 1 > sizeof pending) die(ENAMETOOLONG, "", "");
+                memmove(pending + linked, rest + size, remaining + 1);
+                memcpy(pending, target, linked);
+                rest = pending;
+                if (target[0] == '/') length = 0;
+                continue;
+            }
+            length += size + 1;
+            if (!is_last || is_directory) {
+                if (mkdir(place, 0755) && errno != EEXIST) die(errno, "", "");
+            } else {
+                int file = open(place, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+                if (file < 0) die(errno, "", "");
+                close(file);
+            }
+        }
+        rest += size;
+    }
+}
+
+/* Have the home directory of who this process is in ``home``, as the root's own /etc/passwd has it. */
+static void find_home(void) {
+    strcpy(home, "HOME=/");
+    int file = open("/etc/passwd", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat found;
+    if (file < 0) return;
+    ssize_t size = fstat(file, &found) || !S_ISREG(found.st_mode) ? 0 : read(file, file_text, sizeof file_text - 1);
+    close(file);
+    if (size <= 0) return;
+    file_text[size] = 0;
+    uid_t user = getuid();
+    for (char *line = file_text, *next; line; line = next) {
+        next = strchr(line, '\n');
+        if (next) *next++ = 0;
+        char *fields[7] = {line + strspn(line, " \t\r")}, *end;
+        int count = 1;
+        for (char *each = fields[0]; count < 7 && (each = strchr(each, ':')); fields[count++] = each) *each++ = 0;
+        if (count < 6 || !*fields[2] || strtoul(fields[2], &end, 10) != user || *end) continue;
+        fields[5][strcspn(fields[5], "\r")] = 0;
+        if (*fields[5] && strlen(fields[5]) < BUFFER_BYTES) strcpy(home + sizeof "HOME=" - 1, fields[5]);
+        return;
+    }
+}
+
+static const char *nth(const char *texts, uint32_t number) {
+    while (number--) texts += strlen(texts) + 1;
+    return texts;
+}
+
+static const char *extended_words(const struct nlmsghdr *head) {
+    if (!(head->nlmsg_flags & NLM_F_ACK_TLVS)) return "";
+    const char *at = (const char *)NLMSG_DATA(head) + sizeof(struct nlmsgerr), *end = (const char *)head + head->nlmsg_len;
+    while (at + sizeof(struct rtattr) <= end) {
+        const struct rtattr *attribute = (const struct rtattr *)at;
+        if (attribute->rta_type == NLMSGERR_ATTR_MSG) return RTA_DATA(attribute);
+        at += RTA_ALIGN(attribute->rta_len) ? RTA_ALIGN(attribute->rta_len) : sizeof *attribute;
+    }
+    return "";
+}
+
+/* Do one exchange of rtnetlink: send the batch, with the link's index where it belongs, and read all answers. */
+static int converse(int netlink, struct exchange *exchange, uint16_t *patches, char *batch, int index) {
+    static char answer[65536];
+    const char *subjects = batch + exchange->size;
+    for (int i = 0; i < exchange->patches; i++) memcpy(batch + patches[i], &index, sizeof index);
+    if (send(netlink, batch, exchange->size, 0) < 0) die(errno, "", nth(subjects, 0));
+    int error = 0, first = 0;
+    const char *words = "";
+    for (int waiting = exchange->answers; waiting > 0;) {
+        ssize_t size = recv(netlink, answer, sizeof answer, 0);
+        if (size <= 0) die(size ? errno : EPROTO, "", nth(subjects, 0));
+        for (struct nlmsghdr *head = (void *)answer; NLMSG_OK(head, size); head = NLMSG_NEXT(head, size)) {
+            if (head->nlmsg_type == RTM_NEWLINK) {
+                index = ((struct ifinfomsg *)NLMSG_DATA(head))->ifi_index;
+                waiting--;
+            } else if (head->nlmsg_type == NLMSG_ERROR) {
+                struct nlmsgerr *told = NLMSG_DATA(head);
+                waiting--;
+                if (told->error && !error) {
+                    error = -told->error;
+                    first = head->nlmsg_seq;
+                    words = strndupa(extended_words(head), TEXT_BYTES);
+                }
+            }
+        }
+    }
+    if (error) die(error, words, nth(subjects, first));
+    return index;
+}
+
+/* Read from a pipe what is to be said to the kernel about the links of this network namespace, and say it. */
+static void exchange_all(int pipe_end) {
+    static char message[65536];
+    size_t size = 0;
+    for (ssize_t got; (got = read(pipe_end, message + size, sizeof message - size)); size += got)
+        if (got < 0) die(errno, "", "");
+    if (!size) die(ECONNRESET, "the host's side of the network could not be made", "veth");
+    close(pipe_end);
+    int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), one = 1, index = 0;
+    if (netlink < 0) die(errno, "", "");
+    setsockopt(netlink, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof one);
+    setsockopt(netlink, SOL_NETLINK, NETLINK_EXT_ACK, &one, sizeof one);
+    for (char *at = message; at < message + size;) {
+        struct exchange head;
+        memcpy(&head, at, sizeof head);
+        uint16_t *patches = (uint16_t *)(at + sizeof head);
+        char *batch = at + sizeof head + ((head.patches * sizeof *patches + 3) & ~3UL);
+        index = converse(netlink, &head, patches, batch, index);
+        at = batch + head.size + head.subjects_size;
+    }
+    close(netlink);
+}
+
+static int64_t value_of(const struct operand *operand, char *data) {
+    switch (operand->kind) {
+    case DATA: return (int64_t)(data + operand->value);
+    case SLOT: return slots[operand->value];
+    case BUFFER: return (int64_t)buffers[operand->value];
+    default: return operand->value;
+    }
+}
+
+static void fail_call(const struct instruction *each, int error) {
+    static char log[TEXT_BYTES];
+    size_t used = 0;
+    while (each->log >= 0 && used + 1 < sizeof log) {
+        if (used) log[used++] = '\n';
+        ssize_t size = read((int)slots[each->log], log + used, sizeof log - used - 1);
+        if (size <= 0) { used -= used > 0; break; }
+        used += size;
+        while (used && log[used - 1] == '\n') used--;
+    }
+    log[used] = 0;
+    die(error, log, "");
+}
+
+static void make_call(const struct instruction *each, const int64_t *v) {
+    long result = syscall(each->number, v[0], v[1], v[2], v[3], v[4], v[5]);
+    if (result < 0) {
+        int error = errno;
+        if (each->tolerated != ANY && !(error < 64 && each->tolerated >> error & 1)) fail_call(each, error);
+        result = -error;
+    }
+    if (each->keep >= 0) slots[each->keep] = result;
+}
+
+static void load(const struct instruction *each, const int64_t *v) {
+    uint64_t loaded = 0;
+    memcpy(&loaded, buffers[v[0]] + v[1], v[2]);
+    slots[each->keep] = loaded;
+}
+
+static void relocate(char *program, const struct header *header) {
+    uint32_t *relocations = (uint32_t *)(program + sizeof *header + header->instructions * sizeof(struct instruction));
+    char *data = program + header->data_offset;
+    for (uint32_t i = 0; i < header->relocations; i++) {
+        uint64_t *word = (uint64_t *)(data + relocations[i]);
+        *word = *word == HOME ? (uint64_t)home : (uint64_t)data + *word;
+    }
+}
+
+/* Carry a program out; returns only if it does not end in an exec. */
+void carry_out(char *program, int status) {
+    struct header *header = (struct header *)program;
+    struct instruction *instructions = (struct instruction *)(header + 1);
+    char *data = program + header->data_offset;
+    status_pipe = status;
+    relocate(program, header);
+    for (current = 0; current < header->instructions; current++) {
+        struct instruction *each = &instructions[current];
+        int64_t v[OPERANDS];
+        for (int i = 0; i < OPERANDS; i++) v[i] = value_of(&each->operands[i], data);
+        switch (each->operation) {
+        case SYSCALL: make_call(each, v); break;
+        case SKIP_UNLESS: if ((v[0] & v[1]) != v[2]) current += v[3]; break;
+        case LOAD: load(each, v); break;
+        case FAIL: die(v[0], "", ""); break;
+        case MARK: mark(v[0]); break;
+        case EXECUTING: tell_executing(); break;
+        case MAKE_DESTINATION: make_destination((char *)v[0], v[1]); break;
+        case FIND_HOME: find_home(); break;
+        case EXCHANGE: exchange_all(v[0]); break;
+        }
+    }
+}
+
+/* Have the streams as 0, 1 and 2 and the status pipe as STATUS_NUMBER, beside what the plan is given; close the rest at
+ * once, and not by the exec: a directory of the host among it would be a way out of the container until then. */
+static void settle_descriptors(const int *streams, int status) {
+    for (int number = 0; number < 3; number++)
+        if (dup2(streams[number], number) < 0) die(errno, "", "");
+    if (dup3(status, STATUS_NUMBER, O_CLOEXEC) < 0) die(errno, "", "");
+    status_pipe = STATUS_NUMBER;
+    syscall(SYS_close_range, 3, STATUS_NUMBER - 1, 0);
+    syscall(SYS_close_range, LAST_NUMBER + 1, ~0U, 0);
+    syscall(SYS_close_range, STATUS_NUMBER, LAST_NUMBER, 4 /* CLOSE_RANGE_CLOEXEC */);
+}
+
+/* Clone a child into new namespaces and have it carry a program out; return its pid, or a negative errno. */
+int start(char *program, uint64_t flags, int cgroup, int in, int out, int err, int status, int *pidfd) {
+    int streams[] = {in, out, err};
+    struct clone_args arguments = {
+        .flags = flags | CLONE_PIDFD,
+        .pidfd = (uint64_t)pidfd,
+        .exit_signal = SIGCHLD,
+        .cgroup = flags & CLONE_INTO_CGROUP ? (uint64_t)cgroup : 0,
+    };
+    long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+    if (pid < 0) return -errno;
+    if (!pid) {
+        status_pipe = status;
+        settle_descriptors(streams, status);
+        carry_out(program, STATUS_NUMBER);
+        _exit(EXIT_FAILED);
+    }
+    return (int)pid;
+}

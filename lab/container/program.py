@@ -1,0 +1,158 @@
+"""A step between clone and exec as data: the system calls that it makes, and little more than that.
+
+A program is a sequence of instructions without loops or jumps back: calls whose results may be kept in slots, tests
+that skip what comes next, and a few operations for which calls alone do not do. ``machine.c`` carries an assembled one
+out in a child that executes no Python; ``interpreter.py`` carries out the same instructions where there is no compiler,
+or where a plan has a step of another kind. Nothing here does anything.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import TypeAlias
+
+    Operand: TypeAlias = "int | str | bytes | Slot | Buffer | Vector | Filter | None"
+    Instruction: TypeAlias = "tuple[str, tuple[object, ...], int, int, Words]"
+    """Kind or name of a system call, operands, slot of the result (-1: none), tolerated errnos, words of a failure."""
+    Program: TypeAlias = Iterator[Instruction]
+
+CALL = "call"
+SKIP_UNLESS, LOAD, FAIL, MARK, EXECUTING = "skip_unless", "load", "fail", "mark", "executing"
+MAKE_DESTINATION, FIND_HOME, EXCHANGE = "make_destination", "find_home", "exchange"
+
+NOTHING = 0
+ANY = (1 << 64) - 1
+"""Every error is tolerated."""
+
+_FORMAT = 0o170000
+_AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _AT_EMPTY_PATH = -100, 0x100, 0x1000
+_STATX_TYPE_AND_MODE = 0x3
+_STATX_MODE = 28  # offset in struct statx, the same on every architecture
+_STATX_DEVICE = 136  # its major number, then its minor one
+DIRECTORY, FIFO, CHARACTER = 0o040000, 0o010000, 0o020000
+_SAYS_CALL = frozenset((
+    "capset", "fsconfig", "fsmount", "fsopen", "getcwd", "ioctl", "mount", "mount_setattr", "move_mount", "open_tree",
+    "pivot_root", "prctl", "seccomp", "setdomainname", "sethostname", "setns", "umount2", "unshare",
+))  # fmt: skip
+
+
+class Slot(int):
+    """The number of a slot: stands for what is in it."""
+
+
+class Buffer(int):
+    """The number of a buffer of ``BUFFER_BYTES``: stands for its address."""
+
+
+BUFFER_BYTES = 4096
+
+
+class Vector(tuple[bytes | None, ...]):
+    """Stands for an array of pointers to these texts, ended by NULL; None is what ``find_home`` has found."""
+
+    __slots__ = ()
+
+
+class Filter(bytes):
+    """A program of classic BPF: stands for a ``struct sock_fprog``."""
+
+
+class Words:
+    """What a failure says: of what path, and what else than the kernel's own words.
+
+    ``reasons`` are by errno; ``log`` is the slot of a file system context, whose messages are added.
+    """
+
+    __slots__ = ("call", "log", "path", "reasons")
+
+    def __init__(self, call: str, path: str, reasons: Mapping[int, str], log: int) -> None:
+        self.call, self.path, self.reasons, self.log = call, path, reasons, log
+
+    def flatten(self) -> tuple[str, dict[int, str], str]:
+        """Return (call to be named or "", reasons, path), as a failure is told by."""
+        return (self.call if self.call in _SAYS_CALL else "", dict(self.reasons), self.path)
+
+
+def tolerated(*errnos: int) -> int:
+    """Return the mask of errors after which a program goes on, with the negative errno as the result."""
+    return sum(1 << errno for errno in errnos)
+
+
+def call(
+    name: str,
+    *operands: Operand,
+    keep: int = -1,
+    tolerate: int = NOTHING,
+    path: str = "",
+    reasons: Mapping[int, str] = {},
+    log: int = -1,
+) -> Instruction:
+    """Return a system call; text and bytes are passed as pointers to memory that ends in NUL."""
+    return (name, operands, keep, tolerate, Words(name, path, reasons, log))
+
+
+def fail(errno: int, reason: str, path: str) -> Instruction:
+    """Return the end of a program that cannot go on."""
+    return (FAIL, (errno,), -1, NOTHING, Words(FAIL, path, {errno: reason}, -1))
+
+
+def operation(kind: str, *operands: Operand, path: str = "") -> Instruction:
+    """Return an operation that is more than one system call."""
+    return (kind, operands, -1, NOTHING, Words(kind, path, {}, -1))
+
+
+def load(buffer: int, offset: int, width: int, *, keep: int) -> Instruction:
+    """Return the reading of a number of 1, 2 or 4 bytes from a buffer into a slot."""
+    return (LOAD, (buffer, offset, width), keep, NOTHING, Words(LOAD, "", {}, -1))
+
+
+def when(slot: int, value: Operand, program: Iterable[Instruction], *, mask: int = -1) -> Program:
+    """Yield what is carried out only if a slot holds a value, after a mask."""
+    inner = tuple(program)
+    yield (SKIP_UNLESS, (Slot(slot), mask, value, len(inner)), -1, NOTHING, Words(SKIP_UNLESS, "", {}, -1))
+    yield from inner
+
+
+def look_at(path: str, *, mode: int, found: int, follow: bool = True) -> Program:
+    """Yield the look at a path: 0 or -ENOENT in slot ``found``, type and permissions in slot ``mode``."""
+    flags = 0 if follow else _AT_SYMLINK_NOFOLLOW
+    yield load_nothing(mode)
+    operands = (_AT_FDCWD, path, flags, _STATX_TYPE_AND_MODE, Buffer(0))
+    yield call("statx", *operands, keep=found, tolerate=tolerated(2), path=path)
+    yield from when(found, 0, [load(0, _STATX_MODE, 2, keep=mode)])
+
+
+def look_at_descriptor(descriptor: Operand, *, mode: int, found: int) -> Program:
+    """Yield the look at an open file, whatever it is; errors are in slot ``found``, and tolerated."""
+    operands = (descriptor, "", _AT_EMPTY_PATH, _STATX_TYPE_AND_MODE, Buffer(0))
+    yield call("statx", *operands, keep=found, tolerate=ANY)
+    yield from when(found, 0, [load(0, _STATX_MODE, 2, keep=mode)])
+
+
+def load_nothing(slot: int) -> Instruction:
+    """Return the emptying of a slot."""
+    return (LOAD, (0, 0, 0), slot, NOTHING, Words(LOAD, "", {}, -1))
+
+
+def load_device(*, major: int, minor: int) -> Program:
+    """Yield the reading of the device that holds the file that was looked at last."""
+    yield load(0, _STATX_DEVICE, 4, keep=major)
+    yield load(0, _STATX_DEVICE + 4, 4, keep=minor)
+
+
+def is_format(slot: int, file_format: int, program: Iterable[Instruction]) -> Program:
+    """Yield what is carried out only if the mode in a slot is of a kind of file."""
+    return when(slot, file_format, program, mask=_FORMAT)
+
+
+def is_other_format(slot: int, file_format: int, program: Iterable[Instruction]) -> Program:
+    """Yield what is carried out only if the mode in a slot is not of a kind of file: it ends in a skip of itself."""
+    inner = tuple(program)
+    yield from when(slot, file_format, [_skip(len(inner))], mask=_FORMAT)
+    yield from inner
+
+
+def _skip(count: int) -> Instruction:
+    return (SKIP_UNLESS, (0, -1, 1, count), -1, NOTHING, Words(SKIP_UNLESS, "", {}, -1))
