@@ -180,6 +180,9 @@ VERBS: dict[str, Verb] = {
         add_arguments=image_removal.add_prune,
         run=image_removal.prune,
     ),
+    "pull": lazy(
+        "lab.cli.registry_pull", "pull", text="fetch an image from a registry", example="lab pull nginx:1.27"
+    ),
     "rm": Verb(
         help="remove names, and images with their last name",
         example="lab rmi busybox",
@@ -211,6 +214,7 @@ TOP_LEVEL = {
     "images": "ls",
     "import": "import",
     "load": "load",
+    "pull": "pull",
     "rmi": "rm",
     "save": "save",
     "tag": "tag",

@@ -48,7 +48,7 @@ _CONTAINER_VERBS = (
     "attach", "commit", "cp", "create", "diff", "exec", "export", "kill", "logs", "pause", "port",
     "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait",
 )  # fmt: skip
-_IMAGE_VERBS = ("history", "import", "load", "save", "tag")
+_IMAGE_VERBS = ("history", "import", "load", "pull", "save", "tag")
 _SYSTEM_VERBS = ("events", "info", "inspect", "version")
 STANDALONE: dict[str, tuple[str, str]] = {
     **{verb: ("container", verb) for verb in _CONTAINER_VERBS},

@@ -134,6 +134,12 @@ class Transport:
         for answer in answers:
             answer.shut_down()
 
+    def close(self) -> None:
+        """End all connections."""
+        self.cancel()
+        for pool in self._pools.values():
+            pool.clear()
+
     def wait(self, seconds: float) -> None:
         """Let time pass before something is tried again.
 
