@@ -15,12 +15,11 @@ import pytest
 from benchmarks import floor_script
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from lab import container
 from lab.container import defaults, init_plan, resources, runtime, seccomp_profile
 from lab.container.defaults import ContainerConfig, ContainerNetwork
 from lab.container.engine import Engine
-from lab.container.network.model import Attachment
 from lab.container.spawner_client import Stdio
-from lab.container.state import ContainerState
 from lab.linux.cgroup import layout
 from lab.paths import Paths
 
@@ -110,7 +109,8 @@ class _Floor:
         self._engine, self._layer, self._scratch, self._network = engine, layer, scratch, network
         self._program = str(scratch / "floor")
         source = Path(__file__).with_name("engine_floor.c")
-        subprocess.run(["gcc", "-O2", "-Wall", "-Werror", "-o", self._program, source], check=True)
+        machine = f"-I{Path(container.__file__).parent}"
+        subprocess.run(["gcc", "-O2", "-Wall", "-Werror", machine, "-o", self._program, source], check=True)
         self._numbers = itertools.count()
 
     def once_ns(self) -> int:
@@ -119,18 +119,14 @@ class _Floor:
         state = self._engine.create(_config(self._layer, name, self._network))
         try:
             with self._engine.leased(state) as attachment:
-                script = self._scratch / f"{name}.script"
-                script.write_text(self._script(state, attachment))
-                argv = (self._program, str(script))
+                script, program = self._scratch / f"{name}.script", self._scratch / f"{name}.program"
+                plan = self._engine.runtime.plan_start(state, self._engine.runtime.directory.load_spec(state.id))
+                script.write_text(floor_script.script(plan, layout=layout.detect(), attachment=attachment))
+                program.write_bytes(floor_script.program(plan))
+                argv = (self._program, str(script), str(program))
                 return int(subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout)
         finally:
             self._engine.delete(name, force=True)
-
-    def _script(self, state: ContainerState, attachment: Attachment | None) -> str:
-        runtime_ = self._engine.runtime
-        plan = runtime_.plan_start(state, runtime_.directory.load_spec(state.id))
-        filter_file = self._scratch / "filter.bpf"
-        return floor_script.script(plan, layout=layout.detect(), attachment=attachment, filter_file=filter_file)
 
 
 @pytest.mark.root
