@@ -180,8 +180,12 @@ VERBS: dict[str, Verb] = {
         add_arguments=image_removal.add_prune,
         run=image_removal.prune,
     ),
-    "pull": lazy(
-        "lab.cli.registry_pull", "pull", text="fetch an image from a registry", example="lab pull nginx:1.27"
+    "pull": lazy("lab.cli.registry_pull", "pull", text="fetch an image from a registry", example="lab pull nginx:1.27"),
+    "push": lazy(
+        "lab.cli.registry_push",
+        "push",
+        text="send an image to a registry",
+        example="lab push registry.example:5000/app",
     ),
     "rm": Verb(
         help="remove names, and images with their last name",
@@ -215,6 +219,7 @@ TOP_LEVEL = {
     "import": "import",
     "load": "load",
     "pull": "pull",
+    "push": "push",
     "rmi": "rm",
     "save": "save",
     "tag": "tag",

@@ -40,6 +40,7 @@ NOUNS = {
     "builder": "build images, and remove what builds keep",
     "doctor": "show what this host can do, found by trying",
     "image": "make, list and remove images",
+    "registry": "log in to registries, and search them",
     "report": "build the report of a run",
     "system": "disk usage, events, information, and repair",
     "setup": "make the base images and the guest kernel, if they are not there",
@@ -48,12 +49,14 @@ _CONTAINER_VERBS = (
     "attach", "commit", "cp", "create", "diff", "exec", "export", "kill", "logs", "pause", "port",
     "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait",
 )  # fmt: skip
-_IMAGE_VERBS = ("history", "import", "load", "pull", "save", "tag")
+_IMAGE_VERBS = ("history", "import", "load", "pull", "push", "save", "tag")
+_REGISTRY_VERBS = ("login", "logout", "search")
 _SYSTEM_VERBS = ("events", "info", "inspect", "version")
 STANDALONE: dict[str, tuple[str, str]] = {
     **{verb: ("container", verb) for verb in _CONTAINER_VERBS},
     **{verb: ("image", verb) for verb in _IMAGE_VERBS},
     **{verb: ("system", verb) for verb in _SYSTEM_VERBS},
+    **{verb: ("registry", verb) for verb in _REGISTRY_VERBS},
     "build": ("builder", "build"),
     "ps": ("container", "ls"),
     "images": ("image", "ls"),

@@ -47,10 +47,15 @@ class Exchange:
         parts = urlsplit(url)
         return parts.scheme == "https" or (parts.scheme == "http" and is_insecure(parts.netloc, self._settings))
 
+    def may_follow(self, before: str, after: str) -> bool:
+        """Return whether one may be sent from one URL to another: not out of what is encrypted."""
+        schemes = urlsplit(before).scheme, urlsplit(after).scheme
+        return self.may_be_plain(after) or schemes == ("http", "http")
+
     def _redirected(self, request: Request, status: int, location: str) -> Request:
         url = urljoin(request.url, location)
         before, after = urlsplit(request.url), urlsplit(url)
-        if not self.may_be_plain(url) and not (before.scheme == after.scheme == "http"):
+        if not self.may_follow(request.url, url):
             raise RegistryError(f"{before.netloc} redirects to {after.scheme}://{after.netloc}, which is not encrypted")
         if request.method not in _SAFE and status not in _BODY_KEPT:
             raise RegistryError(f"{before.netloc} redirects a {request.method}, which it may not")

@@ -1,0 +1,125 @@
+"""`lab login` and `lab logout`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from lab.cli import output
+from lab.errors import EXIT_OK, LabError, SpecError
+from lab.paths import Paths
+
+if TYPE_CHECKING:
+    from lab.container.registry.credentials import Credential
+    from lab.container.registry.session import Session
+
+_PASSWORD_BYTES_MAX = 64 * 1024
+_INSECURE_PASSWORD = "WARNING! Using --password via the CLI is insecure. Use --password-stdin."
+_UNENCRYPTED = """WARNING! Your password will be stored unencrypted in {path}.
+Configure a credential helper to remove this warning. See
+https://docs.docker.com/engine/reference/commandline/login/#credential-stores
+"""
+
+
+def add_login(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``login``."""
+    parser.add_argument("server", nargs="?", default="", metavar="SERVER", help="HOST[:PORT] (default: docker.io)")
+    parser.add_argument("-u", "--username", default="", metavar="NAME", help="who to log in as")
+    parser.add_argument("-p", "--password", default=None, metavar="PASSWORD", help="seen by all users of this host")
+    parser.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
+    _add_insecure(parser)
+
+
+def _add_insecure(parser: argparse.ArgumentParser) -> None:
+    from lab.cli.registry_pull import add_insecure
+
+    add_insecure(parser)
+
+
+def login(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Try a credential at a registry, and keep it."""
+    from lab.container.registry.login import log_in, registry_name
+    from lab.container.registry.session import session
+
+    name = registry_name(arguments.server)
+    with session(paths, insecure=(name,) if arguments.insecure else ()) as registries:
+        kept = log_in(registries, name, _credential(arguments, registries, name))
+        _warn(registries, name, kept)
+    output.line("Login Succeeded")
+    return EXIT_OK
+
+
+def _warn(registries: Session, name: str, kept: Credential) -> None:
+    from lab.container.registry.hosts import endpoint
+
+    server = endpoint(name, registries.settings).server
+    if kept.password and not registries.credentials.helper(server):
+        output.note(_UNENCRYPTED.format(path=registries.credentials.path))
+
+
+def _credential(arguments: argparse.Namespace, registries: Session, name: str) -> Credential:
+    """Return what is given or asked for; what is kept already, if nothing is given."""
+    from lab.container.registry.credentials import Credential
+    from lab.container.registry.login import known
+
+    if arguments.password is not None:
+        output.note(_INSECURE_PASSWORD)
+        if arguments.password_stdin:
+            raise SpecError("--password and --password-stdin are mutually exclusive")
+    if arguments.password_stdin:
+        if not arguments.username:
+            raise SpecError("Must provide --username with --password-stdin")
+        return Credential(user=arguments.username, password=_from_stdin())
+    if arguments.username and arguments.password is not None:
+        return Credential(user=arguments.username, password=arguments.password)
+    if not sys.stdin.isatty():
+        if arguments.username or arguments.password is not None:
+            raise LabError("Cannot perform an interactive login from a non TTY device", hint="--password-stdin")
+        return known(registries, name)
+    return _asked_for(arguments)
+
+
+def _from_stdin() -> str:
+    data = sys.stdin.buffer.read(_PASSWORD_BYTES_MAX + 1)
+    if len(data) > _PASSWORD_BYTES_MAX:
+        raise SpecError("the password on standard input is too long")
+    try:
+        return data.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise SpecError("the password on standard input is not UTF-8") from error
+
+
+def _asked_for(arguments: argparse.Namespace) -> Credential:
+    import getpass  # only who is asked
+
+    from lab.container.registry.credentials import Credential
+
+    user = arguments.username or input("Username: ").strip()
+    if not user:
+        raise SpecError("username is empty")
+    password = getpass.getpass("Password: ") if arguments.password is None else arguments.password
+    if not password:
+        raise SpecError("password is empty")
+    return Credential(user=user, password=password)
+
+
+def add_logout(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``logout``."""
+    parser.add_argument("server", nargs="?", default="", metavar="SERVER", help="HOST[:PORT] (default: docker.io)")
+
+
+def logout(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Forget the credential for a registry."""
+    from lab.container.registry.hosts import endpoint
+    from lab.container.registry.login import log_out, registry_name
+    from lab.container.registry.session import session
+
+    name = registry_name(arguments.server)
+    with session(paths) as registries:
+        server = endpoint(name, registries.settings).server
+        if not log_out(registries, name):
+            output.line(f"Not logged in to {server}")
+            return EXIT_OK
+    output.line(f"Removing login credentials for {server}")
+    return EXIT_OK
