@@ -110,7 +110,7 @@ class _Floor:
         self._program = str(scratch / "floor")
         source = Path(__file__).with_name("engine_floor.c")
         machine = f"-I{Path(container.__file__).parent}"
-        subprocess.run(["gcc", "-O2", "-Wall", "-Werror", machine, "-o", self._program, source], check=True)
+        subprocess.run(["gcc", "-O2", "-static", "-Wall", "-Werror", machine, "-o", self._program, source], check=True)
         self._numbers = itertools.count()
 
     def once_ns(self) -> int:
