@@ -8,9 +8,10 @@ the container start path, where ``pathlib`` would cost milliseconds.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
-from lab.errors import SpecError
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Paths:
@@ -79,7 +80,6 @@ class Paths:
         return os.path.join(self.root, "processes")
 
     @property
-    @property
     def registries(self) -> str:
         """What the user has said about registries: mirrors, and which may be insecure."""
         return os.path.join(self.root, "registries.json")
@@ -89,6 +89,7 @@ class Paths:
         """Certificates of registries, one directory per host and port, as in docker's certs.d."""
         return os.path.join(self.root, "certs.d")
 
+    @property
     def runs(self) -> str:
         """Measuring runs, one directory each, unless ``lab bench run --output`` says otherwise."""
         return os.path.join(self.root, "runs")
@@ -124,7 +125,6 @@ def docker_host(environ: Mapping[str, str] | None = None) -> str:
     return (os.environ if environ is None else environ).get("DOCKER_HOST", "")
 
 
-_LIMITS = {"entries": "LAB_LAYER_ENTRIES_MAX", "size_bytes": "LAB_LAYER_BYTES_MAX"}
 def docker_config(environ: Mapping[str, str] | None = None) -> str:
     """Return the path of docker's configuration file, which holds credentials: DOCKER_CONFIG, else ~/.docker."""
     env = os.environ if environ is None else environ
@@ -139,6 +139,7 @@ def proxies(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
+_LIMITS = {"entries": "LAB_LAYER_ENTRIES_MAX", "size_bytes": "LAB_LAYER_BYTES_MAX"}
 
 
 def layer_limits(environ: Mapping[str, str] | None = None) -> dict[str, int]:
@@ -152,7 +153,8 @@ def layer_limits(environ: Mapping[str, str] | None = None) -> dict[str, int]:
 
 
 def _number(variable: str, text: str) -> int:
-    from lab.units import parse_bytes  # not on the container start path
+    from lab.errors import SpecError  # not on the container start path
+    from lab.units import parse_bytes
 
     try:
         return parse_bytes(text)

@@ -1,0 +1,272 @@
+"""The command server: a process that has imported the command line, and forks a worker for each command of a root.
+
+It is no daemon that the lab needs: it holds no state, a command that does not find it works as well, and it ends by
+itself, 30 seconds after the last command, or when its socket, its root or a file that it has loaded is replaced. It
+serves commands of one likeness (``command_client.likeness``) and of its own user only. It hands signals on, kills the
+worker of a command that was killed, and tells how a worker has ended; when it dies, the kernel kills its workers.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from lab.cli import command_worker
+from lab.cli import main as command_line
+from lab.cli.command_client import (
+    DECLINED,
+    ENDED,
+    GROUP_SIGNALS,
+    LOCK_NUMBER,
+    READY,
+    STATUS_BYTES,
+    likeness,
+    peer_uid,
+    socket_name,
+)
+from lab.linux import inotify, sockets
+
+_PREPARED = (
+    "concurrent.futures.thread", "encodings.ascii", "textwrap", "traceback",
+    "lab.cli.attached_run", "lab.cli.build", "lab.cli.build_output", "lab.cli.build_request", "lab.cli.builder",
+    "lab.cli.container", "lab.cli.container_create", "lab.cli.container_files", "lab.cli.container_inside",
+    "lab.cli.container_life", "lab.cli.container_show", "lab.cli.container_show_inspect",
+    "lab.cli.container_show_logs", "lab.cli.gotemplate", "lab.cli.image", "lab.cli.image_lists",
+    "lab.cli.image_removal", "lab.cli.run_flags", "lab.cli.system", "lab.cli.template_values",
+    "lab.container.host_limits", "lab.container.image.build", "lab.container.options.logs",
+    "lab.container.storage.read_ahead", "lab.linux.cgroup.usage",
+)  # fmt: skip
+"""What commands import; a command that needs more imports it in its worker."""
+_PREPARED_VERBS = (("container", ("run", "exec", "rm", "ls", "start", "stop")), ("builder", ("build",)))
+_IDLE_NS = 30_000_000_000
+_BACKLOG = 4096
+_REQUEST_BYTES = 1 << 18
+_NS_PER_MS = 1_000_000
+_GONE = inotify.IN_DELETE | inotify.IN_MOVED_FROM | inotify.IN_DELETE_SELF | inotify.IN_MOVE_SELF
+
+
+class Command:
+    """One command: the connection of its client, and its worker once there is one."""
+
+    __slots__ = ("channel", "pid", "pidfd")
+
+    def __init__(self, channel: sockets.Socket) -> None:
+        """Know a client that has not yet sent its command."""
+        self.channel = channel
+        self.pid = 0
+        self.pidfd = -1
+
+    def signal(self, number: int) -> None:
+        """Hand on what the client got; to suspend a process is not its own choice here, since its session is ours."""
+        number = signal.SIGSTOP if number == signal.SIGTSTP else number
+        with suppress(ProcessLookupError):
+            (os.killpg if number in GROUP_SIGNALS or number == signal.SIGSTOP else os.kill)(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill the worker, if there is one."""
+        with suppress(ProcessLookupError):
+            if self.pid:
+                os.kill(self.pid, signal.SIGKILL)
+
+
+class CommandServer:
+    """All commands of one likeness on one root."""
+
+    def __init__(self, listener: sockets.Socket, path: str) -> None:
+        """Serve nobody yet; ``path`` is where the listener's name is."""
+        self._listener = listener
+        self._path = path
+        self._inode = os.stat(path).st_ino
+        self._code = _code_times()
+        self._identity = likeness()
+        self._poll = select.poll()
+        self._actions: dict[int, Callable[[], None]] = {}
+        self._commands = 0
+        self._watch = inotify.Watch()
+        self._watch.add(os.path.dirname(path), _GONE)
+        self._on_readable(listener.fileno(), self._accept)
+        self._on_readable(self._watch.fileno(), self._look_for_socket)
+        self._listens = True
+
+    def run(self) -> None:
+        """Serve until nobody has come for a while, or this server is out of date, and all commands have ended."""
+        while self._listens or self._commands:
+            if not self._step():
+                self._retire()
+
+    def _step(self) -> bool:
+        """Do what there is to do; return False when nothing was for as long as a server waits."""
+        idle_ms = None if self._commands else _IDLE_NS / _NS_PER_MS
+        ready = self._poll.poll(idle_ms)
+        for descriptor, _ in ready:
+            if descriptor in self._actions:  # not gone by what came before it
+                self._actions[descriptor]()
+        return bool(ready)
+
+    def _on_readable(self, descriptor: int, action: Callable[[], None]) -> None:
+        self._actions[descriptor] = action
+        self._poll.register(descriptor, select.POLLIN)
+
+    def _forget(self, descriptor: int) -> None:
+        del self._actions[descriptor]
+        self._poll.unregister(descriptor)
+
+    def _accept(self) -> None:
+        with suppress(BlockingIOError, ConnectionAbortedError):
+            channel = sockets.accept(self._listener)
+            if peer_uid(channel) != os.geteuid():
+                channel.close()
+            elif _code_times() != self._code:
+                channel.close()
+                self._retire()  # the next command gets a server with the new code
+            else:
+                self._greet(channel)
+
+    def _greet(self, channel: sockets.Socket) -> None:
+        command = Command(channel)
+        self._commands += 1
+        self._on_readable(channel.fileno(), lambda: self._on_message(command))
+        with suppress(BrokenPipeError, ConnectionResetError):  # then its end is to be read next
+            channel.send(READY)
+
+    def _on_message(self, command: Command) -> None:
+        try:
+            data, descriptors = sockets.receive_descriptors(command.channel, _REQUEST_BYTES, 4)
+        except ConnectionResetError:
+            data, descriptors = b"", ()
+        if not data:
+            self._abandon(command)
+        elif command.pid:
+            command.signal(data[0])
+        else:
+            self._begin(command, data, descriptors)
+
+    def _begin(self, command: Command, data: bytes, descriptors: tuple[int, ...]) -> None:
+        try:
+            request = command_worker.parse(data)
+            if request.identity != self._identity or likeness() != self._identity or len(descriptors) != 4:
+                command.channel.send(DECLINED)
+                return
+            command.pid = self._fork(request, descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        command.pidfd = os.pidfd_open(command.pid)
+        self._on_readable(command.pidfd, lambda: self._end(command))
+
+    def _fork(self, request: command_worker.Request, descriptors: tuple[int, ...]) -> int:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            command_worker.settle(parent)
+            command_worker.carry_out(request, descriptors)
+        with suppress(ProcessLookupError, PermissionError):
+            os.setpgid(pid, pid)  # here as well as there: a signal may come at once
+        return pid
+
+    def _end(self, command: Command) -> None:
+        _, status = os.waitpid(command.pid, 0)
+        self._forget(command.pidfd)
+        os.close(command.pidfd)
+        command.pid = 0
+        _drain(command.channel)
+        with suppress(OSError):  # it was killed, and nobody waits
+            command.channel.send(ENDED + status.to_bytes(STATUS_BYTES, sys.byteorder), sockets.MSG_DONTWAIT)
+        self._drop(command)
+
+    def _abandon(self, command: Command) -> None:
+        """A client has gone: its worker ends as if it had been killed in its place."""
+        if command.pid:
+            command.kill()
+            self._forget(command.channel.fileno())  # the worker's end comes by its pidfd
+        else:
+            self._drop(command)
+
+    def _drop(self, command: Command) -> None:
+        if command.channel.fileno() in self._actions:
+            self._forget(command.channel.fileno())
+        command.channel.close()
+        self._commands -= 1
+
+    def _look_for_socket(self) -> None:
+        self._watch.read()
+        if not self._owns_socket():
+            self._stop_listening()
+
+    def _owns_socket(self) -> bool:
+        try:
+            return os.stat(self._path).st_ino == self._inode
+        except OSError:
+            return False
+
+    def _retire(self) -> None:
+        if self._owns_socket():
+            with suppress(FileNotFoundError):
+                os.unlink(self._path)
+        self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        if self._listens:
+            self._listens = False
+            self._forget(self._listener.fileno())
+            self._listener.close()  # who has just connected sees the end, and carries its command out by itself
+
+
+def _drain(channel: sockets.Socket) -> None:
+    """Take what was sent too late: a socket that is closed over unread data tells its peer of that, and not of more."""
+    with suppress(OSError):
+        channel.shutdown(sockets.SHUT_RD)
+        while channel.recv(1, sockets.MSG_DONTWAIT):
+            pass
+
+
+def _code_times() -> tuple[int, ...]:
+    """Return when each file that this process has loaded was written; one that has gone counts as a change."""
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    return tuple(_time_ns(file) for file in files if file)
+
+
+def _time_ns(file: str) -> int:
+    try:
+        return os.stat(file).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def prepare() -> None:
+    """Import what commands need, and make the parsers of those that are called most."""
+    for module in _PREPARED:
+        importlib.import_module(module)
+    for noun, names in _PREPARED_VERBS:
+        for name in names:
+            command_line.verb_parser(noun, name, prog=f"lab {name if name != 'ls' else 'ps'}")
+    command_line.build_parser()
+    gc.collect()
+    gc.freeze()  # a collection in a worker would copy every page that it touches
+
+
+def main(run: str, name: str) -> None:
+    """Serve the commands that connect to a socket in a root's run directory; ``LOCK_NUMBER`` is held until then."""
+    os.chdir("/")
+    os.umask(0o077)
+    prepare()
+    if socket_name(likeness()) != name:
+        return
+    path = os.path.join(run, name)
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # of one that was killed
+    listener = sockets.Socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET)
+    directory = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    listener.bind(f"/proc/self/fd/{directory}/{name}")
+    os.close(directory)
+    listener.setblocking(False)
+    listener.listen(_BACKLOG)
+    server = CommandServer(listener, path)
+    os.close(LOCK_NUMBER)
+    server.run()

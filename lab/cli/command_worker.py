@@ -1,0 +1,128 @@
+"""The worker of a command server: takes a command's place, and carries it out as its own process would have.
+
+What it takes over is what a program sees of its surroundings: arguments, environment, streams, working directory,
+umask, and which signals are ignored or blocked. What it cannot take over is the same already: the server has compared
+it. It is in a process group of its own, which stands for the command's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import marshal
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import NoReturn
+
+from lab.cli import main
+from lab.errors import EXIT_FAILURE
+from lab.linux import prctl
+
+_FIRST_OTHER = 3
+_DESCRIPTORS_MOST = 1 << 20
+
+
+class Request:
+    """A command as its client sends it."""
+
+    __slots__ = ("argv", "blocked", "environ", "errors", "identity", "ignored", "umask")
+
+    def __init__(
+        self,
+        identity: bytes,
+        argv: list[str],
+        environ: dict[bytes, bytes],
+        umask: int,
+        ignored: int,
+        blocked: list[int],
+        errors: str,
+    ) -> None:
+        """Take what was sent: ``ignored`` has bit n-1 for signal n, ``errors`` is how streams treat what is no text."""
+        self.identity = identity
+        self.argv = argv
+        self.environ = environ
+        self.umask = umask
+        self.ignored = ignored
+        self.blocked = blocked
+        self.errors = errors
+
+
+def parse(data: bytes) -> Request:
+    """Return the command in a client's packet."""
+    return Request(*marshal.loads(data))
+
+
+def settle(server: int) -> None:
+    """Die with the server, and be a process group of one's own."""
+    os.setpgid(0, 0)
+    prctl.prctl(prctl.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != server:
+        os._exit(1)
+
+
+def carry_out(request: Request, descriptors: tuple[int, ...]) -> NoReturn:
+    """Carry the command out with its descriptors (standard input, output, error, working directory), and exit."""
+    code = EXIT_FAILURE
+    try:
+        _take_over(request, descriptors)
+        code = main.outcome(request.argv)
+        _finish()
+    except KeyboardInterrupt:  # before the command line knew what to do with it: the interpreter ends by it, too
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        raise
+    finally:
+        os._exit(code)  # without taking apart what the server has built: that would copy all of its memory
+
+
+def _finish() -> None:
+    """Do what an interpreter does before it takes itself apart."""
+    threading._shutdown()  # type: ignore[attr-defined]  # there is no public name for it
+    atexit._run_exitfuncs()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+
+
+def _take_over(request: Request, descriptors: tuple[int, ...]) -> None:
+    *streams, here = descriptors
+    for number, descriptor in enumerate(streams):
+        os.dup2(descriptor, number)
+    os.fchdir(here)
+    os.closerange(_FIRST_OTHER, _DESCRIPTORS_MOST)  # the server's, of which each is another command's
+    os.umask(request.umask)
+    os.environb.clear()
+    os.environb.update(request.environ)
+    time.tzset()
+    sys.argv[:] = ["lab", *request.argv]
+    _open_streams(request.errors)
+    _set_signals(request)
+
+
+def _open_streams(errors: str) -> None:
+    is_unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
+    sys.stdin = sys.__stdin__ = _stream(0, "r", errors, is_unbuffered=False)  # type: ignore[misc]  # as at the start
+    sys.stdout = sys.__stdout__ = _stream(1, "w", errors, is_unbuffered=is_unbuffered)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _stream(2, "w", "backslashreplace", is_unbuffered=is_unbuffered)  # type: ignore[misc]
+    sys.stderr.reconfigure(line_buffering=True)
+
+
+def _stream(number: int, mode: str, errors: str, *, is_unbuffered: bool) -> io.TextIOWrapper:
+    if is_unbuffered:
+        raw = io.FileIO(number, mode, closefd=False)
+        return io.TextIOWrapper(raw, "utf-8", errors, write_through=True)
+    stream = open(number, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115 - for as long as we live
+    assert isinstance(stream, io.TextIOWrapper)
+    return stream
+
+
+def _set_signals(request: Request) -> None:
+    for number in signal.valid_signals():
+        if request.ignored >> (number - 1) & 1:
+            signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
