@@ -51,7 +51,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     add("--shm-size", metavar="SIZE", type=parse_bytes, default=64 << 20, help="size of its /dev/shm (default: 64m)")
     add("--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="a resource limit; repeatable")
     add("--no-cache", action="store_true", help="make every step anew")
-    add("--pull", action="store_true", help="accepted: base images are taken from the store as they are")
+    add("--pull", action="store_true", help="fetch base images even if they are there: they may have changed")
     add("--secret", metavar="id=ID[,src=FILE|,env=NAME]", action="append", default=[], help="for --mount=type=secret")
     add("--trust-host-ca", action="store_true", help="let RUN trust whom this host trusts, behind a TLS proxy")
     add("--on-failure", choices=("stop", "shell"), default="stop", help="open a shell in the step that fails")
@@ -76,8 +76,6 @@ def build(arguments: argparse.Namespace, paths: Paths) -> int:
 
         request = request_of(arguments, paths)
         told = BuildOutput(ProgressMode.QUIET if arguments.quiet else ProgressMode(arguments.progress))
-        if arguments.pull:
-            told.noted("--pull: base images are taken from the store as they are")
         image = build_image(paths, engine, request, told)
     if arguments.iidfile:
         with open(arguments.iidfile, "w", encoding="ascii") as file:

@@ -7,9 +7,11 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from lab.cli import output
 from lab.cli.attachment import Relay, raw_terminal, terminal_size
+from lab.cli.registry_pull import fetch
 from lab.container.console import Pair
 from lab.container.engine import Engine
 from lab.container.etc_files import extra_host
@@ -44,6 +46,8 @@ def request_of(arguments: argparse.Namespace, paths: Paths) -> BuildRequest:
         epoch_s=_epoch_s(build_args),
         secrets=dict(_secret(text) for text in arguments.secret),
         surroundings=_surroundings(arguments, paths),
+        fetch=partial(fetch, paths, platform="", quiet=arguments.quiet),
+        fetches_always=arguments.pull,
     )
 
 

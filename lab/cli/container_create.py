@@ -11,10 +11,10 @@ from lab.cli import output
 from lab.cli.attached_run import Attachment, stay_with
 from lab.cli.attachment import DETACH_KEYS
 from lab.cli.run_flags import add_common, options_of
-from lab.container.containers import Containers
+from lab.container.containers import Containers, Created
 from lab.container.options.run import RunOptions
 from lab.container.spawner_client import StartFailed
-from lab.errors import EXIT_OK, LabError, SpecError
+from lab.errors import EXIT_OK, ImageNotFound, LabError, SpecError
 from lab.paths import Paths
 
 EXIT_ENGINE_FAILED = 125
@@ -83,11 +83,28 @@ def create(arguments: argparse.Namespace, paths: Paths) -> int:
 
 def _create(containers: Containers, arguments: argparse.Namespace, options: RunOptions) -> str:
     with _id_file(arguments.cidfile) as write:
-        created = containers.create(options, name=arguments.name, environ=os.environ)
+        created = _created(containers, arguments, options)
         for warning in created.warnings:
             output.note(f"WARNING: {warning}")
         write(created.id)
     return created.id
+
+
+def _created(containers: Containers, arguments: argparse.Namespace, options: RunOptions) -> Created:
+    """Make a container, of an image that is fetched before if need be, or in any case."""
+    if arguments.pull == "always":
+        from lab.cli import registry_pull  # only who pulls waits for it
+
+        registry_pull.fetch(containers.paths, options.image, platform=arguments.platform, quiet=arguments.quiet)
+    try:
+        return containers.create(options, name=arguments.name, environ=os.environ)
+    except ImageNotFound:
+        if arguments.pull != "missing":
+            raise
+    from lab.cli import registry_pull
+
+    registry_pull.fetch_missing(containers.paths, options.image, platform=arguments.platform, quiet=arguments.quiet)
+    return containers.create(options, name=arguments.name, environ=os.environ)
 
 
 @contextlib.contextmanager

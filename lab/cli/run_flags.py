@@ -42,7 +42,7 @@ def _add_identity(parser: argparse.ArgumentParser) -> None:
     add("--annotation", metavar="NAME=VALUE", action="append", default=[], help="an OCI annotation; repeatable")
     add("--pull", choices=("always", "missing", "never"), default="missing", help="when to fetch the image")
     add("--platform", metavar="PLATFORM", default="", help="accepted if it is this host's")
-    add("-q", "--quiet", action="store_true", help="accepted: nothing is pulled here")
+    add("-q", "--quiet", action="store_true", help="show nothing while an image is fetched")
 
 
 def _add_program(parser: argparse.ArgumentParser) -> None:

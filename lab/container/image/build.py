@@ -27,7 +27,7 @@ from lab.container.image.instructions import Statement
 from lab.container.image.packages import debian_architecture
 from lab.container.image.run_mounts import RunMount
 from lab.container.image.store import ImageStore, StoredImage
-from lab.errors import BuildCancelled, BuildFailed, UnavailableError
+from lab.errors import BuildCancelled, BuildFailed, ImageNotFound, UnavailableError
 from lab.paths import Paths
 
 
@@ -36,7 +36,8 @@ class BuildRequest:
     """What is to be built.
 
     ``names`` are those of the image, ``epoch_s`` is SOURCE_DATE_EPOCH, ``secrets`` are the contents for
-    ``--mount=type=secret`` by id.
+    ``--mount=type=secret`` by id. ``fetch`` has an image from its registry: one that is not there, or any if it
+    ``fetches_always``.
     """
 
     context: ContextSource
@@ -49,6 +50,8 @@ class BuildRequest:
     epoch_s: int | None = None
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     surroundings: Surroundings = field(default_factory=Surroundings)
+    fetch: Callable[[str], None] | None = None
+    fetches_always: bool = False
 
 
 def build(paths: Paths, engine: Engine, request: BuildRequest, observer: Observer) -> StoredImage:
@@ -67,12 +70,25 @@ def build(paths: Paths, engine: Engine, request: BuildRequest, observer: Observe
     with store.content_shared(), cache.building() as work:
         context = open_context(request.context, work)
         dockerfile = parse_dockerfile(context.dockerfile, path=context.path)
-        planned = plan(dockerfile, _wishes(request), lambda name: store.resolve(name).config.config)
+        planned = plan(dockerfile, _wishes(request), lambda name: _base(store, request, name).config.config)
         for warning in planned.warnings:
             observer.noted(warning)
         places = MountPlaces(cache=cache, secrets=request.secrets, run=paths.run)
         builder = _Builder(planned, request, context, store, cache)
         return builder.build(Commands(engine, request.surroundings), observer, places, work)
+
+
+def _base(store: ImageStore, request: BuildRequest, name: str) -> StoredImage:
+    """Return an image that the Dockerfile names, from its registry if need be."""
+    if request.fetch is None:
+        return store.resolve(name)
+    if request.fetches_always:
+        request.fetch(name)
+    try:
+        return store.resolve(name)
+    except ImageNotFound:
+        request.fetch(name)
+    return store.resolve(name)
 
 
 def _wishes(request: BuildRequest) -> Wishes:

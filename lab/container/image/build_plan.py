@@ -15,7 +15,7 @@ from lab.container.image.build_scope import PROXIES, Scope, platform_arguments
 from lab.container.image.build_steps import Action, Before, CopyFiles, Effect, Execute, apply, begin
 from lab.container.image.dockerfile import Dockerfile, Instruction, Keyword
 from lab.container.spec.image import ExecutionConfig
-from lab.errors import BuildFailed, ImageNotFound
+from lab.errors import BuildFailed, ImageNotFound, RegistryError
 
 CACHE_VERSION = 1  # part of every key: raise it when a step comes to mean something else
 SCRATCH = "scratch"
@@ -244,7 +244,7 @@ class _Planner:
         if image not in self._configurations:
             try:
                 self._configurations[image] = self._configuration(image)
-            except ImageNotFound as error:
+            except (ImageNotFound, RegistryError) as error:
                 i.refuse(instruction, str(error), hint=error.hint)
         return self._configurations[image]
 

@@ -82,12 +82,19 @@ def _id_of(store: ImageStore, reference: Reference) -> str:
 def _resolved(session: Session, reference: Reference) -> tuple[Sequence[Repository], Document]:
     """Return who has the image, the best first, and its manifest or index; a mirror that fails is passed over."""
     *mirrors, last = session.repositories(reference)
+    failures: list[str] = []
     for position, mirror in enumerate(mirrors):
         try:
             return (*mirrors[position:], last), mirror.manifest(reference.digest or reference.tag)
         except (RegistryError, DigestMismatch) as error:
-            _log.info("the mirror %s failed: %s", mirror.registry.host, error)
-    return (last,), last.manifest(reference.digest or reference.tag)
+            failures.append(f"the mirror {mirror.registry.host} failed before: {error}")
+    try:
+        return (last,), last.manifest(reference.digest or reference.tag)
+    except RegistryError as error:
+        if not failures:
+            raise
+        told = "; ".join((str(error), *failures))
+        raise RegistryError(told, status=error.status, hint=error.hint) from error
 
 
 def _for_platform(repository: Repository, document: Document, wanted: Pull) -> Document:

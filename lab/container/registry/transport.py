@@ -188,10 +188,10 @@ class Transport:
             return Unreachable(f"cannot reach {host} through the proxy: {_reason(error)}")
         if isinstance(error, SSLError):
             return _tls_failure(host, _reason(error))
+        if isinstance(error, NewConnectionError):  # before the next, which it is as well
+            return Unreachable(f"cannot reach {host}: {_reason(error)}")
         if isinstance(error, ConnectTimeoutError):
             return Unreachable(f"cannot reach {host}: no answer within {_CONNECT_TIMEOUT_S:g} s")
-        if isinstance(error, NewConnectionError):
-            return Unreachable(f"cannot reach {host}: {_reason(error)}")
         if isinstance(error, ReadTimeoutError):
             return Interrupted(f"{host} has not answered within {self._settings.timeout_s:g} s")
         return Interrupted(f"the connection to {host} broke: {_reason(error)}")
