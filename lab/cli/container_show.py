@@ -115,7 +115,7 @@ def _listed(container: Container, containers: Containers, images: ImagesByName) 
         has_run=bool(container.started_ns),
         health=inspection.health_status(container) or "none",
         labels=inspection.labels(container),
-        networks=(inspection.network_name(container),),
+        networks=inspection.network_names(container),
         volumes=tuple(text for mount in mounts for text in (mount.source, mount.destination, _mount_name(mount))),
         exposed=frozenset(inspection.exposed_ports(container)),
         published=frozenset(port_bindings.published(container.record.options.publish)),
@@ -175,7 +175,7 @@ def _row(
         "Label": _label_of(labels),
         "Mounts": ",".join(name if whole else ellipsis(name, _MOUNT_WIDTH) for name in names),
         "LocalVolumes": str(sum(inspection.is_volume(mount, container.state.bundle) for mount in mounts)),
-        "Networks": inspection.network_name(container),
+        "Networks": ",".join(inspection.network_names(container)),
     }
 
 

@@ -41,6 +41,7 @@ NOUNS = {
     "doctor": "show what this host can do, found by trying",
     "image": "make, list and remove images",
     "registry": "log in to registries, and search them",
+    "network": "make, show and remove networks, and connect containers with them",
     "report": "build the report of a run",
     "system": "disk usage, events, information, and repair",
     "setup": "make the base images and the guest kernel, if they are not there",

@@ -123,7 +123,7 @@ class Engine:
             endpoints=endpoints,
         )
         if state.bridged and not endpoints:
-            self._bridge = self._ensure_bridge()
+            self._bridge = self.ensure_bridge()
         spec = defaults.spec(config, state.rootfs, state.volume_directories)
         self._runtime.create(state, spec, files)
         return state
@@ -295,7 +295,12 @@ class Engine:
             else:
                 self.repair()
 
-    def _ensure_bridge(self) -> Bridge:
+    def ensure_bridge(self) -> Bridge:
+        """Return the root's own bridge, which is up.
+
+        Raises:
+            KernelError: the kernel or nftables refused.
+        """
         found = presence.standing(self._paths)
         if found is not None:
             return found
@@ -324,14 +329,14 @@ class Engine:
             return replace(state, attachment=replace(self._take_address(state.id, before), hairpin=hairpin))
         from lab.container.network import endpoints  # few have networks that their users have made
 
-        found = endpoints.attach_all(self._paths, state.id, state.endpoints, self._ensure_bridge)
+        found = endpoints.attach_all(self._paths, state.id, state.endpoints, self.ensure_bridge)
         return replace(state, endpoints=tuple(_with_hairpin(each) for each in found) if hairpin else found)
 
     def _take_address(self, container_id: str, before: str = "") -> Attachment:
         while True:
             # another process may have removed an idle bridge; a look costs microseconds, to ensure it the import
             if self._bridge is None or not _is_link(self._bridge):
-                self._bridge = self._ensure_bridge()
+                self._bridge = self.ensure_bridge()
             attachment = ipam.lease(self._paths.networks, self._bridge, container_id, ipam.Wish(before=before))
             if _is_link(self._bridge):  # and from now on nobody removes it
                 return attachment

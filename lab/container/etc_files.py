@@ -19,6 +19,9 @@ from lab.errors import SpecError
 HOST_GATEWAY = "host-gateway"
 """As the address of --add-host: the host as the container reaches it."""
 
+HOST_NAME = "host.docker.internal"
+"""What every container with a network calls the host."""
+
 FALLBACK_NAMESERVERS = ("8.8.8.8", "8.8.4.4")
 """docker's, for containers of a network when the host has none but its own loopback."""
 

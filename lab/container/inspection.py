@@ -13,8 +13,11 @@ from lab.container import defaults, health, log_file, port_bindings, ports
 from lab.container.containers import Container
 from lab.container.image.description import config_document
 from lab.container.network import publish
+from lab.container.network.description import endpoint_id
+from lab.container.network.model import Endpoint
+from lab.container.network.request import PREDEFINED
 from lab.container.options.run import RunOptions
-from lab.container.spec.runtime import Mount, Spec
+from lab.container.spec.runtime import JOINS, Mount, Spec
 from lab.units import NS_PER_S, format_age_ns
 
 _NEVER = "0001-01-01T00:00:00Z"  # how Go writes a time that is not known
@@ -344,9 +347,10 @@ def _ulimit(text: str) -> dict[str, object]:
 
 def _network_settings(container: Container) -> dict[str, object]:
     bound = port_bindings.document(bindings(container))
-    ports: dict[str, object] = {str(port): None for port in listening_ports(container)}
-    endpoint = _endpoint(container)
+    open_ports: dict[str, object] = {str(port): None for port in listening_ports(container)}
+    endpoints = {name: _endpoint(container, endpoint) for name, endpoint in _endpoints(container).items()}
     common = ("Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPAddress", "IPPrefixLen", "IPv6Gateway")
+    own = endpoints.get("bridge") or _endpoint(container, Endpoint(network="bridge"))
     pid = container.state.pid
     return {
         "Bridge": "",
@@ -354,36 +358,47 @@ def _network_settings(container: Container) -> dict[str, object]:
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",
         "LinkLocalIPv6PrefixLen": 0,
-        "Ports": {**ports, **bound},
+        "Ports": {**open_ports, **bound},
         "SandboxKey": f"/proc/{pid}/ns/net" if pid else "",
         "SecondaryIPAddresses": None,
         "SecondaryIPv6Addresses": None,
-        "EndpointID": "",
-        **{name: endpoint[name] for name in common},
-        "MacAddress": endpoint["MacAddress"],
-        "Networks": {network_name(container): endpoint},
+        "EndpointID": own["EndpointID"],
+        **{name: own[name] for name in common},
+        "MacAddress": own["MacAddress"],
+        "Networks": endpoints,
     }
 
 
-def network_name(container: Container) -> str:
-    """Return the name of the network that a container is connected to."""
-    return "bridge" if container.record.options.network == "default" else container.record.options.network
+def network_names(container: Container) -> tuple[str, ...]:
+    """Return the names of the networks that a container is connected with, or whose it shares."""
+    return tuple(_endpoints(container))
 
 
-def _endpoint(container: Container) -> Mapping[str, object]:
-    attachment = container.state.attachment if container.is_running else None
+def _endpoints(container: Container) -> Mapping[str, Endpoint]:
+    mode = container.record.options.network
+    if mode.startswith(JOINS):
+        return {}
+    if mode in ("none", "host"):
+        return {mode: Endpoint(network=mode)}
+    return {each.network: each for each in container.state.known_endpoints}
+
+
+def _endpoint(container: Container, endpoint: Endpoint) -> Mapping[str, object]:
+    attachment = endpoint.attachment if container.is_running else None
+    asked = {"IPv4Address": endpoint.address, "IPv6Address": endpoint.address6}
+    named = endpoint.network not in PREDEFINED
     return {
-        "IPAMConfig": None,
+        "IPAMConfig": {name: address for name, address in asked.items() if address} or ({} if named else None),
         "Links": None,
-        "Aliases": None,
-        "NetworkID": "",
-        "EndpointID": "",
-        "Gateway": attachment.gateway if attachment else "",
+        "Aliases": [*endpoint.aliases, container.id[:12]] if named else None,
+        "NetworkID": endpoint.network_id if container.is_running else "",
+        "EndpointID": endpoint_id(endpoint.network_id, attachment) if attachment else "",
+        "Gateway": attachment.host_address if attachment else "",
         "IPAddress": attachment.address if attachment else "",
         "IPPrefixLen": attachment.prefix_length if attachment else 0,
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
+        "IPv6Gateway": attachment.gateway6 if attachment else "",
+        "GlobalIPv6Address": attachment.address6 if attachment else "",
+        "GlobalIPv6PrefixLen": attachment.prefix6_length if attachment else 0,
         "MacAddress": attachment.mac if attachment else "",
         "DriverOpts": None,
     }

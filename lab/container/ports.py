@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.container.engine import Engine
-from lab.container.network import departure, firewall, plan, publish
+from lab.container.network import departure, publish
 from lab.container.network.endpoints import way_out
 from lab.container.network.firewall import Publication
 from lab.container.network.model import Attachment
@@ -34,35 +34,34 @@ def wanted(record: ContainerRecord) -> Bindings:
     return {**{port: (HostPort(address="", number=0),) for port in exposed(record)}, **given}
 
 
-def open_all(
-    engine: Engine,
-    state: ContainerState,
-    record: ContainerRecord,
-    keeper: publish.Keeper,
-) -> None:
-    """Let the ports that a container asks for lead to it, which is about to be started; to be called under its lock.
-
-    What is done is noted before it is: ``departure`` undoes it.
+def hold(
+    engine: Engine, state: ContainerState, record: ContainerRecord, keeper: publish.Keeper
+) -> tuple[Publication, ...]:
+    """Hold the ports that are to lead to a container, which has its places on its networks, and return which they are.
 
     Raises:
         StateConflict: a port is taken.
-        KernelError: the host has no such address, or nftables refused.
+        KernelError: the host has no such address.
     """
     attachment = way_out(state.attachments)
-    if attachment is not None:
-        publications = keeper.hold(wanted(record), _families(attachment), lambda each: _is_ours(engine, each))
-        _lead(engine, state, publications, attachment)
+    if attachment is None:
+        return ()
+    return keeper.hold(wanted(record), _families(attachment), lambda each: _is_ours(engine, each))
 
 
 def _families(attachment: Attachment) -> tuple[int, ...]:
     return tuple(6 if ":" in address else 4 for address in attachment.addresses)
 
 
-def _lead(engine: Engine, state: ContainerState, publications: tuple[Publication, ...], attachment: Attachment) -> None:
-    table, addresses = plan.bridge_name(engine.paths.root), attachment.addresses
-    departure.write(state.bundle, (), firewall.unpublish(table, publications, addresses))
-    publish.record(state.bundle, publications)
-    rules = firewall.publish(table, publications, addresses)
+def load(engine: Engine, rules: str) -> None:
+    """Load the rules that lead ports to a container; none is nothing to do.
+
+    Raises:
+        StateConflict: another one has a port.
+        KernelError: nftables refused.
+    """
+    if not rules:
+        return
     try:
         _load(rules)
     except StateConflict:  # of a container that was killed with all that should have undone it

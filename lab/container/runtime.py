@@ -140,6 +140,10 @@ class Runtime:
         self.directory.save_spec(container_id, replace(spec, linux=replace(spec.linux, resources=limits)))
         self._plans.pop(container_id, None)
 
+    def forget_plan(self, container_id: str) -> None:
+        """Let the next start of a container be planned anew: it has changed."""
+        self._plans.pop(container_id, None)
+
     def plan_start(self, state: ContainerState, spec: Spec) -> StartPlan:
         """Return all that a start of a container does; it changes nothing."""
         limits, path = spec.linux.resources, spec.linux.cgroups_path

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from lab.container import console, supervision
 from lab.container.engine import Engine
+from lab.container.names import Names
 from lab.container.network import departure
 from lab.container.options import names as names_options
 from lab.container.options.run import RunOptions
@@ -73,16 +74,18 @@ def _start(
             from lab.container import health_check  # few have one
 
             health_check.prepare(engine, state)
-        _write_hosts(state, record.options)
-        if keeper is not None:
-            from lab.container import ports
+        named = None
+        if state.endpoints or keeper is not None:
+            from lab.container import arrival, naming  # few have ports, or networks that their users have made
 
-            ports.open_all(engine, state, record, keeper)
+            named = naming.of(engine.paths, state, Names(engine.paths.containers).of(container_id), record.options)
+            arrival.arrive(engine, state, record, named, keeper)
+        write_names(state, record.options, "" if named is None or named.server is None else named.server.address)
 
     try:
         return engine.start(container_id, stdio=stdio, supervision=wanted, prepare=prepare, hairpin=keeper is not None)
     except BaseException:
-        if keeper is not None:
+        if keeper is not None or engine.state(container_id).endpoints:
             _settle_unless_running(engine, container_id)
         raise
 
@@ -94,14 +97,25 @@ def _settle_unless_running(engine: Engine, container_id: str) -> None:
             departure.settle(state.bundle)
 
 
-def _write_hosts(state: ContainerState, options: RunOptions) -> None:
-    """Write the one of the container's own files that its address changes."""
-    first = state.attachments[0] if state.attachments else None
-    address = "" if first is None else first.address
-    gateway = "" if first is None else first.gateway
-    content = names_options.etc_content(options, state.id, read=read_if_there, address=address, gateway=gateway)
-    with open(os.path.join(state.bundle, "hosts"), "w", encoding="utf-8") as file:
-        file.write(content["hosts"])
+def write_names(state: ContainerState, options: RunOptions, nameserver: str = "") -> None:
+    """Write those of the container's own files that its networks change; ``nameserver`` knows the names on them."""
+    content = names_options.etc_content(
+        options,
+        state.id,
+        read=read_if_there,
+        addresses=tuple(address for each in state.attachments for address in each.addresses),
+        gateway=_host_address(state),
+        nameserver=nameserver,
+    )
+    changed = ("hosts", "resolv.conf") if state.endpoints else ("hosts",)
+    for name in changed:  # in place: they are bound into a container that runs
+        with open(os.path.join(state.bundle, name), "w", encoding="utf-8") as file:
+            file.write(content[name])
+
+
+def _host_address(state: ContainerState) -> str:
+    """Return the host as the container reaches it, "" without network."""
+    return next((each.host_address for each in state.attachments), "")
 
 
 def _agree_to_start(bundle: str, restarts_done: int) -> None:

@@ -88,6 +88,13 @@ class ContainerState:
         return () if self.attachment is None else (self.attachment,)
 
     @property
+    def known_endpoints(self) -> tuple[Endpoint, ...]:
+        """Its endpoints; that on the root's own bridge need not have been asked for."""
+        if self.endpoints or not self.bridged:
+            return self.endpoints
+        return (Endpoint(network="bridge", attachment=self.attachment),)
+
+    @property
     def pid(self) -> int:
         """The first process's pid as the host sees it, 0 when there is none."""
         return self.process.pid if self.process is not None and self.status == Status.RUNNING else 0

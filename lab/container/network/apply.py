@@ -188,7 +188,9 @@ def _carry_out(netlink: pyroute2.IPRoute, op: plan.LinkOp) -> None:
     match op:
         case plan.AddBridge():
             mtu = {"mtu": op.mtu} if op.mtu else {}
-            netlink.link("add", ifname=op.name, kind="bridge", br_stp_state=0, br_forward_delay=0, **mtu)
+            netlink.link(
+                "add", ifname=op.name, kind="bridge", address=op.mac, br_stp_state=0, br_forward_delay=0, **mtu
+            )
         case plan.AddAddress():
             index = netlink.link_lookup(ifname=op.link)[0]
             flags = {"flags": _IFA_F_NODAD} if ":" in op.address else {}

@@ -67,6 +67,15 @@ def settle(bundle: str) -> None:
         _settle(os.path.join(bundle, name))
 
 
+def rules(bundle: str) -> str:
+    """Return the rules that undo what has been done for a container that runs."""
+    try:
+        with open(os.path.join(bundle, FILE), encoding="utf-8") as file:
+            return "".join(line for line in file if not line.startswith(_NAME))
+    except FileNotFoundError:
+        return ""
+
+
 def is_due(bundle: str) -> bool:
     """Return whether there is something to undo once the container does not run."""
     return any(os.path.exists(os.path.join(bundle, name)) for name in (_LEFT, FILE))

@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from lab.container.network.model import Attachment, Bridge
+from lab.container.network.model import Attachment, Bridge, hardware_address
 from lab.errors import ContainerError
 
 _LAST = "last"
@@ -218,7 +218,6 @@ def attach_at(bridge: Bridge, address: str, wish: Wish = Wish()) -> Attachment:
 
     A link of that name may be there still, of the container's last run, for the kernel to reap: then it is another one.
     """
-    packed = ipaddress.IPv4Address(address).packed
     base = host_link_name(bridge, address)
     names = (base, *(f"{base}{letter}" for letter in "xyz" if len(base) < _LINK_NAME_BYTES))
     return Attachment(
@@ -227,12 +226,13 @@ def attach_at(bridge: Bridge, address: str, wish: Wish = Wish()) -> Attachment:
         address=address,
         prefix_length=bridge.prefix_length,
         gateway="" if bridge.internal else bridge.gateway,
-        mac=wish.mac or ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *packed)),
+        mac=wish.mac or hardware_address(address),
         address6=(wish.address6 or address6_of(bridge, address)) if bridge.subnet6 else "",
         prefix6_length=bridge.prefix6_length,
         gateway6="" if bridge.internal else bridge.gateway6,
         mtu=bridge.mtu,
         isolated=not bridge.talks,
+        host_address=bridge.gateway,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -60,6 +61,7 @@ class Attachment:
     for no way out) and ``mac`` are what the target's ``inner_link`` gets, and the same of IPv6 with an ``address6``.
     ``mtu`` 0 is the kernel's own; who is ``isolated`` reaches nobody else on the bridge; with ``hairpin`` the bridge
     sends back to it what it has sent itself: where bridged packets pass the host's rules, a published port leads so.
+    ``host_address`` is where the host itself is, whether or not it leads anywhere else.
     """
 
     bridge: str
@@ -75,6 +77,7 @@ class Attachment:
     mtu: int = 0
     isolated: bool = False
     hairpin: bool = False
+    host_address: str = ""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -135,3 +138,8 @@ class Network:
     def is_predefined(self) -> bool:
         """Whether every root has it: no user has made it."""
         return not self.created_ns
+
+
+def hardware_address(address: str) -> str:
+    """Return the hardware address that goes with an IPv4 address: locally administered, and unique where that is."""
+    return ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *ipaddress.IPv4Address(address).packed))

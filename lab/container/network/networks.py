@@ -132,9 +132,10 @@ class Networks:
             self._take_away(network)
 
     def _take_away(self, network: Network) -> None:
-        from lab.container.network import apply
+        from lab.container.network import apply, dns
 
         assert network.bridge is not None
+        dns.end(self._paths, network)
         apply.remove(self._paths, network.bridge)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path(network.id))

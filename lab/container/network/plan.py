@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from lab.container.network import firewall
-from lab.container.network.model import Bridge
+from lab.container.network.model import Bridge, hardware_address
 from lab.errors import ContainerError, StateConflict
 
 SUBNET_POOLS = ("10.213.0.0/16", "10.214.0.0/16", "10.215.0.0/16")
@@ -36,9 +36,14 @@ class Existing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddBridge:
-    """Make a bridge without spanning tree, so that a new port forwards at once; ``mtu`` 0 is the kernel's own."""
+    """Make a bridge without spanning tree, so that a new port forwards at once; ``mtu`` 0 is the kernel's own.
+
+    Its hardware address is its own: else it would be that of one of its ports, and change as they come and go, while
+    its targets go on with the one that they have learnt.
+    """
 
     name: str
+    mac: str
     mtu: int = 0
 
 
@@ -166,7 +171,10 @@ def bring_up(table: str, bridge: Bridge, existing: Existing) -> tuple[LinkOp, ..
     if bridge.name not in existing.admitted:
         ops.append(LoadRules(table=table, ruleset=firewall.admit(table, bridge)))
     if bridge.name not in existing.addresses:
-        ops += (AddBridge(name=bridge.name, mtu=bridge.mtu), RouteLoopback(link=bridge.name))
+        ops += (
+            AddBridge(name=bridge.name, mac=hardware_address(bridge.gateway), mtu=bridge.mtu),
+            RouteLoopback(link=bridge.name),
+        )
     for own in bridge.own_addresses:
         if own not in existing.addresses.get(bridge.name, ()):
             address, _, length = own.partition("/")

@@ -50,12 +50,7 @@ def configure(
     Raises:
         SpecError: an option is wrong, or there is no command.
     """
-    port_bindings.published(options.publish)
-    for text in options.expose:
-        if not port_bindings.ports(text):
-            raise SpecError(f"invalid range format for --expose: {text}")
-    if options.stop_signal:
-        signal_number(options.stop_signal)  # a stop would come too late to complain
+    _check_what_comes_later(options)
     granted = security.capabilities(
         options.cap_add, options.cap_drop, privileged=options.privileged, bounding_set=around.bounding_set
     )
@@ -105,6 +100,16 @@ def configure(
         detached=True,
     )
     return Configured(config=config, warnings=(*granted.warnings, *shared.warnings))
+
+
+def _check_what_comes_later(options: RunOptions) -> None:
+    """Check what only a start or a stop needs, which would come too late to complain."""
+    port_bindings.published(options.publish)
+    for text in options.expose:
+        if not port_bindings.ports(text):
+            raise SpecError(f"invalid range format for --expose: {text}")
+    if options.stop_signal:
+        signal_number(options.stop_signal)
 
 
 def arguments(options: RunOptions, image: ExecutionConfig) -> tuple[str, ...]:

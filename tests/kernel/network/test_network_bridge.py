@@ -141,3 +141,11 @@ def test_a_lease_that_is_being_written_is_none_yet(root: Paths, bridge: Bridge) 
     Path(root.networks, directory, "last.new").write_text(taken.address)
     assert [known.owner for known in ipam.leased(root.networks, bridge.name)] == ["a"]
     ipam.release(root.networks, taken)
+
+
+def test_a_bridge_keeps_its_hardware_address_whoever_comes_and_goes(bridge: Bridge, attach) -> None:
+    address = Path("/sys/class/net", bridge.name, "address")
+    before = address.read_text()
+    for owner in ("a", "b", "c"):
+        attach(owner)
+        assert address.read_text() == before

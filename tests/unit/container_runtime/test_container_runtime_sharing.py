@@ -91,7 +91,9 @@ HOST_FILES = {"/etc/hosts": "127.0.0.1\tlocalhost\n", "/etc/resolv.conf": "names
 def _etc(**changes: object) -> dict[str, str]:
     options = replace(OPTIONS, **changes)  # type: ignore[arg-type]
     return dict(
-        etc_content(options, "0123456789abcdef", read=HOST_FILES.__getitem__, address="10.0.0.2", gateway="10.0.0.1")
+        etc_content(
+            options, "0123456789abcdef", read=HOST_FILES.__getitem__, addresses=("10.0.0.2",), gateway="10.0.0.1"
+        )
     )
 
 
