@@ -30,6 +30,8 @@ where a foreign error is translated.
 
 from __future__ import annotations
 
+import errno
+
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -93,6 +95,21 @@ class KernelError(LabError):
         super().__init__(f"{operation} {subject}: {reason}", hint=hint)
         self.operation = operation
         self.subject = subject
+
+    @classmethod
+    def of(cls, operation: str, subject: str, error: OSError) -> KernelError:
+        """Return what a refusal means to the user, with what to do where a disk is full or cannot be written to."""
+        reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+        return cls(operation, subject, reason, hint=disk_hint(error.errno))
+
+
+def disk_hint(number: int | None) -> str:
+    """Return what to do about a disk that gave this errno, "" where it is not about a disk."""
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            "see what takes the space: lab system df; free what nothing uses: lab system prune; or use another --root"
+        )
+    return "make the file system writable, or use another --root" if number == errno.EROFS else ""
 
 
 class ContainerError(LabError):

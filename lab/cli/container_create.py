@@ -14,7 +14,7 @@ from lab.cli.run_flags import add_common, options_of
 from lab.container.containers import Containers, Created
 from lab.container.options.run import RunOptions
 from lab.container.spawner_client import StartFailed
-from lab.errors import EXIT_OK, ImageNotFound, LabError, SpecError
+from lab.errors import EXIT_OK, ImageNotFound, LabError, SpecError, disk_hint
 from lab.paths import Paths
 
 EXIT_ENGINE_FAILED = 125
@@ -48,6 +48,11 @@ def run(arguments: argparse.Namespace, paths: Paths) -> int:
         return error.exit_code
     except LabError as error:
         output.error(str(error), hint=error.hint)
+        return EXIT_ENGINE_FAILED
+    except OSError as error:
+        if not (hint := disk_hint(error.errno)):
+            raise
+        output.error(f"cannot write to {error.filename or paths.root}: {error.strerror}", hint=hint)
         return EXIT_ENGINE_FAILED
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from lab.cli import output
 from lab.container import committing, event_actors, events, inside
 from lab.container.containers import Container, Containers
+from lab.container.image.export import replacing
 from lab.container.spec.runtime import Spec
 from lab.container.state import ContainerState
 from lab.container.storage.changes import changes
@@ -79,7 +81,7 @@ def _copy_out(
         raise SpecError(f"Could not find the file {source.path} in container {source.container}")
     if destination.path == _STREAM:
         pack = inside.pack_path(source.path, found.name, follow=arguments.follow_link, keeps_owner=True)
-        with inside.reading(container.state, spec, pack) as stream:
+        with inside.reading(container.state, spec, pack) as stream, output.results():
             _copy_stream(stream, sys.stdout.buffer)
         return
     directory, name = _landing(
@@ -189,12 +191,27 @@ def export(arguments: argparse.Namespace, paths: Paths) -> int:
     """Write a container's root file system as a tar."""
     if not arguments.output and sys.stdout.isatty():
         raise SpecError("cowardly refusing to save to a terminal. Use the -o flag or redirect")
-    with Containers(paths) as containers, ExitStack() as stack:
+    with Containers(paths) as containers:
         container = containers.get(arguments.container)
-        target = stack.enter_context(open(arguments.output, "wb")) if arguments.output else sys.stdout.buffer
-        inside.export_root(container.state, target)
+        with _target(arguments.output) as target:
+            inside.export_root(container.state, target)
         events.note(container.state.bundle, "export")
     return EXIT_OK
+
+
+@contextmanager
+def _target(path: str) -> Iterator[BinaryIO]:
+    """Give a file that is there when it is whole, or standard output for "".
+
+    Raises:
+        KernelError: it does not take what is written.
+    """
+    if path:
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            yield file
+    else:
+        with output.results():
+            yield sys.stdout.buffer
 
 
 def add_commit(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from lab.cli import output
 from lab.cli.image_lists import short
-from lab.errors import EXIT_OK, KernelError, LabError
+from lab.errors import EXIT_OK, LabError
 from lab.paths import Paths
 
 if TYPE_CHECKING:
@@ -42,25 +42,15 @@ def save(arguments: argparse.Namespace, paths: Paths) -> int:
     if not arguments.output:
         if sys.stdout.isatty():
             raise LabError("cowardly refusing to save to a terminal", hint="use the -o flag, or redirect")
-        with _writing("standard output"):
+        with output.results():
             write_archive(store.blobs, images, sys.stdout.buffer)
         return EXIT_OK
     parent = os.path.dirname(os.path.abspath(arguments.output))
     if not os.path.isdir(parent):
         raise LabError(f"failed to save image: invalid output path: stat {parent}: no such file or directory")
-    with replacing(arguments.output) as temporary, _writing(arguments.output), open(temporary, "wb") as target:
+    with replacing(arguments.output) as temporary, open(temporary, "wb") as target:
         write_archive(store.blobs, images, target)
     return EXIT_OK
-
-
-@contextmanager
-def _writing(subject: str) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise KernelError("write", subject, error.strerror or str(error)) from error
 
 
 def _exported(store: ImageStore, asked: list[str]) -> list[Exported]:

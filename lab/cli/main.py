@@ -18,7 +18,16 @@ from typing import NoReturn, Protocol, cast
 import lab
 from lab.cli import output
 from lab.cli.verbs import Run, Verbs, as_docker_reads, build, find, listing
-from lab.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE, LabError, SpecError
+from lab.errors import (
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    LabError,
+    SpecError,
+    disk_hint,
+)
 from lab.paths import Paths
 
 
@@ -226,7 +235,7 @@ def _dispatch(noun: str, rest: Sequence[str], *, root: str | None, log_level: st
         output.error("interrupted")
         return EXIT_INTERRUPTED
     except Exception as error:  # one of the three places: here an exception becomes a sentence and an exit code
-        return _explain(error)
+        return _explain(error, paths)
 
 
 def _run_verb(noun: str, name: str, rest: Sequence[str], paths: Paths, *, prog: str) -> int:
@@ -258,7 +267,7 @@ def _noun(name: str) -> Noun:
     return cast(Noun, importlib.import_module(f"lab.cli.{name}"))
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, paths: Paths) -> int:
     """Write what failed and what to do, the traceback at --log-level debug only, and return the exit code."""
     import logging  # not on the way of --help
 
@@ -274,6 +283,9 @@ def _explain(error: Exception) -> int:
     if isinstance(error, PermissionError) and os.geteuid() != 0:
         output.error(f"not allowed for this user: {error}", hint="run the same command with sudo")
         return EXIT_UNAVAILABLE
+    if isinstance(error, OSError) and (hint := disk_hint(error.errno)):
+        output.error(f"cannot write to {error.filename or paths.root}: {error.strerror}", hint=hint)
+        return EXIT_FAILURE
     if isinstance(error, OSError):
         output.error(str(error), hint="run it again with `lab --log-level debug` to see where")
         return EXIT_FAILURE

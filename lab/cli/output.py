@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from lab.errors import KernelError
 
 Row = Mapping[str, object]
 
@@ -35,6 +38,22 @@ def confirmed(warning: str) -> bool:
     """Ask on standard output, as docker's prune does, and return whether the answer on standard input was yes."""
     print(f"{warning}\nAre you sure you want to continue? [y/N] ", end="", flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def results() -> Iterator[None]:
+    """Let standard output take bytes in a block.
+
+    Raises:
+        KernelError: it does not, for another reason than that nobody reads.
+    """
+    try:
+        yield
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise KernelError("write", "standard output", error.strerror or str(error)) from error
 
 
 def document(value: object) -> None:

@@ -8,6 +8,7 @@ the container would run with our rights (CVE-2019-14271), and it looks up no nam
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -196,13 +197,17 @@ def _enter(state: ContainerState, spec: Spec) -> None:
         ns.setns(pidfd, ns.CLONE_NEWNS, path=f"mount namespace of {state.id}")  # its root becomes ours
         os.chdir("/")
         return
-    _own_mounts()
-    overlay.mount_overlay(state.layers, state.upper, state.work, state.rootfs, False)
+    if os.statvfs(state.upper).f_flag & os.ST_RDONLY:
+        root = _mount_frozen(state)
+    else:
+        root = state.rootfs
+        _own_mounts()
+        overlay.mount_overlay(state.layers, state.upper, state.work, root, False)
     binds = [each for each in spec.mounts if each.type == "bind"]
     sources = [
         mount.open_tree(mount.AT_FDCWD, bind.source, mount.OPEN_TREE_CLONE | mount.AT_RECURSIVE) for bind in binds
     ]
-    os.chroot(state.rootfs)
+    os.chroot(root)
     os.chdir("/")
     for bind, source in zip(binds, sources, strict=True):
         _attach(bind, source)
@@ -217,24 +222,41 @@ def _make_read_only(descriptor: int, path: str) -> None:
 def _attach(bind: Mount, source: int) -> None:
     if "ro" in bind.options:
         _make_read_only(source, "")
-    if not os.path.exists(bind.destination):  # as the container's first start would make it
-        os.makedirs(os.path.dirname(bind.destination), exist_ok=True)
-        if stat.S_ISDIR(os.fstat(source).st_mode):
-            os.mkdir(bind.destination)
-        else:
-            os.close(os.open(bind.destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
-    mount.move_mount(source, "", mount.AT_FDCWD, bind.destination, mount.MOVE_MOUNT_F_EMPTY_PATH)
-    os.close(source)
+    try:
+        if not os.path.exists(bind.destination):  # as the container's first start would make it
+            _make_like(bind.destination, source)
+        mount.move_mount(source, "", mount.AT_FDCWD, bind.destination, mount.MOVE_MOUNT_F_EMPTY_PATH)
+    except OSError as error:
+        if error.errno != errno.EROFS:  # else nothing can be made there, and the rest can be looked at
+            raise
+    finally:
+        os.close(source)
+
+
+def _make_like(destination: str, source: int) -> None:
+    os.makedirs(os.path.dirname(destination), exist_ok=True)
+    if stat.S_ISDIR(os.fstat(source).st_mode):
+        os.mkdir(destination)
+    else:
+        os.close(os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
 
 
 def _enter_frozen(state: ContainerState) -> None:
     """Make a read-only view of a container's layers, running or not, the root of this process."""
-    _own_mounts()
-    directories = (state.upper, *state.layers)
-    joined = ":".join(each.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,") for each in directories)
-    mount.mount("overlay", state.rootfs, "overlay", mount.MS_RDONLY, f"lowerdir={joined}")
-    os.chroot(state.rootfs)
+    os.chroot(_mount_frozen(state))
     os.chdir("/")
+
+
+def _mount_frozen(state: ContainerState) -> str:
+    """Mount a read-only view of a container's layers, its own included, and return where; no disk is written."""
+    _own_mounts()
+    mount.mount("tmpfs", state.rootfs, "tmpfs", 0, "mode=755")
+    upper, work, root = (os.path.join(state.rootfs, name) for name in ("upper", "work", "root"))
+    for directory in (upper, work, root):
+        os.mkdir(directory, 0o755)
+    overlay.mount_overlay((state.upper, *state.layers), upper, work, root, False)
+    _make_read_only(mount.AT_FDCWD, root)
+    return root
 
 
 def _own_mounts() -> None:

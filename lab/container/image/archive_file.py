@@ -113,7 +113,7 @@ def open_archive(source: BinaryIO, subject: str, scratch: str) -> Iterator[Archi
         except (ValueError, OverflowError, RecursionError) as error:
             raise LayerCorrupt(f"{subject} has an impossible entry: {error}") from error
         except OSError as error:
-            raise KernelError("read", subject, error.strerror or str(error)) from error
+            raise KernelError.of("load", subject, error) from error
 
 
 def _seekable(source: BinaryIO, stack: ExitStack, scratch: str) -> BinaryIO:

@@ -17,7 +17,7 @@ from lab.container.image.build_select import Choice, Origin, Source, digest, res
 from lab.container.image.build_sources import Workplace, sources_of
 from lab.container.image.build_steps import Action, CopyFiles, Execute, MakeDirectory
 from lab.container.storage.walk import walk
-from lab.errors import BuildFailed, LabError
+from lab.errors import BuildFailed, LabError, disk_hint
 
 _REASON_LENGTH_MAX = 400
 
@@ -138,8 +138,8 @@ def explain(error: LabError | OSError, text: str) -> BuildFailed:
     """Return what a step's failure means to who wrote the Dockerfile."""
     code = error.exit_code if isinstance(error, BuildFailed) else 1
     hint = error.hint if isinstance(error, LabError) else ""
-    if isinstance(error, OSError) and error.errno == 28:
-        hint = "the disk is full: free some space, or move the lab's state with --root DIR"
+    if isinstance(error, OSError):
+        hint = disk_hint(error.errno)
     reason = str(error)
     if isinstance(error, OSError) and len(reason) > _REASON_LENGTH_MAX:  # the path is of any length
         reason = f"{error.strerror}: {str(error.filename)[:_REASON_LENGTH_MAX]}…"

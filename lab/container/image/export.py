@@ -22,7 +22,7 @@ from lab.container.spec.image import REF_NAME, Descriptor, Index, Manifest, layo
 from lab.container.storage import durable
 from lab.container.storage.blobs import READ_BYTES, BlobStore
 from lab.container.storage.compression import decompressed
-from lab.errors import KernelError
+from lab.errors import KernelError, SpecError
 
 CONTAINERD_NAME = "io.containerd.image.name"  # what docker calls an image that it finds in an OCI layout
 _BLOBS = "blobs/sha256/"
@@ -180,8 +180,12 @@ def replacing(path: str) -> Iterator[str]:
     """Give a name beside ``path`` to write to; what is there after the block becomes ``path``, else nothing is left.
 
     Raises:
+        SpecError: ``path`` is there, and no file.
         KernelError: it could not be written.
     """
+    if os.path.exists(path) and not os.path.isfile(path):  # a device would become a file
+        kind = "directory" if os.path.isdir(path) else "device or pipe"
+        raise SpecError(f"cannot write to {path}: it is a {kind}", hint="name a file, or use standard output: > FILE")
     temporary = f"{path}.{os.getpid()}.new"
     try:
         yield temporary

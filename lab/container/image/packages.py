@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 from collections.abc import Sequence
 
-from lab.errors import ContainerError, UnavailableError
+from lab.errors import ContainerError, UnavailableError, disk_hint
 from lab.linux import command
 
 LAST_LINES = 6
@@ -41,7 +42,7 @@ def failed(argv: Sequence[str], exit_code: int, text: str) -> ContainerError:
 
 def _hint(text: str) -> str:
     if "No space left on device" in text:
-        return "free some space, or move the lab's state with --root DIR"
+        return disk_hint(errno.ENOSPC)
     if "Unable to locate package" in text:
         return "search the names of Debian's packages: apt-cache search WORD"
     offline = ("Could not resolve", "Temporary failure resolving", "Could not connect", "Failed to fetch", "Unable to")

@@ -124,14 +124,11 @@ def _explained(subject: str) -> Iterator[None]:
         raise LayerCorrupt(f"{subject} has an impossible entry: {error}") from error
     except OSError as error:
         if error.errno in _HOST_FAULTS:
-            raise KernelError("unpack", subject, str(error), hint=_hint(error.errno)) from error
+            explained = KernelError.of("unpack", subject, error)
+            if error.errno == errno.EPERM:
+                explained.hint = "unpacking sets owners and makes device nodes: run as root"
+            raise explained from error
         raise LayerCorrupt(f"{subject}: {error}") from error  # what it asks for is impossible
-
-
-def _hint(number: int | None) -> str:
-    if number == errno.ENOSPC:
-        return "free some space, or move the lab's state with --root DIR"
-    return "unpacking sets owners and makes device nodes: run as root" if number == errno.EPERM else ""
 
 
 class _Source:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import stat
 import subprocess
 import tarfile
 import tempfile
@@ -80,10 +82,107 @@ def test_a_full_disk_ends_a_copy_and_a_commit_with_the_reason_and_the_store_stay
     small.ok("commit", "cc", "new")
 
 
-def test_a_full_disk_ends_an_export_with_the_reason(lab: Lab) -> None:
+def test_a_full_disk_ends_an_export_with_the_reason_and_no_half_file(lab: Lab, tmp_path: Path) -> None:
     lab.ok("create", "--name", "cc", "busybox", "true")
-    done = lab("export", "-o", "/dev/full", "cc")
-    assert (done.code, "No space left on device" in done.err, "Traceback" in done.err) == (1, True, False)
+    mount.mount("tmpfs", str(tmp_path), "tmpfs", 0, "size=1m")
+    try:
+        for words in (("export", "-o", str(tmp_path / "out"), "cc"), ("save", "-o", str(tmp_path / "out"), "busybox")):
+            done = lab(*words)
+            assert (done.code, "No space left on device" in done.err, "Traceback" in done.err) == (1, True, False)
+            assert os.listdir(tmp_path) == []
+    finally:
+        mount.umount2(str(tmp_path), 0)
+    with open("/dev/full", "wb") as full:
+        for words in (("export", "cc"), ("cp", "cc:/bin", "-"), ("save", "busybox")):
+            errors = lab.begin(*words, stdout=full.fileno()).communicate()[1].decode()
+            assert "write standard output: No space left on device" in errors
+
+
+def test_no_device_and_no_directory_is_replaced_by_an_archive(lab: Lab, tmp_path: Path) -> None:
+    lab.ok("create", "--name", "cc", "busybox", "true")
+    null = str(tmp_path / "null")
+    os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    for words in (
+        ("export", "-o", null, "cc"),
+        ("save", "-o", null, "busybox"),
+        ("save", "-o", str(tmp_path), "busybox"),
+    ):
+        done = lab(*words)
+        assert (done.code, "cannot write to" in done.err) == (1, True)
+    assert stat.S_ISCHR(os.lstat(null).st_mode)
+
+
+_NEEDS_SPACE = (
+    ("run", "--rm", "busybox", "true"), ("create", "busybox", "true"), ("start", "old"), ("build", "{context}"),
+    ("load", "-i", "{archive}"), ("commit", "old", "new"), ("import", "{archive}", "new"), ("tag", "busybox", "new"),
+    ("cp", "{archive}", "old:/x"),
+)  # fmt: skip
+_READS = (
+    ("cp", "old:/etc/passwd", "-"), ("export", "-o", "{out}", "old"), ("diff", "old"), ("images",), ("ps", "-a"),
+    ("inspect", "old"),
+)  # fmt: skip
+
+
+@pytest.fixture
+def prepared(small: Lab, tmp_path: Path) -> tuple[Lab, dict[str, str]]:
+    """Return a small installation with a container called old, and what commands in the table stand for."""
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN echo new > /new\n")
+    archive = str(tmp_path / "archive")
+    small.ok("create", "--name", "old", "busybox", "echo", "works")
+    small.ok("save", "-o", archive, "busybox")
+    return small, {"context": str(tmp_path), "archive": archive, "out": str(tmp_path / "out")}
+
+
+def _try_all(lab: Lab, places: dict[str, str], says: str, hint: str) -> None:
+    for words in _NEEDS_SPACE:
+        done = lab(*(word.format_map(places) for word in words))
+        assert done.code == (125 if words[0] == "run" else 1), (words, done)
+        assert says in done.err, (words, done)
+        assert hint in done.err or words[0] in ("start", "cp"), (words, done)
+        assert "Traceback" not in done.err
+    for words in _READS:
+        lab.ok(*(word.format_map(places) for word in words))
+
+
+def _works_again(lab: Lab, places: dict[str, str]) -> None:
+    assert lab.ok("system", "check") != ""
+    assert lab.ok("images", "-q", "--no-trunc") == lab.ok("inspect", "-f", "{{.Image}}", "old")
+    for words in _NEEDS_SPACE:
+        lab.ok(*(word.format_map(places) for word in words))
+
+
+def test_a_full_store_is_told_by_every_verb_and_works_again_with_space(prepared: tuple[Lab, dict[str, str]]) -> None:
+    lab, places = prepared
+    lab.ok("run", "--rm", "busybox", "true")
+    with open(os.path.join(lab.paths.root, "fill"), "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            continue
+    _try_all(lab, places, "No space left on device", "lab system prune")
+    os.unlink(os.path.join(lab.paths.root, "fill"))
+    _works_again(lab, places)
+
+
+def test_a_store_that_is_read_only_is_told_by_every_verb_and_can_be_read(prepared: tuple[Lab, dict[str, str]]) -> None:
+    lab, places = prepared
+    root = lab.paths.root
+    mount.mount(root, root, "", mount.MS_BIND, "")
+    try:
+        mount.mount("", root, "", mount.MS_REMOUNT | mount.MS_BIND | mount.MS_RDONLY, "")
+        _try_all(lab, places, "Read-only file system", "writable")
+    finally:
+        mount.umount2(root, 0)
+    _works_again(lab, places)
+
+
+def test_what_stands_on_as_many_layers_as_docker_allows_is_exported(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x")
+    (tmp_path / "Dockerfile").write_text("FROM busybox\n" + "".join(f"COPY f /made{n}\n" for n in range(120)))
+    lab.ok("build", "-q", "-t", "high", str(tmp_path))
+    lab.ok("create", "--name", "cc", "high", "true")
+    with _export(lab) as tar:
+        assert len([name for name in tar.getnames() if name.startswith("made")]) == 120
+    lab.ok("rm", "cc")
+    lab.ok("rmi", "high")
 
 
 _CHURN = """
