@@ -1,0 +1,120 @@
+"""The console script on a root of its own, with the command server that it starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.cli.command_client import SWITCH
+from lab.container.containers import Containers
+from lab.container.image.bootstrap import BaseImage, bootstrap
+from lab.container.image.store import ImageStore
+from lab.paths import Paths
+
+SCRIPT = Path(__file__).parents[3] / "bin" / "lab"
+TIMEOUT_S = 60
+_POLL_S = 0.01
+
+
+class Script:
+    """`lab --root`: what is asked of it, and the servers that it has."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+
+    def argv(self, *words: str) -> tuple[str, ...]:
+        if words[0] == "run":
+            words = ("run", "--network", "none", *words[1:])
+        return (sys.executable, str(SCRIPT), "--root", self.paths.root, *words)
+
+    def __call__(self, *words: str, **how: object) -> subprocess.CompletedProcess[str]:
+        wanted = {"capture_output": True, "text": True, "timeout": TIMEOUT_S, "env": environment(), **how}
+        return subprocess.run(self.argv(*words), check=False, **wanted)  # type: ignore[call-overload,no-any-return]
+
+    def begin(self, *words: str, **how: object) -> subprocess.Popen[bytes]:
+        """Start a command; its streams are pipes unless said otherwise."""
+        pipe = subprocess.PIPE
+        wanted = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "env": environment(), **how}
+        return subprocess.Popen(self.argv(*words), **wanted)  # type: ignore[call-overload,no-any-return] # by name
+
+    def servers(self) -> list[int]:
+        """Return the pids of this root's command servers, without their workers."""
+        mark = f"main({self.paths.run!r}".encode()
+        found = [pid for pid, line in _command_lines() if b"command_server" in line and mark in line]
+        return [pid for pid in found if _parent(pid) not in found]
+
+    def workers(self) -> list[int]:
+        """Return the pids of the commands that servers carry out now."""
+        servers = self.servers()
+        return [pid for pid, _ in _command_lines() if _parent(pid) in servers]
+
+    def sockets(self) -> list[str]:
+        return [name for name in os.listdir(self.paths.run) if name.endswith(".sock") and name.startswith("commands")]
+
+    def await_server(self) -> int:
+        """Return the pid of the one server, once it answers; the first command has started it."""
+        self("ps")
+        wait_until(self.sockets)
+        (server,) = self.servers()
+        return server
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return this environment without what has commands carried out in their own process."""
+    return {**{name: value for name, value in os.environ.items() if name != SWITCH}, **more}
+
+
+def wait_until(condition: Callable[[], object], *, within_s: float = 20) -> None:
+    """Return once ``condition`` holds; fail after a while."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to be"
+        time.sleep(_POLL_S)  # what is waited for is another process's doing
+
+
+def _command_lines() -> Iterator[tuple[int, bytes]]:
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                yield int(name), file.read()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+
+
+def _parent(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _end(lab: Script) -> None:
+    with Containers(lab.paths) as containers:
+        for container_id in containers.engine.directory.ids():
+            containers.remove(container_id, force=True)
+    spawners = [pid for pid, line in _command_lines() if b"main_shared" in line and lab.paths.run.encode() in line]
+    for pid in (*lab.servers(), *spawners):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not lab.servers())
+
+
+@pytest.fixture
+def lab() -> Iterator[Script]:
+    """Return the script on a root with a busybox image."""
+    root = tempfile.mkdtemp(prefix="lab-test-")
+    paths = Paths.under(root)
+    bootstrap(ImageStore.open(paths), BaseImage.BUSYBOX, progress=lambda _: None)
+    script = Script(paths)
+    yield script
+    _end(script)
+    shutil.rmtree(root)
