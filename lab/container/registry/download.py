@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
-
 from lab.container.registry.client import Repository
-from lab.container.registry.failures import TRIES, delay_s
+from lab.container.registry.failures import TRIES
 from lab.container.registry.progress import Observer, Step
 from lab.container.registry.transport import Interrupted
 from lab.container.spec.image import Descriptor
@@ -37,7 +35,7 @@ def download(blobs: BlobStore, repository: Repository, wanted: Descriptor, obser
                 if fruitless >= TRIES - 1:
                     raise
                 observer.layer(wanted.digest, Step.RETRYING)
-                repository.registry.exchange.transport.wait(delay_s(fruitless, "", _now()))
+                repository.registry.exchange.pause(fruitless)
         observer.layer(wanted.digest, Step.VERIFYING)
 
 
@@ -58,7 +56,3 @@ def _receive(repository: Repository, wanted: Descriptor, partial: PartialBlob, o
         raise Interrupted(
             f"{repository.registry.host} ended after {partial.size_bytes} of the {wanted.size} bytes of {wanted.digest}"
         )
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)

@@ -42,6 +42,15 @@ class Exchange:
             request = self._redirected(request, answer.status, location)
         raise RegistryError(f"{urlsplit(request.url).netloc} redirects in a loop: gave up after {_REDIRECTS_MAX} times")
 
+    def pause(self, attempt: int, retry_after: str = "") -> None:
+        """Wait after the ``attempt``-th failure, from 0.
+
+        Raises:
+            Cancelled: the command ends.
+        """
+        now = datetime.datetime.now(datetime.UTC)
+        self.transport.wait(delay_s(attempt, retry_after, now, first_s=self._settings.backoff_s))
+
     def may_be_plain(self, url: str) -> bool:
         """Return whether this URL may be asked: it is encrypted, or its host may be insecure."""
         parts = urlsplit(url)
@@ -73,14 +82,10 @@ class Exchange:
                 interruptions += 1
                 if request.method not in _SAFE or interruptions >= _INTERRUPTIONS_MAX:
                     raise
-                self.transport.wait(delay_s(attempt, "", _now()))
+                self.pause(attempt)
                 continue
             if attempt + 1 == TRIES or not is_transient(answer.status):
                 return answer
             answer.close()
-            self.transport.wait(delay_s(attempt, answer.headers.get("retry-after", ""), _now()))
+            self.pause(attempt, answer.headers.get("retry-after", ""))
         raise AssertionError  # the last attempt returns or raises
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)

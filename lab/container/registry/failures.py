@@ -14,7 +14,6 @@ from lab.errors import RegistryError
 
 TRIES = 5
 _RETRIED = frozenset((408, 429, 500, 502, 503, 504))
-_FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 60.0
 _TEXT_BYTES = 200
 _BUSY_HINT = "the registry is busy or limits how often it is asked: try again later, or log in"
@@ -26,13 +25,15 @@ def is_transient(status: int) -> bool:
     return status in _RETRIED
 
 
-def delay_s(attempt: int, retry_after: str, now: datetime.datetime) -> float:
+def delay_s(attempt: int, retry_after: str, now: datetime.datetime, *, first_s: float) -> float:
     """Return how long to wait after the ``attempt``-th failure, from 0: what the registry says, within a minute.
+
+    Where it says nothing, ``first_s`` after the first one, and twice as long each time.
 
     Source: RFC 9110, section 10.2.3.
     """
     asked = _retry_after_s(retry_after.strip(), now)
-    return min(_FIRST_DELAY_S * 2**attempt if asked is None else max(asked, 0.0), _LONGEST_DELAY_S)
+    return min(first_s * 2**attempt if asked is None else max(asked, 0.0), _LONGEST_DELAY_S)
 
 
 def _retry_after_s(text: str, now: datetime.datetime) -> float | None:

@@ -20,6 +20,7 @@ DEFAULT_INDEX = "index.docker.io"
 DEFAULT_SERVER = "https://index.docker.io/v1/"
 """What credentials for docker's own registry are filed under."""
 TIMEOUT_S = 60.0
+BACKOFF_S = 0.5
 _KEYS = {"registry-mirrors": "mirrors", "insecure-registries": "insecure"}
 _TIMEOUT_KEY = "timeout-seconds"
 _PORT = re.compile(r"(?P<name>.+?)(?::(?P<port>[0-9]+))?")
@@ -30,13 +31,14 @@ class Settings:
     """What the user has said about registries: URLs of mirrors, and hosts or networks that may be insecure.
 
     ``certificates`` are directories with one directory per host. A registry that sends nothing for ``timeout_s`` has
-    failed.
+    failed; what failed is tried again after ``backoff_s``, then after twice as long each time.
     """
 
     mirrors: tuple[str, ...] = ()
     insecure: tuple[str, ...] = ()
     certificates: tuple[str, ...] = ()
     timeout_s: float = TIMEOUT_S
+    backoff_s: float = BACKOFF_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

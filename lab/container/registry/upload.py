@@ -5,7 +5,6 @@ Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pu
 
 from __future__ import annotations
 
-import datetime
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from lab.container.registry.client import Repository
-from lab.container.registry.failures import TRIES, delay_s, is_transient
+from lab.container.registry.failures import TRIES, is_transient
 from lab.container.registry.transport import PIECE_BYTES, Answer, Interrupted
 from lab.container.spec.image import Descriptor
 from lab.container.storage.blobs import BlobStore
@@ -81,7 +80,7 @@ def upload(blobs: BlobStore, repository: Repository, wanted: Descriptor, session
             fruitless += 1
             if fruitless >= TRIES:
                 raise
-            repository.registry.exchange.transport.wait(delay_s(fruitless, "", _now()))
+            repository.registry.exchange.pause(fruitless)
             session = _continued(repository, wanted.digest, session)
         fruitless = fruitless if session.offset <= before else 0
     _finish(blobs, repository, wanted, session, lambda: (), 0)
@@ -98,7 +97,7 @@ def _send_whole(
         except Interrupted:
             if attempt + 1 == TRIES:
                 raise
-            repository.registry.exchange.transport.wait(delay_s(attempt, "", _now()))
+            repository.registry.exchange.pause(attempt)
             if repository.has_blob(wanted.digest):
                 return None
             begun = begin(repository, wanted.digest)
@@ -207,7 +206,3 @@ def _bytes(blobs: BlobStore, wanted: Descriptor, start: int, length: int, progre
 
 def _what(repository: Repository, digest: str) -> str:
     return f"push {digest} to {repository.name}"
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
