@@ -43,7 +43,12 @@ def assemble(steps: Iterable[Step]) -> tuple[bytes, FailureTable] | None:
         else:
             return None
     table = tuple((step, *instruction[4].flatten()) for step, instruction in named)
-    return _Assembly().program([instruction for _, instruction in named]), table
+    return program([instruction for _, instruction in named]), table
+
+
+def program(instructions: list[Instruction]) -> bytes:
+    """Return instructions as the machine takes them: header, instructions, relocations, data."""
+    return _Assembly().program(instructions)
 
 
 class _Assembly:
