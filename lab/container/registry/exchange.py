@@ -57,9 +57,8 @@ class Exchange:
         return parts.scheme == "https" or (parts.scheme == "http" and is_insecure(parts.netloc, self._settings))
 
     def may_follow(self, before: str, after: str) -> bool:
-        """Return whether one may be sent from one URL to another: not out of what is encrypted."""
-        schemes = urlsplit(before).scheme, urlsplit(after).scheme
-        return self.may_be_plain(after) or schemes == ("http", "http")
+        """Return whether one may be sent from one URL to another: unencrypted only to where one is already."""
+        return self.may_be_plain(after) or urlsplit(before)[:2] == urlsplit(after)[:2]
 
     def _redirected(self, request: Request, status: int, location: str) -> Request:
         url = urljoin(request.url, location)

@@ -36,7 +36,10 @@ class _Server(ThreadingHTTPServer):
 
 @dataclass
 class Reply:
-    """What is answered: ``cut`` bytes of the body are sent, all if None; ``stall`` keeps the connection after them."""
+    """What is answered, nothing if the status is 0.
+
+    ``cut`` bytes of the body are sent, all if None; ``stall`` keeps the connection after them.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -165,6 +168,9 @@ class Scripted:
                 seen = Seen(self.command, self.path, headers, body)
                 registry.seen.append(seen)
                 reply = registry._answer(seen)
+                if not reply.status:
+                    self.close_connection = True
+                    return
                 self.send_response(reply.status)
                 for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
                     self.send_header(name, value)

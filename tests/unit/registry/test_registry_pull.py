@@ -353,9 +353,9 @@ def test_a_redirect_out_of_this_machine_without_encryption_is_not_followed(
     registry: Scripted, store: ImageStore, tmp_path: Path
 ) -> None:
     registry.fault = lambda seen: (
-        Reply(status=302, headers={"Location": "ftp://198.51.100.1/x"}) if "/manifests/" in seen.path else None
+        Reply(status=302, headers={"Location": "http://198.51.100.1/x"}) if "/manifests/" in seen.path else None
     )
-    with pytest.raises(RegistryError, match=r"redirects to ftp://198\.51\.100\.1, which is not encrypted"):
+    with pytest.raises(RegistryError, match=r"redirects to http://198\.51\.100\.1, which is not encrypted"):
         _pull(store, tmp_path, f"{registry.host}/app:1")
 
 
