@@ -41,9 +41,13 @@ Plan = tuple[tuple[str, tuple[object, ...]], ...]
 """Steps as they travel: the name of each with its arguments."""
 
 
+def prepare() -> None:
+    """Import what ``run`` takes: in the spawner, once, and only where there is such a plan."""
+    from lab.container import init_ops, interpreter  # noqa: F401
+
+
 def run(plan: Plan, stdio: tuple[int, ...], status: int) -> None:
     """Carry out ``plan`` in this child; never returns. The last step of a plan is the exec."""
-    # Few plans need them: in the spawner their pages would be there for nothing.
     from lab.container.init_ops import OPERATIONS
     from lab.container.interpreter import Interpreter
 

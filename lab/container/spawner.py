@@ -288,6 +288,7 @@ class Spawner:
             if library:
                 pid, pidfd = self._machine(library)(program, flags, cgroup, stdio, write_end)
             else:
+                init.prepare()
                 pid, pidfd = ns.clone3(flags, cgroup)
                 if pid == 0:
                     init.run(steps, stdio, write_end)
