@@ -86,29 +86,53 @@ def _ran_out_of_memory(containers: Containers, container: Container) -> bool:
 
 def add_port(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `port`."""
-    parser.add_argument("container", metavar="CONTAINER", help="name, id, or the beginning of an id")
-    parser.add_argument("port", metavar="PORT[/PROTOCOL]", nargs="?", help="only this port of the container")
+    parser.add_argument("container", metavar="[add|rm] CONTAINER", help="name, id, or the beginning of an id")
+    parser.add_argument(
+        "port", metavar="PORT", nargs="*", help="only this port of the container; after add and rm, as --publish has it"
+    )
 
 
 def port(arguments: argparse.Namespace, paths: Paths) -> int:
-    """Show where a container's ports are published."""
+    """Show where a container's ports are published; or publish more, or fewer, while it runs."""
+    if arguments.container in ("add", "rm") and len(arguments.port) > 1:
+        return _change_ports(arguments.container, *arguments.port, paths=paths)
+    if len(arguments.port) > 1:
+        raise SpecError("lab port shows one port at a time", hint="lab port CONTAINER PORT")
+    asked = "".join(arguments.port)
     with Containers(paths) as containers:
         bindings = inspection.bindings(containers.get(arguments.container))
-    if not arguments.port:
+    if not asked:
         for inner in sorted(bindings):
             for address in _addresses(bindings, inner):
                 output.line(f"{inner} -> {address}")
         return EXIT_OK
-    wanted = port_bindings.ports(arguments.port)
+    wanted = port_bindings.ports(asked)
     if len(wanted) != 1:
-        raise SpecError(f"invalid port: {arguments.port}", hint="such as 80/tcp")
+        raise SpecError(f"invalid port: {asked}", hint="such as 80/tcp")
     found = _addresses(bindings, wanted[0])
     if not found:
-        raise LabError(f"No public port '{arguments.port}' published for {arguments.container}")
+        raise LabError(f"No public port '{asked}' published for {arguments.container}")
     for address in found:
         output.line(address)
     return EXIT_OK
 
 
+def _change_ports(verb: str, container: str, *texts: str, paths: Paths) -> int:
+    from lab.container import port_changes  # `lab port` alone need not wait for it
+
+    with Containers(paths) as containers:
+        if verb == "rm":
+            port_changes.remove(containers, container, texts)
+            return EXIT_OK
+        for inner, host in port_changes.add(containers, container, texts):
+            output.line(f"{inner} -> {_shown(host)}")
+    return EXIT_OK
+
+
 def _addresses(bindings: port_bindings.Bindings, inner: port_bindings.ContainerPort) -> list[str]:
-    return [f"{host.address or port_bindings.ANY}:{host.number}" for host in bindings.get(inner, ())]
+    return [_shown(host) for host in bindings.get(inner, ())]
+
+
+def _shown(host: port_bindings.HostPort) -> str:
+    address = f"[{host.address}]" if ":" in host.address else host.address
+    return f"{address or port_bindings.ANY}:{host.number}"

@@ -25,7 +25,7 @@ def arrive(
         KernelError: the host has no such address, or nftables or the name server refused.
         UnavailableError: the name server is not installed.
     """
-    publications = () if keeper is None else ports.hold(engine, state, record, keeper)
+    publications = () if keeper is None else ports.hold(engine, state, ports.wanted(record), keeper)
     settle_down(engine, state, named, publications)
 
 

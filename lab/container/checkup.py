@@ -15,8 +15,11 @@ from enum import StrEnum
 from lab.container.containers import Container, Containers
 from lab.container.event_stream import EventFile
 from lab.container.image.build_cache import BuildCache
-from lab.container.network import ipam, presence
+from lab.container.network import departure, ipam, presence
+from lab.container.network import health as network_health
+from lab.container.network.networks import Networks
 from lab.container.spawner_client import has_shared
+from lab.container.spec.runtime import Status
 from lab.errors import NoSuchContainer
 from lab.linux.cgroup import layout as cgroup
 from lab.paths import Paths
@@ -37,6 +40,9 @@ class Kind(StrEnum):
     CGROUP = "cgroup"
     LEASE = "address"
     BUILD = "build"
+    DEPARTURE = "names and ports of container"
+    NETWORK = "network"
+    NAME_SERVER = "name server of network"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +62,8 @@ class View:
     ``lost`` are containers whose process has gone without a note of its end, ``unseen`` those with --rm that have
     ended. ``names`` maps to ids, ``leases`` addresses that nobody uses to the containers that had them. ``cgroups`` are
     those of containers that this root has made, by id, with the number of processes in them. ``builds`` are work
-    directories of killed builds.
+    directories of killed builds. ``departed`` are containers that have ended and to which names or ports still lead,
+    ``networks_down`` those whose bridge or rules are not there, ``unanswered`` those without their name server.
     """
 
     ids: frozenset[str]
@@ -70,6 +77,9 @@ class View:
     cgroups: Mapping[str, int] = field(default_factory=dict)
     leases: Mapping[str, str] = field(default_factory=dict)
     builds: tuple[str, ...] = ()
+    departed: tuple[str, ...] = ()
+    networks_down: tuple[str, ...] = ()
+    unanswered: tuple[str, ...] = ()
 
 
 def plan(view: View) -> tuple[Finding, ...]:
@@ -103,9 +113,19 @@ def _findings(view: View) -> Iterator[Finding]:
     for address, owner in sorted(view.leases.items()):
         if owner not in view.ids:
             yield Finding(kind=Kind.LEASE, subject=address, fault=f"there is no container {owner}", remedy="released")
+    yield from _network_findings(view)
     for name in view.builds:
         yield Finding(kind=Kind.BUILD, subject=name, fault="it has been killed", remedy="removed")
     yield from _cgroup_findings(view)
+
+
+def _network_findings(view: View) -> Iterator[Finding]:
+    for container_id in view.departed:
+        yield Finding(kind=Kind.DEPARTURE, subject=container_id, fault="it has ended", remedy="undone")
+    for name in view.networks_down:
+        yield Finding(kind=Kind.NETWORK, subject=name, fault="its bridge or its rules are gone", remedy="made again")
+    for name in view.unanswered:
+        yield Finding(kind=Kind.NAME_SERVER, subject=name, fault="it has been killed", remedy="started again")
 
 
 def _cgroup_findings(view: View) -> Iterator[Finding]:
@@ -134,6 +154,9 @@ def look(containers: Containers) -> View:
         cgroups=_cgroups(containers, _ids_of_past(paths)),
         leases=_unused_addresses(paths),
         builds=BuildCache(paths.builds).leftovers(),
+        departed=tuple(each.id for each in known if not each.is_running and departure.is_due(each.state.bundle)),
+        networks_down=network_health.down(paths),
+        unanswered=network_health.unanswered(paths, tuple(each.state for each in known if each.is_running)),
     )
 
 
@@ -164,7 +187,12 @@ def _cgroups(containers: Containers, ids: Collection[str]) -> dict[str, int]:
 
 def _unused_addresses(paths: Paths) -> dict[str, str]:
     made = presence.recorded(paths)
-    return {} if made is None else ipam.stale(paths.networks, made.bridge.name)
+    own = () if made is None else (made.bridge.name,)
+    others = (network.bridge.name for network in Networks(paths).made() if network.bridge is not None)
+    found: dict[str, str] = {}
+    for name in (*own, *others):
+        found |= ipam.stale(paths.networks, name)
+    return found
 
 
 def mend(containers: Containers, finding: Finding) -> None:
@@ -202,9 +230,28 @@ def _release_name(containers: Containers, name: str) -> None:
 
 
 def _release_address(containers: Containers, address: str) -> None:
-    made = presence.recorded(containers.paths)
+    paths = containers.paths
+    made = presence.recorded(paths)
     if made is not None:
-        ipam.release_stale(containers.paths.networks, made.bridge.name, address)
+        ipam.release_stale(paths.networks, made.bridge.name, address)
+    for network in Networks(paths).made():
+        if network.bridge is not None:
+            ipam.release_stale(paths.networks, network.bridge.name, address)
+
+
+def _undo(containers: Containers, container_id: str) -> None:
+    directory = containers.engine.directory
+    with directory.locked(container_id):
+        if containers.engine.state(container_id).status != Status.RUNNING:
+            departure.settle(directory.bundle(container_id))
+
+
+def _bring_up(containers: Containers, name: str) -> None:
+    network_health.bring_up(containers.paths, name)
+
+
+def _answer(containers: Containers, name: str) -> None:
+    network_health.answer(containers.paths, name)
 
 
 def _remove_cgroup(containers: Containers, container_id: str) -> None:
@@ -223,4 +270,7 @@ _MENDERS: Mapping[Kind, Callable[[Containers, str], None]] = {
     Kind.CGROUP: _remove_cgroup,
     Kind.LEASE: _release_address,
     Kind.BUILD: _remove_builds,
+    Kind.DEPARTURE: _undo,
+    Kind.NETWORK: _bring_up,
+    Kind.NAME_SERVER: _answer,
 }

@@ -118,6 +118,11 @@ def _address(text: str) -> str:
         raise SpecError(f"invalid IP address: {text}") from None
 
 
+def with_host(port: ContainerPort, host: HostPort) -> str:
+    """Return a binding as --publish takes it."""
+    return f"{_bracketed(host.address)}:{host}:{port}" if host.address else f"{host}:{port}"
+
+
 def in_document(document: Mapping[str, Iterable[Mapping[str, str]]]) -> dict[ContainerPort, tuple[HostPort, ...]]:
     """Return the bindings that ``document`` has made a document of."""
     return {

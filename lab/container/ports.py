@@ -34,10 +34,8 @@ def wanted(record: ContainerRecord) -> Bindings:
     return {**{port: (HostPort(address="", number=0),) for port in exposed(record)}, **given}
 
 
-def hold(
-    engine: Engine, state: ContainerState, record: ContainerRecord, keeper: publish.Keeper
-) -> tuple[Publication, ...]:
-    """Hold the ports that are to lead to a container, which has its places on its networks, and return which they are.
+def hold(engine: Engine, state: ContainerState, asked: Bindings, keeper: publish.Keeper) -> tuple[Publication, ...]:
+    """Hold ports that are to lead to a container, which has its places on its networks, and return which they are.
 
     Raises:
         StateConflict: a port is taken.
@@ -46,7 +44,7 @@ def hold(
     attachment = way_out(state.attachments)
     if attachment is None:
         return ()
-    return keeper.hold(wanted(record), _families(attachment), lambda each: _is_ours(engine, each))
+    return keeper.hold(asked, _families(attachment), lambda each: _is_ours(engine, each))
 
 
 def _families(attachment: Attachment) -> tuple[int, ...]:

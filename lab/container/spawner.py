@@ -46,7 +46,8 @@ born in if flags have CLONE_INTO_CGROUP, the pipe of ``LIMITS_NUMBER`` if the pl
 letter of the supervision's streams.
 
 A supervision is (bundle, has a terminal, streams, policy as in ``supervision``). The letters are "o" and "e" for pipes
-that get the output, "i" for one to be typed on the terminal, "k" for what is only kept open, "t" for the socket over
+that get the output, "i" for one to be typed on the terminal, "k" for what is only kept open, "p" for what holds
+ports, "r" to hold none any more, "t" for the socket over
 which the terminal comes."""
 
 JOIN = "join"
@@ -514,6 +515,10 @@ def _give(supervised: Supervised, streams: str, descriptors: list[int]) -> None:
             supervised.type(descriptor)
         elif letter == "k":
             supervised.keep(descriptor)
+        elif letter == "p":
+            supervised.hold_ports(descriptor)
+        elif letter == "r":
+            supervised.release_ports(descriptor)
         elif letter == "t":
             supervised.expect_console(descriptor)
         else:

@@ -178,8 +178,9 @@ class Streams:
     """What the shared spawner connects a container with; all descriptors stay the caller's.
 
     ``stdout`` and ``stderr`` are pipes that get the output (with a terminal there is stdout only), ``typed`` is one to
-    be typed on the terminal, ``kept`` and ``ports`` are only kept open as long as the container lives, ``console`` is
-    where the terminal's master comes out of the container (``console.Pair``).
+    be typed on the terminal, ``kept`` and ``ports`` are only kept open as long as the container lives, the latter
+    until any descriptor comes as ``no_ports``; ``console`` is where the terminal's master comes out of the container
+    (``console.Pair``).
     """
 
     stdout: int | None = None
@@ -187,18 +188,19 @@ class Streams:
     typed: int | None = None
     kept: int | None = None
     ports: int | None = None
+    no_ports: int | None = None
     console: int | None = None
 
     def letters(self) -> str:
         """Return the streams as a request names them."""
-        return "".join(letter for letter, number in zip("oeikkt", self._all(), strict=True) if number is not None)
+        return "".join(letter for letter, number in zip("oeikprt", self._all(), strict=True) if number is not None)
 
     def descriptors(self) -> tuple[int, ...]:
         """Return the descriptors in the order of ``letters``."""
         return tuple(number for number in self._all() if number is not None)
 
     def _all(self) -> tuple[int | None, ...]:
-        return (self.stdout, self.stderr, self.typed, self.kept, self.ports, self.console)
+        return (self.stdout, self.stderr, self.typed, self.kept, self.ports, self.no_ports, self.console)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -255,6 +255,7 @@ class Supervised:
         self._waiting: list[tuple[str, Listener]] = []
         self._inputs: list[TerminalInput] = []
         self._kept: list[int] = []
+        self._ports: list[int] = []
         self._channel = -1
         self._has_begun = False
         self._before: tuple[tuple[str, str], ...] = ()  # what the files said of the run before this one
@@ -303,6 +304,16 @@ class Supervised:
     def keep(self, descriptor: int) -> None:
         """Keep a descriptor (the other end of standard input) open as long as the container lives."""
         self._kept.append(descriptor)
+
+    def hold_ports(self, descriptor: int) -> None:
+        """Keep a descriptor that holds ports of the host open until they are released, or the container has ended."""
+        self._ports.append(descriptor)
+
+    def release_ports(self, *others: int) -> None:
+        """Hold no port any more; ``others`` are closed as well."""
+        for descriptor in (*self._ports, *others):
+            os.close(descriptor)
+        self._ports.clear()
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell the container's terminal its size in characters; without terminal nothing happens."""
@@ -384,6 +395,7 @@ class Supervised:
             source.close()
         if self._channel >= 0:
             self._kept.append(self._channel)
+        self.release_ports()
         for descriptor in self._kept:
             os.close(descriptor)
         self._kept.clear()

@@ -110,7 +110,7 @@ def ensure(paths: Paths, server: Server) -> None:
         UnavailableError: dnsmasq is not installed.
         KernelError: it does not start, in its own words.
     """
-    if _pid(paths, server.id):
+    if pid(paths, server.id):
         return
     os.makedirs(_directory(paths), exist_ok=True)
     for network in server.networks:
@@ -121,7 +121,7 @@ def ensure(paths: Paths, server: Server) -> None:
         raise UnavailableError(
             "names of containers need dnsmasq, which is not installed", hint="apt-get install dnsmasq-base"
         ) from None
-    if done.exit_code and not _pid(paths, server.id):  # else another command has been faster
+    if done.exit_code and not pid(paths, server.id):  # else another command has been faster
         raise KernelError(
             "start", "dnsmasq", done.error_text, hint=f"ss -lnp 'sport = :{server.port}' shows who has it"
         )
@@ -153,14 +153,19 @@ def _pid_file(paths: Paths, server_id: str) -> str:
     return os.path.join(_directory(paths), f"{server_id}.pid")
 
 
-def _pid(paths: Paths, server_id: str) -> int:
+def is_running(paths: Paths, server_id: str) -> bool:
+    """Return whether a server runs."""
+    return bool(pid(paths, server_id))
+
+
+def pid(paths: Paths, server_id: str) -> int:
     """Return the pid of a server that runs, 0 if none does."""
     path = _pid_file(paths, server_id)
     try:
         with open(path, encoding="ascii") as file:
-            pid = int(file.read())
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return pid if f"--pid-file={path}".encode() in file.read().split(b"\0") else 0
+            found = int(file.read())
+        with open(f"/proc/{found}/cmdline", "rb") as file:
+            return found if f"--pid-file={path}".encode() in file.read().split(b"\0") else 0
     except (FileNotFoundError, ProcessLookupError, ValueError):
         return 0
 
@@ -180,9 +185,9 @@ def end(paths: Paths, network: Network) -> None:
 
     for server_id in servers(paths):
         if server_id.partition("-")[0] == network.id:
-            pid = _pid(paths, server_id)
-            if pid:
-                os.kill(pid, signal.SIGTERM)
+            running = pid(paths, server_id)
+            if running:
+                os.kill(running, signal.SIGTERM)
             _remove(_pid_file(paths, server_id))
     remove_tree(os.path.join(_directory(paths), network.id))
 

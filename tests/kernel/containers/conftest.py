@@ -132,7 +132,8 @@ def remove_containers(lab: Lab) -> None:
         for container_id in containers.engine.directory.ids():
             containers.remove(container_id, force=True)
     wait_until(lambda: not lab.aftermaths())
-    assert [name for name in os.listdir(lab.paths.containers) if name != ".names"] == []
+    made = os.listdir(lab.paths.containers) if os.path.isdir(lab.paths.containers) else []
+    assert [name for name in made if name != ".names"] == []
     names = os.path.join(lab.paths.containers, ".names")
     for name in os.listdir(names) if os.path.isdir(names) else ():  # of commands that a test has killed
         os.unlink(os.path.join(names, name))
