@@ -10,7 +10,6 @@ itself and leaves the rules to nft, behind the container's lock: a start that co
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 
@@ -105,8 +104,10 @@ def _settle(path: str) -> None:
     if rules and not _loaded(rules):  # one that leads to somebody else by now, or a table that is gone
         for number in range(0, len(lines), 2):
             _loaded("".join(lines[number : number + 2]))
-    with contextlib.suppress(FileNotFoundError):
+    try:
         os.unlink(path)
+    except FileNotFoundError:
+        return  # somebody else has
 
 
 def _loaded(rules: str) -> bool:
