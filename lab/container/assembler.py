@@ -20,7 +20,7 @@ Step = tuple[str, tuple[object, ...]]
 FailureTable = tuple[tuple[str, str, dict[int, str], str], ...]
 """For each instruction: step, system call to be named or "", reasons by errno, and path."""
 
-_OPERATIONS = (
+OPERATIONS = (
     p.CALL, p.SKIP_UNLESS, p.LOAD, p.FAIL, p.MARK, p.EXECUTING, p.MAKE_DESTINATION, p.FIND_HOME, p.EXCHANGE,
 )  # fmt: skip
 _VALUE, _DATA, _SLOT, _BUFFER = range(4)
@@ -70,8 +70,8 @@ class _Assembly:
 
     def _instruction(self, instruction: Instruction) -> bytes:
         name, operands, keep, tolerated, words = instruction
-        is_operation = name in _OPERATIONS
-        kind = _OPERATIONS.index(name if is_operation else p.CALL)
+        is_operation = name in OPERATIONS
+        kind = OPERATIONS.index(name if is_operation else p.CALL)
         number = 0 if is_operation else SYSCALL_NUMBERS[name]
         encoded = [word for operand in operands for word in self._operand(operand)]
         encoded += [0] * (2 * _OPERANDS - len(encoded))

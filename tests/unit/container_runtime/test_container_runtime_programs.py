@@ -217,3 +217,11 @@ def _tree(root: Path) -> list[str]:
 def test_all_steps_of_a_plan_are_known() -> None:
     assert set(init_calls.PROGRAMS) < set(init_ops.OPERATIONS)
     assert init_plan.InitOp.of(init_calls.new_session).name in init_calls.PROGRAMS
+
+
+def test_the_machine_and_python_know_the_same_numbers() -> None:
+    source = (Path(machine.__file__).with_name("machine.c")).read_text()
+    assert f"STATUS_NUMBER = {init.STATUS_NUMBER}, LAST_NUMBER = {init.LAST_NUMBER}" in source
+    assert f"BUFFER_BYTES = {p.BUFFER_BYTES}" in source
+    operations = ", ".join(name.upper() for name in assembler.OPERATIONS).replace("CALL,", "SYSCALL,", 1)
+    assert f"enum {{ {operations} }};" in source
