@@ -6,14 +6,18 @@ What is under way can be cut off from another thread, so that a command that is 
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError, SSLError
 from urllib3.exceptions import ReadTimeoutError as ReadTimeoutError
 
@@ -58,10 +62,9 @@ class Request:
 class Answer:
     """A registry's answer, its body not yet read; to be closed."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, host: str, closed: Callable[[Answer], None]) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, host: str) -> None:
         self._response = response
         self._host = host
-        self._closed = closed
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
         self.challenges: tuple[str, ...] = tuple(response.headers.getlist("www-authenticate"))
@@ -84,7 +87,7 @@ class Answer:
             yield from self._response.stream(PIECE_BYTES)
         except ReadTimeoutError as error:
             raise Interrupted(f"{self._host} sent nothing for too long") from error
-        except (HTTPError, OSError, AttributeError, ValueError) as error:  # the last two: shut down by another thread
+        except (HTTPError, OSError, AttributeError, ValueError) as error:  # the last two: closed by another thread
             raise Interrupted(f"the connection to {self._host} broke: {_reason(error)}") from error
 
     def body(self, limit_bytes: int) -> bytes:
@@ -103,16 +106,10 @@ class Answer:
 
     def close(self) -> None:
         """Give the connection up, for the next exchange if the body has been read."""
-        self._closed(self)
         if self._response.length_remaining in (0, None) and not self._response.chunked:
             with suppress(HTTPError, OSError):
                 self._response.drain_conn()
         self._response.close()
-
-    def shut_down(self) -> None:
-        """Wake up whoever waits for the body, with an error."""
-        with suppress(HTTPError, OSError, ValueError, RuntimeError):
-            self._response.shutdown()
 
 
 class Transport:
@@ -123,16 +120,17 @@ class Transport:
         self._proxies = proxies
         self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
-        self._open: set[Answer] = set()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
         """Cut off what is under way, and refuse what would follow."""
         self._cancelled.set()
         with self._lock:
-            answers = tuple(self._open)
-        for answer in answers:
-            answer.shut_down()
+            sockets = tuple(self._sockets)
+        for each in sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)  # which wakes up whoever waits for it
 
     def close(self) -> None:
         """End all connections."""
@@ -174,14 +172,11 @@ class Transport:
             raise self._failure(host, error) from error
         except OSError as error:
             raise Interrupted(f"the connection to {host} broke: {_reason(error)}") from error
-        answer = Answer(response, host, self._forget)
-        with self._lock:
-            self._open.add(answer)
-        return answer
+        return Answer(response, host)
 
-    def _forget(self, answer: Answer) -> None:
+    def _note(self, connected: socket.socket) -> None:
         with self._lock:
-            self._open.discard(answer)
+            self._sockets.add(connected)
 
     def _failure(self, host: str, error: HTTPError) -> RegistryError:
         if isinstance(error, ProxyError):
@@ -209,15 +204,43 @@ class Transport:
         context = _tls_context(host, self._settings.certificates, verifies=not is_insecure(host, self._settings))
         timeout = urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=self._settings.timeout_s)
         if not proxy:
-            return urllib3.PoolManager(maxsize=_CONNECTIONS, timeout=timeout, ssl_context=context)
+            return self._watched(urllib3.PoolManager(maxsize=_CONNECTIONS, timeout=timeout, ssl_context=context))
         parts = urlsplit(proxy)
         headers = (
             urllib3.make_headers(proxy_basic_auth=f"{parts.username}:{parts.password}") if parts.username else None
         )
         plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-        return urllib3.ProxyManager(
-            plain, maxsize=_CONNECTIONS, timeout=timeout, ssl_context=context, proxy_headers=headers
+        return self._watched(
+            urllib3.ProxyManager(
+                plain, maxsize=_CONNECTIONS, timeout=timeout, ssl_context=context, proxy_headers=headers
+            )
         )
+
+    def _watched(self, manager: urllib3.PoolManager) -> urllib3.PoolManager:
+        manager.pool_classes_by_scheme = _pools_that_note(self._note)
+        return manager
+
+
+def _pools_that_note(note: Callable[[socket.socket], None]) -> dict[str, type[HTTPConnectionPool]]:
+    """Return urllib3's pools with connections that tell of their sockets."""
+
+    class Plain(HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            note(self.sock)
+
+    class Encrypted(HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            note(self.sock)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class EncryptedPool(HTTPSConnectionPool):
+        ConnectionCls = Encrypted
+
+    return {"http": PlainPool, "https": EncryptedPool}
 
 
 def _headers(request: Request) -> dict[str, str]:

@@ -61,8 +61,13 @@ def completing(blobs: BlobStore, digest: str, *, source: str) -> Iterator[Partia
     os.makedirs(os.path.dirname(target), exist_ok=True)
     os.makedirs(blobs.ingest, exist_ok=True)
     path = os.path.join(blobs.ingest, f"{os.path.basename(target)}.part")
+    if os.path.exists(target):
+        yield None
+        return
     with durable.locked(f"{path}.lock"):
         if os.path.exists(target):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{path}.lock")
             yield None
             return
         try:

@@ -215,9 +215,9 @@ def test_run_create_and_build_fetch_what_is_not_there(lab: Lab, other: Lab, open
     other.ok("rm", quiet.out.strip())
     other.ok("rmi", "-f", name)
     dockerfile = f"FROM {name}\nRUN echo built > /built\n".encode()
-    other.ok("build", "-t", "made", "-", data=dockerfile)
+    other.ok("build", "--network", "none", "-t", "made", "-", data=dockerfile)
     assert other.ok("run", "--rm", "made", "cat", "/built") == "built"
-    fresh = other("build", "--pull", "-t", "made", "-", data=dockerfile)
+    fresh = other("build", "--network", "none", "--pull", "-t", "made", "-", data=dockerfile)
     assert f"Status: Image is up to date for {name}" in fresh.err
     missing = other("build", "-", data=f"FROM {open_registry}/nosuch\n".encode())
     assert missing.code == 1

@@ -1,0 +1,72 @@
+"""What the lab pushes docker pulls and runs, and the other way round, on one registry; and both say the same."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from kernel.registry.servers import registry
+
+from lab.paths import Paths
+
+pytestmark = [pytest.mark.root, pytest.mark.needs("docker"), pytest.mark.needs("docker-registry")]
+
+_VARYING = re.compile(r"sha256:[0-9a-f]{64}|\b[0-9a-f]{12}\b|size: [0-9]+")
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return HOST:PORT of a registry, on loopback, which both take without TLS."""
+    with registry(tmp_path_factory.mktemp("registry")) as found:
+        yield found
+
+
+@pytest.fixture
+def argvs(docker: str, lab_paths: Paths) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the beginnings of both engines' command lines."""
+    return ("docker", "-H", docker), (sys.executable, "-m", "lab", "--root", lab_paths.root)
+
+
+def _ok(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (argv, done)
+    return done.stdout
+
+
+@pytest.mark.parametrize(("pusher", "puller"), [(0, 1), (1, 0)], ids=["docker to lab", "lab to docker"])
+def test_what_one_pushes_the_other_pulls_and_runs(
+    argvs: tuple[tuple[str, ...], ...], host: str, pusher: int, puller: int
+) -> None:
+    name = f"{host}/crossed:{pusher}"
+    _ok(*argvs[pusher], "tag", "busybox", name)
+    _ok(*argvs[pusher], "push", name)
+    try:
+        assert _ok(*argvs[puller], "run", "--rm", "--network", "none", name, "echo", "hi") == "hi\n"
+        ids = [_ok(*argv, "inspect", "-f", "{{.Id}} {{.RepoDigests}}", name) for argv in argvs]
+        assert ids[0] == ids[1]
+    finally:
+        for argv in argvs:
+            _ok(*argv, "rmi", "-f", name)
+
+
+def test_both_say_the_same_of_a_push_and_a_pull(argvs: tuple[tuple[str, ...], ...], host: str) -> None:
+    said = []
+    for number, argv in enumerate(argvs):
+        name = f"{host}/said{number}/app:1"
+        _ok(*argv, "tag", "busybox", name)
+        text = _ok(*argv, "push", name)
+        _ok(*argv, "rmi", name)
+        text += _ok(*argv, "pull", name) + _ok(*argv, "pull", "-q", name)
+        missing = subprocess.run([*argv, "pull", f"{name}x"], capture_output=True, text=True, check=False)
+        text += f"{missing.returncode} {'not found: manifest unknown' in missing.stderr}"
+        _ok(*argv, "rmi", name)
+        said.append(_VARYING.sub("…", text).replace(f"said{number}", "said"))
+    assert _set(said[0]) == _set(said[1])
+
+
+def _set(text: str) -> list[str]:
+    """Return the lines without those that tell of how the layer was sent or found, which depends on what was before."""
+    return [line for line in text.splitlines() if not line.startswith("…: ")]
