@@ -22,6 +22,7 @@ FailureTable = tuple[tuple[str, str, dict[int, str], str], ...]
 
 OPERATIONS = (
     p.CALL, p.SKIP_UNLESS, p.LOAD, p.FAIL, p.MARK, p.EXECUTING, p.MAKE_DESTINATION, p.FIND_HOME, p.EXCHANGE,
+    p.SEND_DESCRIPTOR,
 )  # fmt: skip
 _VALUE, _DATA, _SLOT, _BUFFER = range(4)
 _HEADER = struct.Struct("=4I")

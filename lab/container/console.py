@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from lab.container.init_ops import CONSOLE_MESSAGE as MESSAGE
+from lab.container.init_calls import CONSOLE_MESSAGE as MESSAGE
 from lab.container.spawner_client import Stdio
 from lab.errors import ContainerError
 from lab.linux import sockets

@@ -17,7 +17,7 @@ from lab.container.storage import overlay
 from lab.linux import capabilities as caps
 from lab.linux import mount as m
 from lab.linux import namespaces as ns
-from lab.linux import prctl, seccomp
+from lab.linux import prctl, pty, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _AF_INET, _SOCK_DGRAM_CLOEXEC = 2, 2 | os.O_CLOEXEC
 
 _RESULT, _FOUND, _MODE, _DESCRIPTOR, _CONTEXT = 0, 1, 2, 3, 4  # slots
 _MAJOR, _MINOR, _OTHER_MAJOR, _OTHER_MINOR = 5, 6, 7, 8
+_MASTER, _SLAVE = 9, 10
 
 
 # -- where it belongs ------------------------------------------------------------------------------------------------
@@ -191,6 +192,65 @@ def make_device(path: str, major: int, minor: int) -> Program:
 def make_symlink(target: str, path: str) -> Program:
     """Make a symbolic link."""
     yield call("symlinkat", target, m.AT_FDCWD, path, path=path)
+
+
+def make_node(path: str, kind: str, major: int, minor: int, mode: int, uid: int, gid: int) -> Program:
+    """Make a device node ("c", "b") or a pipe ("p") with exactly this mode and owner; the same one may be there."""
+    file_type = {"c": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}[kind]
+    there = p.tolerated(_EEXIST)
+    node = (m.AT_FDCWD, path, file_type | mode, os.makedev(major, minor))
+    yield p.operation(p.MAKE_DESTINATION, os.path.dirname(path), 1, path=os.path.dirname(path))
+    yield call("mknodat", *node, keep=_RESULT, tolerate=there, path=path)
+    yield from p.when(_RESULT, -_EEXIST, _require_same(path, file_type, major, minor))
+    yield call("fchmodat", m.AT_FDCWD, path, mode, path=path)
+    yield call("fchownat", m.AT_FDCWD, path, uid, gid, 0, path=path)
+
+
+def _require_same(path: str, file_type: int, major: int, minor: int) -> Program:
+    other = p.fail(_EEXIST, os.strerror(_EEXIST), path)
+    yield from p.look_at(path, mode=_MODE, found=_FOUND, follow=False)
+    yield from p.is_other_format(_MODE, file_type, [other])
+    yield from p.load_node(major=_MAJOR, minor=_MINOR)
+    yield from p.unless(_MAJOR, major, [other])
+    yield from p.unless(_MINOR, minor, [other])
+
+
+CONSOLE_MESSAGE = b"t"
+"""What comes with the master of a terminal, since a descriptor cannot travel alone."""
+
+
+def open_console(rows: int, columns: int, is_main: bool) -> Program:
+    """Make a terminal in the container's devpts and take it as streams 0, 1, 2 and as the controlling terminal.
+
+    Standard input is a socket until then, over which the master goes to whoever started this process: one message,
+    ``CONSOLE_MESSAGE`` with one descriptor (SCM_RIGHTS). ``container/console.py`` is the other end. The main process's
+    terminal (``is_main``) is also the container's /dev/console. The slave comes from the master, not from a path, so it
+    is of the same instance whatever is mounted where.
+    """
+    flags, master, slave = os.O_RDWR | os.O_NOCTTY | _O_CLOEXEC, Slot(_MASTER), Slot(_SLAVE)
+    yield call("openat", m.AT_FDCWD, "/dev/pts/ptmx", flags, 0, keep=_MASTER, path="/dev/pts/ptmx")
+    yield call("ioctl", master, pty.TIOCSPTLCK, bytes(4), path="/dev/pts/ptmx")
+    yield call("ioctl", master, pty.TIOCGPTPEER, flags, keep=_SLAVE, path="/dev/pts/ptmx")
+    if rows and columns:
+        yield call("ioctl", slave, pty.TIOCSWINSZ, pty.WINSIZE.pack(rows, columns, 0, 0))
+    if is_main:
+        yield from _bind_console(slave)
+    yield p.operation(p.SEND_DESCRIPTOR, 0, CONSOLE_MESSAGE, master)
+    yield call("close", master)
+    yield call("ioctl", slave, pty.TIOCSCTTY, 0)
+    for number in (0, 1, 2):
+        yield call("dup3", slave, number, 0)
+    yield call("close", slave)
+
+
+def _bind_console(slave: Slot) -> Program:
+    flags = os.O_CREAT | _O_WRONLY | _O_NOFOLLOW | os.O_NOCTTY | _O_CLOEXEC
+    yield call("openat", m.AT_FDCWD, "/dev/console", flags, 0o600, keep=_DESCRIPTOR, path="/dev/console")
+    yield call("close", Slot(_DESCRIPTOR))
+    cloning = m.OPEN_TREE_CLONE | m.OPEN_TREE_CLOEXEC | m.AT_EMPTY_PATH
+    yield call("open_tree", slave, "", cloning, keep=_DESCRIPTOR)
+    yield _attach(Slot(_DESCRIPTOR), "/dev/console")
+    yield call("close", Slot(_DESCRIPTOR))
 
 
 def attach_bind(number: int, destination: str) -> Program:
@@ -451,6 +511,8 @@ _ALL: tuple[Callable[..., Program], ...] = (
     make_directory,
     make_device,
     make_symlink,
+    make_node,
+    open_console,
     attach_bind,
     mask,
     open_null,

@@ -8,21 +8,17 @@ was. What system calls alone can do is in ``init_calls.py``; a step here may ret
 from __future__ import annotations
 
 import os
-import stat
 
 from lab.container import init_calls as calls
 from lab.container import user_database, user_namespace
 from lab.container.interpreter import read_small
-from lab.linux import mount, namespaces, pidfd, pty, sockets
+from lab.linux import mount, namespaces, pidfd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lab.container.program import Program
-
-CONSOLE_MESSAGE = b"t"
-"""What comes with the master of a terminal, since a descriptor cannot travel alone."""
 
 
 def join_namespace(pid: int, started_ticks: int, name: str, flag: int) -> None:
@@ -54,55 +50,6 @@ def open_bind_of(number: int, pid: int, started_ticks: int, source: str) -> None
         os.close(own)
 
 
-def make_node(path: str, kind: str, major: int, minor: int, mode: int, uid: int, gid: int) -> None:
-    """Make a device node ("c", "b") or a pipe ("p") with exactly this mode and owner.
-
-    Raises:
-        FileExistsError: there is something else already.
-    """
-    file_type = {"c": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}[kind]
-    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-    try:
-        os.mknod(path, file_type | mode, os.makedev(major, minor))
-    except FileExistsError:
-        found = os.lstat(path)
-        if (stat.S_IFMT(found.st_mode), found.st_rdev) != (file_type, os.makedev(major, minor)):
-            raise
-    os.chmod(path, mode)
-    os.chown(path, uid, gid)
-
-
-def open_console(rows: int, columns: int, is_main: bool) -> None:
-    """Make a terminal in the container's devpts and take it as streams 0, 1, 2 and as the controlling terminal.
-
-    Standard input is a socket until then, over which the master goes to whoever started this process: one message,
-    ``CONSOLE_MESSAGE`` with one descriptor (SCM_RIGHTS). ``container/console.py`` is the other end. The main process's
-    terminal (``is_main``) is also the container's /dev/console.
-    """
-    master, slave = pty.open_pair("/dev/pts/ptmx")
-    if rows and columns:
-        pty.set_size(slave, rows, columns)
-    if is_main:
-        _bind_console(slave)
-    with sockets.Socket(fileno=os.dup(0)) as channel:
-        sockets.send_descriptors(channel, CONSOLE_MESSAGE, (master,))
-    os.close(master)
-    pty.set_controlling(slave)
-    for number in (0, 1, 2):
-        os.dup2(slave, number)
-    os.close(slave)
-
-
-def _bind_console(slave: int) -> None:
-    os.close(os.open("/dev/console", os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC, 0o600))
-    flags = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_EMPTY_PATH
-    cloned = mount.open_tree(slave, "", flags)
-    try:
-        mount.move_mount(cloned, "", mount.AT_FDCWD, "/dev/console", mount.MOVE_MOUNT_F_EMPTY_PATH)
-    finally:
-        os.close(cloned)
-
-
 def set_named_user(
     user: str, additional_groups: tuple[str, ...], umask: int, sets: tuple[int, int, int, int], keep: bool
 ) -> Program:
@@ -124,8 +71,6 @@ def set_named_user(
 _ALL: tuple[Callable[..., Program | None], ...] = (
     join_namespace,
     open_bind_of,
-    make_node,
-    open_console,
     set_named_user,
     *user_namespace.STEPS,
 )

@@ -344,7 +344,7 @@ def _with_known_ids(mount: Mount, linux: Linux) -> Mount:
 def _plan_terminal(process: Process, *, is_main: bool) -> Iterator[InitOp]:
     if process.terminal:
         size = process.console_size
-        yield InitOp.of(ops.open_console, size.height, size.width, is_main)
+        yield InitOp.of(calls.open_console, size.height, size.width, is_main)
 
 
 def _kernel_directories(spec: Spec) -> Iterator[str]:
@@ -355,7 +355,7 @@ def _plan_own_dev(spec: Spec) -> Iterator[InitOp]:
     yield from plan_dev() if not has_users(spec.linux) else _plan_users_dev()
     for device in spec.linux.devices:
         numbers = (device.major, device.minor, device.file_mode, device.uid, device.gid)
-        yield InitOp.of(ops.make_node, device.path, device.type, *numbers)
+        yield InitOp.of(calls.make_node, device.path, device.type, *numbers)
     if _users_mount_over_null(spec):
         yield InitOp.of(calls.open_null, _NULL_DESCRIPTOR)
 

@@ -12,7 +12,7 @@ import struct
 
 from lab.container import init, user_database
 from lab.container import program as p
-from lab.linux import libc, seccomp
+from lab.linux import libc, seccomp, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,11 +94,15 @@ class Interpreter:
             _make_destination(words.path, is_directory=bool(values[1]))
         elif name == p.FIND_HOME:
             self._home = _HOME + os.fsencode(user_database.home(os.getuid(), read_small("/etc/passwd")))
+        elif name == p.SEND_DESCRIPTOR:
+            channel, message, descriptor = values
+            with sockets.Socket(fileno=os.dup(channel)) as socket:  # type: ignore[arg-type]
+                sockets.send_descriptors(socket, message, (descriptor,))  # type: ignore[arg-type]
         elif name == p.EXCHANGE:
             _exchange_all(int(values[0]))  # type: ignore[call-overload]
 
 
-_OPERATIONS = frozenset((p.LOAD, p.FAIL, p.EXECUTING, p.MAKE_DESTINATION, p.FIND_HOME, p.EXCHANGE))
+_OPERATIONS = frozenset((p.LOAD, p.FAIL, p.EXECUTING, p.MAKE_DESTINATION, p.FIND_HOME, p.EXCHANGE, p.SEND_DESCRIPTOR))
 
 
 def read_small(path: str) -> str:

@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SYSCALL, SKIP_UNLESS, LOAD, FAIL, MARK, EXECUTING, MAKE_DESTINATION, FIND_HOME, EXCHANGE };
+enum { SYSCALL, SKIP_UNLESS, LOAD, FAIL, MARK, EXECUTING, MAKE_DESTINATION, FIND_HOME, EXCHANGE, SEND_DESCRIPTOR };
 enum { VALUE, DATA, SLOT, BUFFER };
 enum { SLOTS = 16, BUFFERS = 2, BUFFER_BYTES = 4096, OPERANDS = 6, MARKS = 8, TEXT_BYTES = 2048 };
 enum { EXIT_FAILED = 125, MOST_LINKS = 40, PASSWD_BYTES = 1 << 20, STATUS_NUMBER = 195, LAST_NUMBER = 199 };
@@ -210,6 +210,19 @@ static void exchange_all(int pipe_end) {
     close(netlink);
 }
 
+/* Send a message of one byte with a descriptor, which cannot travel alone. */
+static void send_descriptor(int channel, char *message, int descriptor) {
+    char control[CMSG_SPACE(sizeof descriptor)] __attribute__((aligned(16))) = {0};
+    struct iovec part = {message, 1};
+    struct msghdr head = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control
+    };
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&head);
+    *rights = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof descriptor)};
+    memcpy(CMSG_DATA(rights), &descriptor, sizeof descriptor);
+    if (sendmsg(channel, &head, 0) < 0) die(errno, "", "");
+}
+
 static int64_t value_of(const struct operand *operand, char *data) {
     switch (operand->kind) {
     case DATA: return (int64_t)(data + operand->value);
@@ -279,6 +292,7 @@ void carry_out(char *program, int status) {
         case MAKE_DESTINATION: make_destination((char *)v[0], v[1]); break;
         case FIND_HOME: find_home(); break;
         case EXCHANGE: exchange_all(v[0]); break;
+        case SEND_DESCRIPTOR: send_descriptor(v[0], (char *)v[1], v[2]); break;
         }
     }
 }

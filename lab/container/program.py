@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CALL = "call"
 SKIP_UNLESS, LOAD, FAIL, MARK, EXECUTING = "skip_unless", "load", "fail", "mark", "executing"
 MAKE_DESTINATION, FIND_HOME, EXCHANGE = "make_destination", "find_home", "exchange"
+SEND_DESCRIPTOR = "send_descriptor"
 
 NOTHING = 0
 ANY = (1 << 64) - 1
@@ -30,6 +31,7 @@ _FORMAT = 0o170000
 _AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _AT_EMPTY_PATH = -100, 0x100, 0x1000
 _STATX_TYPE_AND_MODE = 0x3
 _STATX_MODE = 28  # offset in struct statx, the same on every architecture
+_STATX_NODE = 128  # its major number as a device, then its minor one
 _STATX_DEVICE = 136  # its major number, then its minor one
 DIRECTORY, FIFO, CHARACTER = 0o040000, 0o010000, 0o020000
 _SAYS_CALL = frozenset((
@@ -147,10 +149,21 @@ def is_format(slot: int, file_format: int, program: Iterable[Instruction]) -> Pr
     return when(slot, file_format, program, mask=_FORMAT)
 
 
+def load_node(*, major: int, minor: int) -> Program:
+    """Yield the reading of the device that is the file that was looked at last."""
+    yield load(0, _STATX_NODE, 4, keep=major)
+    yield load(0, _STATX_NODE + 4, 4, keep=minor)
+
+
 def is_other_format(slot: int, file_format: int, program: Iterable[Instruction]) -> Program:
-    """Yield what is carried out only if the mode in a slot is not of a kind of file: it ends in a skip of itself."""
+    """Yield what is carried out only if the mode in a slot is not of a kind of file."""
+    return unless(slot, file_format, program, mask=_FORMAT)
+
+
+def unless(slot: int, value: Operand, program: Iterable[Instruction], *, mask: int = -1) -> Program:
+    """Yield what is carried out only if a slot does not hold a value: what is, skips it."""
     inner = tuple(program)
-    yield from when(slot, file_format, [_skip(len(inner))], mask=_FORMAT)
+    yield from when(slot, value, [_skip(len(inner))], mask=mask)
     yield from inner
 
 

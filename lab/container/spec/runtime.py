@@ -103,7 +103,7 @@ class ConsoleSize:
 class Process:
     """A program and what it runs as; ``env`` lines are "NAME=value".
 
-    A process with a ``terminal`` gets its standard streams from init, as ``init_ops.open_console`` says.
+    A process with a ``terminal`` gets its standard streams from init, as ``init_calls.open_console`` says.
     """
 
     args: tuple[str, ...]

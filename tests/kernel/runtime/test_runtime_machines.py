@@ -16,7 +16,7 @@ from lab.container.defaults import ContainerNetwork
 from lab.container.engine import Engine
 from lab.container.options import mounts
 from lab.container.spawner_client import StartFailed
-from lab.container.spec.runtime import Mount, Rlimit
+from lab.container.spec.runtime import Device, Mount, Rlimit
 from lab.paths import Paths
 
 if TYPE_CHECKING:
@@ -93,6 +93,10 @@ def test_both_ways_make_the_same_container(
         "rlimits": (Rlimit(type="RLIMIT_NOFILE", soft=100, hard=200),),
         "sysctls": {"net.ipv4.ip_forward": "1"},
         "oom_score_adj": 500,
+        "devices": (
+            Device(path="/dev/deep/mine", type="c", major=1, minor=3, file_mode=0o640, uid=7, gid=8),
+            Device(path="/dev/null", type="c", major=1, minor=3, file_mode=0o600, uid=0, gid=0),
+        ),
         "env": ("PATH=/bin", "A=b=c", "EMPTY="),
     }
 
@@ -116,6 +120,8 @@ def test_both_ways_make_the_same_container(
         ({"cwd": "/proc/self/fd/197"}, ("/bin/busybox", "true")),
         ({"sysctls": {"net.ipv4.ip_forward": "nonsense"}}, ("/bin/busybox", "true")),
         ({"sysctls": {"net.no.such": "1"}}, ("/bin/busybox", "true")),
+        ({"devices": (Device(path="/dev/null", type="c", major=1, minor=5),)}, ("/bin/busybox", "true")),
+        ({"devices": (Device(path="/dev/zero", type="b", major=1, minor=5),)}, ("/bin/busybox", "true")),
         ({"layers": ("/no/such/layer",)}, ("/bin/busybox", "true")),
     ],
     ids=str,

@@ -38,9 +38,12 @@ def test_every_call_of_every_step_has_a_number_here() -> None:
 
 
 def test_a_plan_with_a_step_of_another_kind_is_not_assembled() -> None:
-    console, name = InitOp.of(init_ops.open_console, 24, 80, True), InitOp.of(init_calls.set_hostname, "web")
+    user, name = (
+        InitOp.of(init_ops.set_named_user, "me", (), 0o22, (0, 0, 0, 0), False),
+        InitOp.of(init_calls.set_hostname, "web"),
+    )
     assert assembler.assemble(_steps(name)) is not None
-    assert assembler.assemble(_steps(name, console)) is None
+    assert assembler.assemble(_steps(name, user)) is None
 
 
 def test_what_a_failure_means_is_found_by_its_instruction() -> None:
