@@ -14,6 +14,7 @@
      │   ├─ RegistryError       a registry refused, or could not be reached
      │   ├─ NoSuchContainer
      │   ├─ NoSuchNetwork
+     │   ├─ NoSuchVolume
      │   ├─ StateConflict
      │   └─ BuildFailed        that of the command that failed
      │       └─ BuildCancelled
@@ -143,6 +144,10 @@ class RegistryError(ContainerError):
 
 class NoSuchContainer(ContainerError):  # noqa: N818
     """No container has this name or id."""
+
+
+class NoSuchVolume(ContainerError):  # noqa: N818
+    """No volume has this name."""
 
 
 class NoSuchNetwork(ContainerError):  # noqa: N818

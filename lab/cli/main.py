@@ -53,6 +53,7 @@ NOUNS = {
     "network": "make, show and remove networks, and connect containers with them",
     "report": "build the report of a run",
     "system": "disk usage, events, information, and repair",
+    "volume": "make, show and remove volumes",
     "setup": "make the base images and the guest kernel, if they are not there",
 }
 _CONTAINER_VERBS = (

@@ -37,6 +37,12 @@ def note_network(run_directory: str, action: str, network_id: str, attributes: M
     events.append(path, events.line("network", action, network_id, members(attributes)))
 
 
+def note_volume(run_directory: str, action: str, name: str, attributes: Mapping[str, str]) -> None:
+    """Write down what happened to a volume."""
+    path = os.path.join(run_directory, events.FILE)
+    events.append(path, events.line("volume", action, name, members(attributes)))
+
+
 def note_removal(run_directory: str, image_id: str, *, names: int, is_deleted: bool) -> None:
     """Write down that so many names of an image were taken away, and whether it went with the last one."""
     for action in ("untag",) * names + ("delete",) * is_deleted:
