@@ -90,7 +90,7 @@ def _fitting(argv: "Sequence[str]", environ: "Mapping[str, str]") -> Paths | Non
 def head(argv: "Sequence[str]") -> tuple[str, str, "Sequence[str]"]:
     """Return the root that a command line names ("" for none), its noun, and what follows; no noun: it has others."""
     words, root = list(argv), ""
-    while words and words[0].startswith("--root"):
+    while words and (words[0] == "--root" or words[0].startswith("--root=")):
         _, equals, root = words.pop(0).partition("=")
         if not equals:
             root = words.pop(0) if words else ""

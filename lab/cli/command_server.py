@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import marshal
 import os
 import select
 import signal
@@ -30,6 +31,10 @@ from lab.cli.command_client import (
     peer_uid,
     socket_name,
 )
+from lab.container.record import ContainerRecord
+from lab.container.spec import codec
+from lab.container.spec.runtime import Spec
+from lab.container.state import ContainerState
 from lab.linux import inotify, sockets
 
 _PREPARED = (
@@ -46,7 +51,6 @@ _PREPARED = (
 _PREPARED_VERBS = (("container", ("run", "exec", "rm", "ls", "start", "stop")), ("builder", ("build",)))
 _IDLE_NS = 30_000_000_000
 _BACKLOG = 4096
-_REQUEST_BYTES = 1 << 18
 _NS_PER_MS = 1_000_000
 _GONE = inotify.IN_DELETE | inotify.IN_MOVED_FROM | inotify.IN_DELETE_SELF | inotify.IN_MOVE_SELF
 
@@ -75,6 +79,27 @@ class Command:
                 os.kill(self.pid, signal.SIGKILL)
 
 
+class Standby:
+    """A worker that waits for a command, so that the next one need not wait for a fork."""
+
+    __slots__ = ("channel", "pid", "pidfd")
+
+    def __init__(self, pid: int, channel: sockets.Socket) -> None:
+        """Know a process that reads from the other end of ``channel``."""
+        self.pid = pid
+        self.channel = channel
+        self.pidfd = os.pidfd_open(pid)
+
+    def give(self, data: bytes, descriptors: tuple[int, ...]) -> bool:
+        """Give it a command; return False if it has ended."""
+        with self.channel:
+            try:
+                sockets.send_descriptors(self.channel, data, descriptors)
+            except (BrokenPipeError, ConnectionResetError):
+                return False
+        return True
+
+
 class CommandServer:
     """All commands of one likeness on one root."""
 
@@ -88,6 +113,7 @@ class CommandServer:
         self._poll = select.poll()
         self._actions: dict[int, Callable[[], None]] = {}
         self._commands = 0
+        self._standby: Standby | None = self._fork()
         self._watch = inotify.Watch()
         self._watch.add(os.path.dirname(path), _GONE)
         self._on_readable(listener.fileno(), self._accept)
@@ -137,7 +163,9 @@ class CommandServer:
 
     def _on_message(self, command: Command) -> None:
         try:
-            data, descriptors = sockets.receive_descriptors(command.channel, _REQUEST_BYTES, 4)
+            data, descriptors = sockets.receive_descriptors(
+                command.channel, command_worker.REQUEST_BYTES, command_worker.DESCRIPTORS
+            )
         except ConnectionResetError:
             data, descriptors = b"", ()
         if not data:
@@ -149,26 +177,40 @@ class CommandServer:
 
     def _begin(self, command: Command, data: bytes, descriptors: tuple[int, ...]) -> None:
         try:
-            request = command_worker.parse(data)
-            if request.identity != self._identity or likeness() != self._identity or len(descriptors) != 4:
+            if not self._is_alike(data) or len(descriptors) != command_worker.DESCRIPTORS:
                 command.channel.send(DECLINED)
                 return
-            command.pid = self._fork(request, descriptors)
+            worker = self._take_standby()
+            while not worker.give(data, descriptors):  # it was killed while it waited
+                self._reap(worker)
+                worker = self._fork()
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        command.pidfd = os.pidfd_open(command.pid)
+        command.pid, command.pidfd = worker.pid, worker.pidfd
         self._on_readable(command.pidfd, lambda: self._end(command))
 
-    def _fork(self, request: command_worker.Request, descriptors: tuple[int, ...]) -> int:
+    def _is_alike(self, data: bytes) -> bool:
+        return bool(marshal.loads(data)[0] == self._identity == likeness())  # we may have been moved meanwhile
+
+    def _take_standby(self) -> Standby:
+        worker, self._standby = self._standby or self._fork(), None
+        return worker
+
+    def _fork(self) -> Standby:
+        """Start a worker, which has nothing to do yet; it dies with this process."""
         parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            command_worker.settle(parent)
-            command_worker.carry_out(request, descriptors)
-        with suppress(ProcessLookupError, PermissionError):
+        ours, theirs = sockets.pair(sockets.SOCK_SEQPACKET)
+        with theirs:
+            pid = os.fork()
+            if pid == 0:
+                command_worker.work(parent, theirs)
             os.setpgid(pid, pid)  # here as well as there: a signal may come at once
-        return pid
+            return Standby(pid, ours)
+
+    def _reap(self, worker: Standby) -> None:
+        os.waitpid(worker.pid, 0)
+        os.close(worker.pidfd)
 
     def _end(self, command: Command) -> None:
         _, status = os.waitpid(command.pid, 0)
@@ -179,6 +221,8 @@ class CommandServer:
         with suppress(OSError):  # it was killed, and nobody waits
             command.channel.send(ENDED + status.to_bytes(STATUS_BYTES, sys.byteorder), sockets.MSG_DONTWAIT)
         self._drop(command)
+        if self._standby is None and self._listens:
+            self._standby = self._fork()  # now, while the caller is busy with what comes next
 
     def _abandon(self, command: Command) -> None:
         """A client has gone: its worker ends as if it had been killed in its place."""
@@ -247,8 +291,8 @@ def prepare() -> None:
         for name in names:
             command_line.verb_parser(noun, name, prog=f"lab {name if name != 'ls' else 'ps'}")
     command_line.build_parser()
-    gc.collect()
-    gc.freeze()  # a collection in a worker would copy every page that it touches
+    for document in (ContainerRecord, ContainerState, Spec):
+        codec.prepare(document)
 
 
 def main(run: str, name: str) -> None:
@@ -256,6 +300,8 @@ def main(run: str, name: str) -> None:
     os.chdir("/")
     os.umask(0o077)
     prepare()
+    gc.collect()
+    gc.freeze()  # a collection in a worker would copy every page that it touches
     if socket_name(likeness()) != name:
         return
     path = os.path.join(run, name)

@@ -20,8 +20,10 @@ from typing import NoReturn
 
 from lab.cli import main
 from lab.errors import EXIT_FAILURE
-from lab.linux import prctl
+from lab.linux import prctl, sockets
 
+REQUEST_BYTES = 1 << 18
+DESCRIPTORS = 4
 _FIRST_OTHER = 3
 _DESCRIPTORS_MOST = 1 << 20
 
@@ -29,20 +31,12 @@ _DESCRIPTORS_MOST = 1 << 20
 class Request:
     """A command as its client sends it."""
 
-    __slots__ = ("argv", "blocked", "environ", "errors", "identity", "ignored", "umask")
+    __slots__ = ("argv", "blocked", "environ", "errors", "ignored", "umask")
 
     def __init__(
-        self,
-        identity: bytes,
-        argv: list[str],
-        environ: dict[bytes, bytes],
-        umask: int,
-        ignored: int,
-        blocked: list[int],
-        errors: str,
+        self, argv: list[str], environ: dict[bytes, bytes], umask: int, ignored: int, blocked: list[int], errors: str
     ) -> None:
         """Take what was sent: ``ignored`` has bit n-1 for signal n, ``errors`` is how streams treat what is no text."""
-        self.identity = identity
         self.argv = argv
         self.environ = environ
         self.umask = umask
@@ -51,26 +45,17 @@ class Request:
         self.errors = errors
 
 
-def parse(data: bytes) -> Request:
-    """Return the command in a client's packet."""
-    return Request(*marshal.loads(data))
-
-
-def settle(server: int) -> None:
-    """Die with the server, and be a process group of one's own."""
-    os.setpgid(0, 0)
-    prctl.prctl(prctl.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != server:
-        os._exit(1)
-
-
-def carry_out(request: Request, descriptors: tuple[int, ...]) -> NoReturn:
-    """Carry the command out with its descriptors (standard input, output, error, working directory), and exit."""
+def work(server: int, channel: sockets.Socket) -> NoReturn:
+    """Be a worker of the process ``server``: wait for a command, carry it out, and exit with its code."""
     code = EXIT_FAILURE
     try:
-        _take_over(request, descriptors)
-        code = main.outcome(request.argv)
-        _finish()
+        _settle(server, channel)
+        data, descriptors = sockets.receive_descriptors(channel, REQUEST_BYTES, DESCRIPTORS)
+        if data:  # else the server has ended
+            request = Request(*marshal.loads(data)[1:])
+            _take_over(request, descriptors)
+            code = main.outcome(request.argv)
+            _finish()
     except KeyboardInterrupt:  # before the command line knew what to do with it: the interpreter ends by it, too
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
@@ -79,6 +64,16 @@ def carry_out(request: Request, descriptors: tuple[int, ...]) -> NoReturn:
         raise
     finally:
         os._exit(code)  # without taking apart what the server has built: that would copy all of its memory
+
+
+def _settle(server: int, channel: sockets.Socket) -> None:
+    """Die with the server, be a process group of one's own, and have no descriptor of another command."""
+    os.setpgid(0, 0)
+    prctl.prctl(prctl.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != server:
+        os._exit(EXIT_FAILURE)
+    os.closerange(_FIRST_OTHER, channel.fileno())
+    os.closerange(channel.fileno() + 1, _DESCRIPTORS_MOST)
 
 
 def _finish() -> None:
@@ -94,7 +89,7 @@ def _take_over(request: Request, descriptors: tuple[int, ...]) -> None:
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
     os.fchdir(here)
-    os.closerange(_FIRST_OTHER, _DESCRIPTORS_MOST)  # the server's, of which each is another command's
+    os.closerange(_FIRST_OTHER, _DESCRIPTORS_MOST)
     os.umask(request.umask)
     os.environb.clear()
     os.environb.update(request.environ)

@@ -69,13 +69,21 @@ def _decode(kind: Any, value: Any) -> object:  # Any: type expressions have no c
 
 
 @functools.cache
-def _type_hints(kind: type) -> Mapping[str, Any]:  # Any: type expressions have no common type
-    return typing.get_type_hints(kind)  # evaluates text, which is dear
+def _members(kind: type) -> tuple[tuple[str, str, Any], ...]:  # Any: type expressions have no common type
+    """Return name, key in a document and type of each field."""
+    hints = typing.get_type_hints(kind)  # evaluates text, which is dear
+    return tuple((name, camel(name), hint) for name, hint in hints.items())
+
+
+def prepare(kind: type) -> None:
+    """Evaluate the types of a dataclass's fields now, and of those within, so that no ``decode`` has to."""
+    for _, _, hint in _members(kind):
+        for inner in (hint, *typing.get_args(hint)):
+            if dataclasses.is_dataclass(inner):
+                prepare(cast(type, inner))
 
 
 def _decode_dataclass(kind: type, document: Any) -> object:  # Any: a JSON object
     if not isinstance(document, Mapping):
         raise TypeError(f"{kind.__name__} must be an object, not {document!r}")
-    hints = _type_hints(kind)
-    known = {name: camel(name) for name in hints if camel(name) in document}
-    return kind(**{name: _decode(hints[name], document[key]) for name, key in known.items()})
+    return kind(**{name: _decode(hint, document[key]) for name, key, hint in _members(kind) if key in document})

@@ -53,9 +53,9 @@ class Script:
         return [pid for pid in found if _parent(pid) not in found]
 
     def workers(self) -> list[int]:
-        """Return the pids of the commands that servers carry out now."""
+        """Return the pids of the commands that servers carry out now; a worker that waits for one is at "/"."""
         servers = self.servers()
-        return [pid for pid, _ in _command_lines() if _parent(pid) in servers]
+        return [pid for pid, _ in _command_lines() if _parent(pid) in servers and _directory(pid) != "/"]
 
     def sockets(self) -> list[str]:
         return [name for name in os.listdir(self.paths.run) if name.endswith(".sock") and name.startswith("commands")]
@@ -88,6 +88,13 @@ def _command_lines() -> Iterator[tuple[int, bytes]]:
                 yield int(name), file.read()
         except (FileNotFoundError, ProcessLookupError):
             continue
+
+
+def _directory(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return "/"
 
 
 def _parent(pid: int) -> int:
