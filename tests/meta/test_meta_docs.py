@@ -11,7 +11,10 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOUSE = REPOSITORY / "lab"
 ARCHITECTURE = (REPOSITORY / "docs/architecture.md").read_text()
-DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    *(REPOSITORY / name for name in ("README.md", "CHANGELOG.md")),
+    *(path for room in ("docs", "examples") for path in sorted((REPOSITORY / room).rglob("*.md"))),
+]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
