@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from lab.cli import output
-from lab.errors import EXIT_OK, LabError, SpecError
+from lab.errors import EXIT_OK, LabError, RegistryError, SpecError
 from lab.paths import Paths
 
 if TYPE_CHECKING:
@@ -44,10 +44,31 @@ def login(arguments: argparse.Namespace, paths: Paths) -> int:
 
     name = registry_name(arguments.server)
     with session(paths, insecure=(name,) if arguments.insecure else ()) as registries:
-        kept = log_in(registries, name, _credential(arguments, registries, name))
-        _warn(registries, name, kept)
+        if not _is_good_already(arguments, registries, name):
+            kept = log_in(registries, name, _credential(arguments))
+            _warn(registries, name, kept)
     output.line("Login Succeeded")
     return EXIT_OK
+
+
+def _is_good_already(arguments: argparse.Namespace, registries: Session, name: str) -> bool:
+    """Return whether what is kept is still accepted; it is tried when nothing else is given."""
+    from lab.container.registry.hosts import endpoint
+    from lab.container.registry.login import log_in
+
+    given = arguments.username or arguments.password is not None or arguments.password_stdin
+    kept = None if given else registries.credentials.get(endpoint(name, registries.settings).server)
+    if not kept:
+        return False
+    output.note("Authenticating with existing credentials...")
+    try:
+        log_in(registries, name, kept)
+    except RegistryError as error:
+        if not sys.stdin.isatty() or error.status != 401:
+            raise
+        output.note(f"Login did not succeed, error: {error}")
+        return False
+    return True
 
 
 def _warn(registries: Session, name: str, kept: Credential) -> None:
@@ -58,10 +79,9 @@ def _warn(registries: Session, name: str, kept: Credential) -> None:
         output.note(_UNENCRYPTED.format(path=registries.credentials.path))
 
 
-def _credential(arguments: argparse.Namespace, registries: Session, name: str) -> Credential:
-    """Return what is given or asked for; what is kept already, if nothing is given."""
+def _credential(arguments: argparse.Namespace) -> Credential:
+    """Return what is given or asked for."""
     from lab.container.registry.credentials import Credential
-    from lab.container.registry.login import known
 
     if arguments.password is not None:
         output.note(_INSECURE_PASSWORD)
@@ -74,9 +94,7 @@ def _credential(arguments: argparse.Namespace, registries: Session, name: str) -
     if arguments.username and arguments.password is not None:
         return Credential(user=arguments.username, password=arguments.password)
     if not sys.stdin.isatty():
-        if arguments.username or arguments.password is not None:
-            raise LabError("Cannot perform an interactive login from a non TTY device", hint="--password-stdin")
-        return known(registries, name)
+        raise LabError("Cannot perform an interactive login from a non TTY device", hint="--password-stdin")
     return _asked_for(arguments)
 
 

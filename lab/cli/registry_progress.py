@@ -14,7 +14,7 @@ _SHORT = 12
 _BAR_WIDTH = 50
 _REDRAW_S = 0.1
 _MOVING = frozenset((Step.DOWNLOADING, Step.EXTRACTING, Step.PUSHING))
-_FALLBACK_ROWS, _MARGIN_ROWS = 24, 2
+_FALLBACK_ROWS, _FALLBACK_COLUMNS, _MARGIN_ROWS = 24, 80, 2
 
 
 class LayerLines:
@@ -70,8 +70,8 @@ class LayerLines:
         try:
             size = os.get_terminal_size(self._stream.fileno())
         except OSError:
-            return _FALLBACK_ROWS, 80
-        return max(size.lines, _MARGIN_ROWS + 1), max(size.columns, _SHORT)
+            return _FALLBACK_ROWS, _FALLBACK_COLUMNS
+        return max(size.lines or _FALLBACK_ROWS, _MARGIN_ROWS + 1), size.columns or _FALLBACK_COLUMNS
 
     def _write(self, text: str) -> None:
         self._stream.write(text)

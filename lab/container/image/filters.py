@@ -76,7 +76,9 @@ def conditions(
 def _dangling(value: str) -> Condition:
     if value not in _TRUTHS:
         raise ContainerError(f"Invalid filter 'dangling=[{value}]'", hint="dangling=true or dangling=false")
-    return lambda image: (not image.names) == _TRUTHS[value]
+    if not _TRUTHS[value]:
+        return lambda image: bool(image.names)
+    return lambda image: all(name.digest for name in image.names)  # a name by digest alone is no tag, as in docker
 
 
 def _label(text: str) -> Condition:

@@ -202,7 +202,8 @@ class ImageStore:
             uses, mounted = usage.container_uses(self._containers_root), usage.mounted_by(self._layer_paths())
             planned = {}
             for image, references in self.grouped():
-                if (references and not with_names) or not wanted(image):
+                has_tag = any(not name.digest for name in references)  # one by digest alone is none, as in docker
+                if (has_tag and not with_names) or not wanted(image):
                     continue
                 standing = self._standing(self._find(image.manifest_digest), uses, mounted)
                 if not (standing.running or standing.stopped or standing.mounted):

@@ -8,7 +8,7 @@ from lab.container.registry.connection import Registry
 from lab.container.registry.credentials import Credential
 from lab.container.registry.hosts import DEFAULT_INDEX, DEFAULT_SERVER, endpoint
 from lab.container.registry.session import Session
-from lab.errors import RegistryError, SpecError
+from lab.errors import SpecError
 
 _DEFAULT_NAMES = frozenset(("", DEFAULT_REGISTRY, DEFAULT_INDEX, DEFAULT_SERVER, "registry-1.docker.io"))
 
@@ -46,15 +46,3 @@ def log_in(session: Session, name: str, credential: Credential) -> Credential:
 def log_out(session: Session, name: str) -> bool:
     """Forget the credential for a registry, and return whether there was one."""
     return session.credentials.erase(endpoint(name, session.settings).server)
-
-
-def known(session: Session, name: str) -> Credential:
-    """Return the credential that is kept for a registry.
-
-    Raises:
-        RegistryError: there is none.
-    """
-    found = session.credentials.get(endpoint(name, session.settings).server)
-    if not found:
-        raise RegistryError(f"not logged in to {name}", hint=f"lab login {name}")
-    return found

@@ -17,7 +17,7 @@ from lab.container.registry.session import Session
 from lab.container.registry.transport import Cancelled
 from lab.container.spec.image import Descriptor, ImageConfig, Index, Manifest, Platform
 from lab.container.storage.layers import LayerSource, chain_ids
-from lab.errors import DigestMismatch, ImageNotFound, RegistryError
+from lab.errors import ContainerError, DigestMismatch, ImageNotFound, RegistryError
 
 DOWNLOADS = 3
 """How many layers are fetched at once, as docker does."""
@@ -145,7 +145,11 @@ class _Puller:
 
     def _config(self, descriptor: Descriptor, wanted: Pull) -> ImageConfig:
         self._download(descriptor, _Silent())
-        config = ImageConfig.from_json(self._store.blobs.read(descriptor.digest))
+        try:
+            config = ImageConfig.from_json(self._store.blobs.read(descriptor.digest))
+        except ContainerError as error:
+            told = f"{wanted.reference.familiar} is no image of a container, but {descriptor.media_type}: {error}"
+            raise RegistryError(told) from error
         platform = Platform(os=config.os, architecture=config.architecture, variant=config.variant)
         if wanted.insists and not matches(platform, wanted.platform):
             raise RegistryError(

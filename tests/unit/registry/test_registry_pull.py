@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from unit.registry.scripted import INDEX, Reply, Scripted, Seen, Watched, scripted_registry, session_with
+from unit.registry.scripted import INDEX, MANIFEST, Reply, Scripted, Seen, Watched, scripted_registry, session_with
 
 from lab.container.image.reference import Reference, parse_reference
 from lab.container.image.store import ImageStore
@@ -170,6 +170,22 @@ def test_a_list_without_an_end_elsewhere_is_not_followed(registry: Scripted, tmp
     registry.fault = lambda seen: Reply(body=b'{"tags":[]}', headers=link) if "/tags/" in seen.path else None
     with session_with(tmp_path) as session, pytest.raises(RegistryError, match="continues a list at 198"):
         list(all_tags(session, Reference(registry=registry.host, path="app", tag="latest")))
+
+
+def test_an_image_that_another_has_replaced_is_dangling(registry: Scripted, store: ImageStore, tmp_path: Path) -> None:
+    registry.add_image("1", "a")
+    old = _pull(store, tmp_path, f"{registry.host}/app:1").image
+    registry.add_image("1", "b")
+    new = _pull(store, tmp_path, f"{registry.host}/app:1").image
+    assert store.prune(lambda _: True).deleted[0] == old.config_digest
+    assert [image.config_digest for image, _ in store.grouped()] == [new.config_digest]
+
+
+def test_what_is_no_image_of_a_container_is_told_as_that(registry: Scripted, store: ImageStore, tmp_path: Path) -> None:
+    chart = {"mediaType": "application/vnd.cncf.helm.config.v1+json", **registry.add(b'{"name":"chart"}')}
+    registry.add_manifest("1", {"schemaVersion": 2, "mediaType": MANIFEST, "config": chart, "layers": []})
+    with pytest.raises(RegistryError, match=r"is no image of a container, but application/vnd\.cncf\.helm"):
+        _pull(store, tmp_path, f"{registry.host}/app:1")
 
 
 # -- connections that break --------------------------------------------------------------------------------------------
