@@ -88,7 +88,7 @@ def _check(container: Container, network: Network) -> None:
     if mode == "none":
         raise StateConflict(_PRIVATE)
     if network.driver != "bridge":
-        raise StateConflict(f"container cannot be connected to {network.name} network")
+        raise StateConflict("container cannot be disconnected from host network or connected to host network")
 
 
 def _join(containers: Containers, state: ContainerState, wanted: Endpoint) -> Endpoint:

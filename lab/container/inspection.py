@@ -388,7 +388,7 @@ def _endpoint(container: Container, endpoint: Endpoint) -> Mapping[str, object]:
     asked = {"IPv4Address": endpoint.address, "IPv6Address": endpoint.address6}
     named = endpoint.network not in PREDEFINED
     return {
-        "IPAMConfig": {name: address for name, address in asked.items() if address} or ({} if named else None),
+        "IPAMConfig": {name: address for name, address in asked.items() if address} or None,
         "Links": None,
         "Aliases": [*endpoint.aliases, container.id[:12]] if named else None,
         "NetworkID": endpoint.network_id if container.is_running else "",

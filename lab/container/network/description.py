@@ -55,10 +55,15 @@ def _pools(network: Network) -> list[dict[str, str]]:
     if bridge is None:
         return []
     span = {"IPRange": bridge.ip_range} if bridge.ip_range else {}
-    found = [{"Subnet": bridge.subnet, **span, "Gateway": bridge.gateway}]
+    found = [{"Subnet": bridge.subnet, **span, **_gateway(network, bridge.gateway)}]
     if bridge.subnet6:
-        found.append({"Subnet": bridge.subnet6, "Gateway": bridge.gateway6})
+        found.append({"Subnet": bridge.subnet6, **_gateway(network, bridge.gateway6)})
     return found
+
+
+def _gateway(network: Network, address: str) -> dict[str, str]:
+    """Return the host's address as docker tells it: not if its user chose the subnet, and left this to the engine."""
+    return {} if network.asked and address not in network.gateways else {"Gateway": address}
 
 
 def _member(network: Network, name: str, attachment: Attachment) -> dict[str, str]:

@@ -67,7 +67,7 @@ def attach(
 def _check(network: Network, endpoint: Endpoint) -> None:
     if network.is_predefined:
         if network.bridge is None and network.name != "bridge":
-            raise ContainerError(f"container cannot be connected to {network.name} network")
+            raise ContainerError("container cannot be disconnected from host network or connected to host network")
         if endpoint.address or endpoint.address6:
             raise ContainerError("user specified IP address is supported on user defined networks only")
         if endpoint.aliases:

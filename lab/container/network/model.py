@@ -122,7 +122,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """One network; ``bridge`` is None for those that have none. ``asked`` says that its user chose the subnet."""
+    """One network; ``bridge`` is None for those that have none.
+
+    ``asked`` says that its user chose the subnet, ``gateways`` which addresses of the host he chose.
+    """
 
     id: str
     name: str
@@ -133,6 +136,7 @@ class Network:
     options: Mapping[str, str] = field(default_factory=dict)
     attachable: bool = False
     asked: bool = False
+    gateways: tuple[str, ...] = ()
 
     @property
     def is_predefined(self) -> bool:

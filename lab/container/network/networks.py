@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from lab.container.network import ipam, presence
 from lab.container.network.model import Network
-from lab.container.network.request import PREDEFINED, Request, design
+from lab.container.network.request import PREDEFINED, Request, check, check_driver, design
 from lab.container.spec import codec
 from lab.container.storage import durable
 from lab.errors import NoSuchNetwork, StateConflict
@@ -81,10 +81,12 @@ class Networks:
         """
         from lab.container.network import apply  # its import costs 200 ms, and only few make networks
 
+        check(request)
         with self._locked():
             known = self.all()
             if any(network.name == request.name for network in known if not network.is_predefined):
                 raise StateConflict(f"network with name {request.name} already exists", hint="lab network ls")
+            check_driver(request)
             bridges = [network.bridge for network in known if network.bridge is not None]
             subnets = tuple(filter(None, (text for bridge in bridges for text in (bridge.subnet, bridge.subnet6))))
             routes = apply.look().routes

@@ -58,7 +58,6 @@ def design(
         SpecError: something that is asked for cannot be.
         StateConflict: a subnet is in use.
     """
-    _check(request)
     pool, pool6 = _pool(request, 4), _pool(request, 6)
     if not pool.subnet:
         chosen = plan.choose_subnet(network_id, (*routes, *taken))
@@ -77,16 +76,32 @@ def design(
         options=dict(request.options),
         attachable=request.attachable,
         asked=bool(request.subnets),
+        gateways=request.gateways,
     )
 
 
-def _check(request: Request) -> None:
+def check(request: Request) -> None:
+    """Check what can be checked without a look at the host.
+
+    Raises:
+        SpecError: something that is asked for cannot be.
+    """
+    for version in (4, 6):
+        _pool(request, version)
     if request.name in PREDEFINED:
         raise SpecError(f"operation is not permitted on predefined {request.name} network")
     if not _NAME.fullmatch(request.name):
         raise SpecError(
             f'invalid name: "{request.name}"; only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed', hint="choose another name"
         )
+
+
+def check_driver(request: Request) -> None:
+    """Check that there is such a driver.
+
+    Raises:
+        SpecError: there is none.
+    """
     if request.driver != "bridge":
         raise SpecError(f"could not find plugin {request.driver} in v1 plugin registry: plugin not found")
 
@@ -123,7 +138,7 @@ def _within(inner: _IpNetwork, outer: _IpNetwork) -> bool:
 
 def _network(text: str) -> _IpNetwork:
     try:
-        network = ipaddress.ip_network(text)
+        network = ipaddress.ip_network(text, strict=False)  # docker takes a host's address as well
     except ValueError:
         raise SpecError(f"invalid subnet {text}: not an address with the bits of its network after a slash") from None
     if "/" not in text or network.num_addresses < 4:

@@ -95,6 +95,8 @@ def endpoints(options: RunOptions) -> tuple[Endpoint, ...]:
     """
     shares = options.network in (NamespaceMode.HOST, "none") or options.network.startswith(JOINS)
     plain = all(not (each.aliases or each.address or each.address6 or each.mac) for each in options.endpoints)
+    if shares and any(each.address or each.address6 for each in options.endpoints):
+        raise SpecError("user specified IP address is supported on user defined networks only")
     if shares and (len(options.endpoints) > 1 or not plain):
         raise SpecError("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
     if shares or (options.network in _NETWORKS and len(options.endpoints) < 2 and plain):
