@@ -571,7 +571,9 @@ def _read_only(program: str) -> Iterator[str]:
 def _argv(call: str) -> tuple[str, ...]:
     # -I -S: nothing of the user's environment or site-packages; our own package by its directory only.
     root = os.path.dirname(os.path.dirname(os.path.abspath(lab.__file__)))
-    program = f"import sys; sys.path.insert(0, {root!r}); from lab.container import spawner; spawner.{call}"
+    program = (
+        f"import sys; sys.path.insert(0, {root!r}); from lab.container import spawner_process; spawner_process.{call}"
+    )
     # -OO: docstrings would be a third of its own memory; who cannot keep what that compiles is quicker without it.
     lean = ("-OO",) if os.access(os.path.dirname(spawner.__file__), os.W_OK) else ()
     return (sys.executable, "-I", "-S", *lean, "-c", program)

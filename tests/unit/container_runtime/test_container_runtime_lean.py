@@ -14,7 +14,7 @@ HEAVIER = ("shutil", "socket", "subprocess", "tempfile", "threading", "typing")
 
 def test_the_spawner_imports_nothing_but_what_it_always_needs() -> None:
     root = os.path.dirname(os.path.dirname(lab.__file__))
-    script = f"import sys; sys.path.insert(0, {root!r}); from lab.container import spawner; print(*sys.modules)"
+    script = f"import sys; sys.path.insert(0, {root!r}); from lab.container import spawner_process; print(*sys.modules)"
     loaded = command.run((sys.executable, "-I", "-S", "-c", script)).text.split()
     assert "lab.container.spawner" in loaded
     assert [name for name in (*HEAVY, *HEAVIER) if name in loaded] == []

@@ -1,0 +1,66 @@
+"""The spawner's process: what it settles before it serves one engine or all of a root, and when it ends.
+
+It runs in a bare interpreter: nothing heavy here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import resource
+import select
+
+from lab.container import wire
+from lab.container.numbered import Numbered
+from lab.container.spawner import Spawner
+from lab.linux import sockets
+
+
+def main(control_descriptor: int) -> None:
+    """Serve the engine at the other end of an inherited socket; never called in a process with threads."""
+    _settle()
+    own = Spawner()
+    own.serve(sockets.Socket(fileno=control_descriptor))
+    while own.is_needed:
+        own.step()
+
+
+def main_shared(listening_descriptor: int, paths: tuple[str, str, str]) -> None:
+    """Serve all engines of a root (root, cache and run directory) that connect to an inherited, listening socket."""
+    _settle()
+    listener = sockets.Socket(fileno=listening_descriptor)
+    os.set_inheritable(listening_descriptor, False)  # a program of ours that outlives us must not keep it open
+    listener.setblocking(False)
+    shared = Spawner(paths)
+    shared.adopt()
+    shared.listen(listener)
+    while True:
+        shared.step()
+        if not shared.is_needed and shared.stays_idle() and _retire(listener, paths[2]):
+            return
+
+
+def _retire(listener: sockets.Socket, run_directory: str) -> bool:
+    """Take the socket's name away unless somebody is just connecting; who comes now waits for the lock that we hold."""
+    lock = os.open(os.path.join(run_directory, wire.LOCK_NAME), os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = os.path.join(run_directory, wire.SOCKET_NAME)
+        os.rename(path, path + ".retired")
+        if select.select([listener], [], [], 0)[0]:
+            os.rename(path + ".retired", path)
+            return False
+        os.unlink(path + ".retired")
+        return True
+    finally:
+        os.close(lock)
+
+
+def _settle() -> None:
+    gc.disable()  # a collection would copy every page that it touches in each child
+    gc.freeze()
+    os.umask(0o022)  # not its user's: what a container's file system lacks is made for everybody to read
+    # A container takes five descriptors, and its own limit is this one: neither is to be that of some user's shell.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard := resource.getrlimit(resource.RLIMIT_NOFILE)[1], hard))
+    Numbered.reserve()
