@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 from lab.container.image.assemble import rfc3339
 from lab.container.image.build_cache import BuildCache, Cached, link_tree
@@ -14,10 +14,8 @@ from lab.container.image.build_stage import BuiltStep
 from lab.container.image.packages import debian_architecture
 from lab.container.image.store import ImageStore, StoredImage
 from lab.container.spec.image import ExecutionConfig, History, ImageConfig, RootFS
-from lab.container.storage import durable
-from lab.container.storage.layers import LayerStore, chain_ids
+from lab.container.storage.layers import chain_ids
 from lab.container.storage.pack import Layer, pack_directory
-from lab.container.storage.trees import remove_tree
 
 # a tree too deep for paths, a file with too many names: such a layer is unpacked when a container needs it
 _UNLINKABLE = (errno.ENAMETOOLONG, errno.EMLINK)
@@ -86,8 +84,11 @@ def export(
     layers = [*below, *(packer.layer(step.key, step.cached) for step in made)]
     config = configuration(finished, layers)
     chains = chain_ids(config.rootfs.diff_ids)
-    for chain, step in zip(chains[len(below) :], made, strict=True):
-        _adopt(store.layers, chain, cache.directory(step.cached))
+    directories = (cache.directory(step.cached) for step in made)
+    makers = {
+        chain: partial(_linked, directory) for chain, directory in zip(chains[len(below) :], directories, strict=True)
+    }
+    store.layers.adopt(makers)
     image = store.add(names[0] if names else "", config, layers)
     for name in names[1:]:
         store.tag(image.manifest_digest, name)
@@ -117,21 +118,11 @@ def _history(step: BuiltStep) -> History:
     )
 
 
-def _adopt(layers: LayerStore, chain_id: str, directory: str) -> None:
-    path = layers.path(chain_id)
-    if os.path.isdir(path):
-        return
-    os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
-    with durable.locked(f"{path}.lock"):
-        if os.path.isdir(path):
-            return
-        unfinished = f"{path}.unfinished"
-        remove_tree(unfinished)  # we hold the lock, so whoever made it is dead
-        try:
-            link_tree(directory, unfinished)
-        except OSError as error:
-            remove_tree(unfinished)
-            if error.errno not in _UNLINKABLE:
-                raise
-            return
-        os.rename(unfinished, path)
+def _linked(source: str, target: str) -> bool:
+    try:
+        link_tree(source, target)
+    except OSError as error:
+        if error.errno not in _UNLINKABLE:
+            raise
+        return False
+    return True

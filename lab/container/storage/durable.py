@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 
@@ -14,19 +14,34 @@ def write_atomically(path: str, data: bytes, *, mode: int = 0o644) -> None:
     Raises:
         OSError: it could not be written; the old file is still there.
     """
+    _replace(path, data, mode, os.fsync)
+    sync_directory(os.path.dirname(path))
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Replace the file at ``path`` by ``data``: readers see the old bytes or the new ones, after a power loss anything.
+
+    For what can be found out again; nothing waits for the disk.
+
+    Raises:
+        OSError: it could not be written; the old file is still there.
+    """
+    _replace(path, data, 0o644, lambda _: None)
+
+
+def _replace(path: str, data: bytes, mode: int, settle: Callable[[int], None]) -> None:
     temporary = f"{path}.{os.getpid()}.new"
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            settle(file.fileno())
         os.rename(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    sync_directory(os.path.dirname(path))
 
 
 def sync_directory(path: str) -> None:

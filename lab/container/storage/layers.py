@@ -1,6 +1,7 @@
 """Unpacked layers, one directory per chain id, each unpacked once and shared by all images that stand on it.
 
-A chain id names a layer together with everything below it. Source:
+A chain id names a layer together with everything below it. A layer's directory gets its name when all that is in it is
+on the disk, so that what is there after a power loss is whole: who finds it need not look. Source:
 https://github.com/opencontainers/image-spec/blob/main/config.md#layer-chainid.
 """
 
@@ -8,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from lab.container.spec.image import Descriptor
@@ -17,6 +18,7 @@ from lab.container.storage import disk, durable
 from lab.container.storage.blobs import READ_BYTES, BlobReader, BlobStore
 from lab.container.storage.trees import remove_tree
 from lab.errors import ContainerError, DigestMismatch, LayerCorrupt
+from lab.linux.filesystem import syncfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # tarfile and compression are imported where a layer is unpacked, which is not on the way to a start
@@ -97,6 +99,32 @@ class LayerStore:
         with durable.locked(f"{path}.lock"), self._unfinished(path) as directory:
             self._note_size(chain_id, self._unpack(tar, directory, diff_id, subject))
 
+    def adopt(self, makers: Mapping[str, Callable[[str], bool]]) -> None:
+        """Take over layers that come from no tar: by chain id, what makes a directory and says whether it could.
+
+        Those that are there already stay as they are; the disk is waited for once.
+        """
+        os.makedirs(self._root, mode=0o711, exist_ok=True)
+        with ExitStack() as stack:
+            made = [path for chain_id, make in makers.items() if (path := self._adopt(chain_id, make, stack))]
+            if made:
+                syncfs(self._root)
+                for path in made:
+                    os.rename(path + _UNFINISHED, path)
+                durable.sync_directory(self._root)
+
+    def _adopt(self, chain_id: str, make: Callable[[str], bool], stack: ExitStack) -> str:
+        """Make an unfinished layer and return what it is to be called, "" if there is nothing to do."""
+        path = self.path(chain_id)
+        if os.path.isdir(path):
+            return ""
+        stack.enter_context(durable.locked(f"{path}.lock"))
+        if os.path.isdir(path):
+            return ""
+        remove_tree(path + _UNFINISHED)  # we hold the lock, so whoever made it is dead
+        stack.callback(remove_tree, path + _UNFINISHED)  # which is no more there if all goes well
+        return path if make(path + _UNFINISHED) else ""
+
     def content_bytes(self, source: LayerSource) -> int:
         """Return the bytes of the layer's files and targets of links, hard links counted once; read once, then known.
 
@@ -107,7 +135,7 @@ class LayerStore:
         try:
             with open(self._size_path(source.chain_id), encoding="ascii") as file:
                 return int(file.read())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # never there, or lost with the power
             pass
         path = self.path(source.chain_id)
         size_bytes = disk.content_bytes(path) if os.path.isdir(path) else self._measured(source)
@@ -150,7 +178,7 @@ class LayerStore:
         return f"{self.path(chain_id)}.size"
 
     def _note_size(self, chain_id: str, size_bytes: int) -> None:
-        durable.write_atomically(self._size_path(chain_id), str(size_bytes).encode())
+        durable.write_whole(self._size_path(chain_id), str(size_bytes).encode())
 
     def _measured(self, source: LayerSource) -> int:
         with self._blobs.reading(source.descriptor.digest) as blob:
@@ -168,6 +196,7 @@ class LayerStore:
         os.mkdir(unfinished, mode=0o755)
         try:
             yield unfinished
+            syncfs(unfinished)
             if os.path.isdir(path):  # only where the caller did not look first
                 remove_tree(unfinished)
             else:
