@@ -24,10 +24,13 @@ OPERATIONS = (
     p.CALL, p.SKIP_UNLESS, p.LOAD, p.FAIL, p.MARK, p.EXECUTING, p.MAKE_DESTINATION, p.FIND_HOME, p.EXCHANGE,
     p.SEND_DESCRIPTOR,
 )  # fmt: skip
-_VALUE, _DATA, _SLOT, _BUFFER = range(4)
+_NUMBERS = {name: number for number, name in enumerate(OPERATIONS)}
+_CALL = OPERATIONS.index(p.CALL)
+_DATA, _SLOT, _BUFFER = 1, 2, 3  # 0 is a plain value
 _HEADER = struct.Struct("=4I")
-_INSTRUCTION = struct.Struct("=4iQ12q")
 _OPERANDS = 6
+_INSTRUCTION = struct.Struct("=HHihh6s6xQ")
+_VALUES = [struct.Struct(f"={count}q") for count in range(_OPERANDS + 1)]
 _WORD = struct.Struct("=Q")
 _FILTER = struct.Struct("=H6xQ")  # struct sock_fprog
 _HOME = (1 << 64) - 1
@@ -59,44 +62,55 @@ class _Assembly:
         self._data = bytearray()
         self._relocations: list[int] = []
         self._places: dict[bytes, int] = {}
+        self._texts: dict[str, int] = {}
 
     def program(self, instructions: list[Instruction]) -> bytes:
         """Return header, instructions, relocations, data."""
         code = b"".join(self._instruction(instruction) for instruction in instructions)
         relocations = struct.pack(f"={len(self._relocations)}I", *self._relocations)
-        before = code + relocations + bytes(-len(relocations) % 8)
-        offset = _HEADER.size + len(before)
-        header = _HEADER.pack(len(instructions), len(self._relocations), offset, offset + len(self._data))
-        return header + before + bytes(self._data)
+        relocations += bytes(-len(relocations) % 8)
+        offset = _HEADER.size + len(code)
+        header = _HEADER.pack(len(instructions), len(self._relocations), offset, offset + len(relocations))
+        return header + code + relocations + bytes(self._data)
 
     def _instruction(self, instruction: Instruction) -> bytes:
         name, operands, keep, tolerated, words = instruction
-        is_operation = name in OPERATIONS
-        kind = OPERATIONS.index(name if is_operation else p.CALL)
-        number = 0 if is_operation else SYSCALL_NUMBERS[name]
-        encoded = [word for operand in operands for word in self._operand(operand)]
-        encoded += [0] * (2 * _OPERANDS - len(encoded))
-        return _INSTRUCTION.pack(kind, number, keep, words.log, tolerated, *encoded)
+        kinds, values = bytearray(_OPERANDS), []
+        for at, operand in enumerate(operands):  # some hundred in a plan, so the usual kinds come first
+            kind = type(operand)
+            if kind is int:
+                values.append(operand)
+            elif operand is None:
+                values.append(0)
+            elif kind is str:
+                kinds[at] = _DATA
+                values.append(self._text(operand))  # type: ignore[arg-type]  # by its type
+            else:
+                kinds[at], value = self._operand(operand)
+                values.append(value)
+        operation = _NUMBERS.get(name, _CALL)
+        number = SYSCALL_NUMBERS[name] if operation == _CALL else 0
+        head = _INSTRUCTION.pack(operation, len(values), number, keep, words.log, bytes(kinds), tolerated)
+        return head + _VALUES[len(values)].pack(*values)
 
     def _operand(self, operand: object) -> tuple[int, int]:
         match operand:
-            case None:
-                return _VALUE, 0
             case Slot():
                 return _SLOT, int(operand)
             case Buffer():
                 return _BUFFER, int(operand)
-            case int():
-                return _VALUE, operand
             case Vector():
                 return _DATA, self._vector(operand)
             case Filter():
                 return _DATA, self._filter(operand)
-            case str():
-                return _DATA, self._place(os.fsencode(operand) + b"\0")
             case bytes():
                 return _DATA, self._place(operand + b"\0")
         raise TypeError(f"no operand: {operand!r}")
+
+    def _text(self, text: str) -> int:
+        if text not in self._texts:
+            self._texts[text] = self._place(os.fsencode(text) + b"\0")
+        return self._texts[text]
 
     def _place(self, memory: bytes) -> int:
         if memory not in self._places:

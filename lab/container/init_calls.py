@@ -163,18 +163,18 @@ def mount_filesystem(fstype: str, source: str, target: str, flags: int, data: st
 def require_directories(paths: tuple[str, ...]) -> Program:
     """See that none of the paths is a link or a file: what is mounted there has to be where the rules look for it."""
     for path in paths:
-        yield from p.look_at(path, mode=_MODE, found=_FOUND, follow=False)
+        yield from p.look_at(path, mode=_MODE, follow=False)
         wrong = p.fail(_ENOTDIR, "must be mounted on ordinary directory", path)
-        yield from p.when(_FOUND, 0, p.is_other_format(_MODE, p.DIRECTORY, [wrong]))
+        yield from p.unless(_MODE, -_ENOENT, p.is_other_format(_MODE, p.DIRECTORY, [wrong]))
 
 
 def mount_tmpfs(target: str, flags: int, data: str) -> Program:
     """Mount a tmpfs that the user asked for; without a mode of its own it has that of the image's directory."""
-    yield from p.look_at(target, mode=_MODE, found=_FOUND)
-    yield from p.when(_FOUND, -_ENOENT, [p.operation(p.MAKE_DESTINATION, target, 1, path=target)])
+    yield from p.look_at(target, mode=_MODE)
+    yield from p.when(_MODE, -_ENOENT, [p.operation(p.MAKE_DESTINATION, target, 1, path=target)])
     yield call("mount", "tmpfs", target, "tmpfs", flags, data or None, path=target)
     if "mode=" not in data:
-        yield from p.when(_FOUND, 0, [call("fchmodat", m.AT_FDCWD, target, Slot(_MODE), path=target)])
+        yield from p.unless(_MODE, -_ENOENT, [call("fchmodat", m.AT_FDCWD, target, Slot(_MODE), path=target)])
 
 
 def make_directory(path: str, mode: int) -> Program:
@@ -208,7 +208,7 @@ def make_node(path: str, kind: str, major: int, minor: int, mode: int, uid: int,
 
 def _require_same(path: str, file_type: int, major: int, minor: int) -> Program:
     other = p.fail(_EEXIST, os.strerror(_EEXIST), path)
-    yield from p.look_at(path, mode=_MODE, found=_FOUND, follow=False)
+    yield from p.look_at(path, mode=_MODE, follow=False)
     yield from p.is_other_format(_MODE, file_type, [other])
     yield from p.load_node(major=_MAJOR, minor=_MINOR)
     yield from p.unless(_MAJOR, major, [other])
@@ -255,7 +255,7 @@ def _bind_console(slave: Slot) -> Program:
 
 def attach_bind(number: int, destination: str) -> Program:
     """Mount what ``open_bind`` has opened; the destination is made, a file or a directory as the source is."""
-    yield from p.look_at_descriptor(number, mode=_MODE, found=_FOUND)
+    yield from p.look_at_descriptor(number, mode=_MODE)
     yield from p.is_format(_MODE, p.DIRECTORY, [p.operation(p.MAKE_DESTINATION, destination, 1, path=destination)])
     file = p.operation(p.MAKE_DESTINATION, destination, 0, path=destination)
     yield from p.is_other_format(_MODE, p.DIRECTORY, [file])
@@ -283,11 +283,11 @@ def mask_by(number: int, path: str) -> Program:
 
 
 def _mask(path: str, null: str) -> Program:
-    yield from p.look_at(path, mode=_MODE, found=_FOUND)
+    yield from p.look_at(path, mode=_MODE)
     empty = call("mount", "tmpfs", path, "tmpfs", m.MS_RDONLY, "size=0k", path=path)
     hidden = call("mount", null, path, None, m.MS_BIND, None, path=path)
-    over = (*p.is_format(_MODE, p.DIRECTORY, [empty]), *p.is_other_format(_MODE, p.DIRECTORY, [hidden]))
-    yield from p.when(_FOUND, 0, over)
+    yield from p.is_format(_MODE, p.DIRECTORY, [empty])
+    yield from p.unless(_MODE, -_ENOENT, p.is_other_format(_MODE, p.DIRECTORY, [hidden]))
 
 
 def make_read_only(path: str) -> Program:
@@ -414,8 +414,8 @@ def _own_streams(uid: int) -> Program:
     yield from p.when(_FOUND, 0, p.load_device(major=_OTHER_MAJOR, minor=_OTHER_MINOR))
     for number in (0, 1, 2):
         give = call("fchown", number, uid, -1, tolerate=p.ANY)  # one that is not to be given away stays as it is
-        yield from p.look_at_descriptor(number, mode=_MODE, found=_FOUND)
-        yield from p.when(_FOUND, 0, _give_if_made_for_us(number, give))
+        yield from p.look_at_descriptor(number, mode=_MODE)
+        yield from _give_if_made_for_us(number, give)
 
 
 def _give_if_made_for_us(number: int, give: p.Instruction) -> Program:

@@ -29,12 +29,14 @@ enum { SLOTS = 16, BUFFERS = 2, BUFFER_BYTES = 4096, OPERANDS = 6, MARKS = 8, TE
 enum { EXIT_FAILED = 125, MOST_LINKS = 40, PASSWD_BYTES = 1 << 20, STATUS_NUMBER = 195, LAST_NUMBER = 199 };
 static const uint64_t HOME = UINT64_MAX, ANY = UINT64_MAX;
 
-struct header { uint32_t instructions, relocations, data_offset, size; };
-struct operand { int64_t kind, value; };
+struct header { uint32_t instructions, relocations, relocations_offset, data_offset; };
 struct instruction {
-    int32_t operation, number, keep, log;
+    uint16_t operation, operands;
+    int32_t number;
+    int16_t keep, log;
+    uint8_t kinds[OPERANDS], padding[6];
     uint64_t tolerated;
-    struct operand operands[OPERANDS];
+    int64_t values[]; /* as many as there are operands */
 };
 struct frame { char kind; int64_t value; } __attribute__((packed));
 struct failure { uint32_t instruction; int32_t error; } __attribute__((packed));
@@ -223,12 +225,13 @@ static void send_descriptor(int channel, char *message, int descriptor) {
     if (sendmsg(channel, &head, 0) < 0) die(errno, "", "");
 }
 
-static int64_t value_of(const struct operand *operand, char *data) {
-    switch (operand->kind) {
-    case DATA: return (int64_t)(data + operand->value);
-    case SLOT: return slots[operand->value];
-    case BUFFER: return (int64_t)buffers[operand->value];
-    default: return operand->value;
+static int64_t value_of(const struct instruction *each, int operand, char *data) {
+    int64_t value = each->values[operand];
+    switch (each->kinds[operand]) {
+    case DATA: return (int64_t)(data + value);
+    case SLOT: return slots[value];
+    case BUFFER: return (int64_t)buffers[value];
+    default: return value;
     }
 }
 
@@ -263,7 +266,7 @@ static void load(const struct instruction *each, const int64_t *v) {
 }
 
 static void relocate(char *program, const struct header *header) {
-    uint32_t *relocations = (uint32_t *)(program + sizeof *header + header->instructions * sizeof(struct instruction));
+    uint32_t *relocations = (uint32_t *)(program + header->relocations_offset);
     char *data = program + header->data_offset;
     for (uint32_t i = 0; i < header->relocations; i++) {
         uint64_t *word = (uint64_t *)(data + relocations[i]);
@@ -274,17 +277,18 @@ static void relocate(char *program, const struct header *header) {
 /* Carry a program out; returns only if it does not end in an exec. */
 void carry_out(char *program, int status) {
     struct header *header = (struct header *)program;
-    struct instruction *instructions = (struct instruction *)(header + 1);
+    struct instruction *each = (struct instruction *)(header + 1);
     char *data = program + header->data_offset;
+    int64_t skipped = 0;
     status_pipe = status;
     relocate(program, header);
     for (current = 0; current < header->instructions; current++) {
-        struct instruction *each = &instructions[current];
-        int64_t v[OPERANDS];
-        for (int i = 0; i < OPERANDS; i++) v[i] = value_of(&each->operands[i], data);
+        int64_t v[OPERANDS] = {0};
+        if (skipped-- > 0) { each = (void *)&each->values[each->operands]; continue; }
+        for (int i = 0; i < each->operands; i++) v[i] = value_of(each, i, data);
         switch (each->operation) {
         case SYSCALL: make_call(each, v); break;
-        case SKIP_UNLESS: if ((v[0] & v[1]) != v[2]) current += v[3]; break;
+        case SKIP_UNLESS: skipped = (v[0] & v[1]) != v[2] ? v[3] : 0; break;
         case LOAD: load(each, v); break;
         case FAIL: die(v[0], "", ""); break;
         case MARK: mark(v[0]); break;
@@ -294,6 +298,7 @@ void carry_out(char *program, int status) {
         case EXCHANGE: exchange_all(v[0]); break;
         case SEND_DESCRIPTOR: send_descriptor(v[0], (char *)v[1], v[2]); break;
         }
+        each = (void *)&each->values[each->operands];
     }
 }
 

@@ -117,20 +117,19 @@ def when(slot: int, value: Operand, program: Iterable[Instruction], *, mask: int
     yield from inner
 
 
-def look_at(path: str, *, mode: int, found: int, follow: bool = True) -> Program:
-    """Yield the look at a path: 0 or -ENOENT in slot ``found``, type and permissions in slot ``mode``."""
+def look_at(path: str, *, mode: int, follow: bool = True) -> Program:
+    """Yield the look at a path: type and permissions in slot ``mode``, or -ENOENT, which is of no type."""
     flags = 0 if follow else _AT_SYMLINK_NOFOLLOW
-    yield load_nothing(mode)
     operands = (_AT_FDCWD, path, flags, _STATX_TYPE_AND_MODE, Buffer(0))
-    yield call("statx", *operands, keep=found, tolerate=tolerated(2), path=path)
-    yield from when(found, 0, [load(0, _STATX_MODE, 2, keep=mode)])
+    yield call("statx", *operands, keep=mode, tolerate=tolerated(2), path=path)
+    yield from when(mode, 0, [load(0, _STATX_MODE, 2, keep=mode)])
 
 
-def look_at_descriptor(descriptor: Operand, *, mode: int, found: int) -> Program:
-    """Yield the look at an open file, whatever it is; errors are in slot ``found``, and tolerated."""
+def look_at_descriptor(descriptor: Operand, *, mode: int) -> Program:
+    """Yield the look at an open file: its type and permissions in slot ``mode``, or whatever error, negative."""
     operands = (descriptor, "", _AT_EMPTY_PATH, _STATX_TYPE_AND_MODE, Buffer(0))
-    yield call("statx", *operands, keep=found, tolerate=ANY)
-    yield from when(found, 0, [load(0, _STATX_MODE, 2, keep=mode)])
+    yield call("statx", *operands, keep=mode, tolerate=ANY)
+    yield from when(mode, 0, [load(0, _STATX_MODE, 2, keep=mode)])
 
 
 def load_nothing(slot: int) -> Instruction:

@@ -86,7 +86,7 @@ class Spawner:
         self._paths = paths
         self._loop = Loop()
         self._peek = supervision.Peek()
-        self._buffer = bytearray(wire.MAX_MESSAGE_BYTES)
+        self._buffer = bytearray(wire.PACKET_BYTES)
         self._engines: dict[int, sockets.Socket] = {}
         self._children: dict[int, Child] = {}  # by pidfd
         self._machines: dict[str, machine.Start] = {}

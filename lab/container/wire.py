@@ -14,11 +14,13 @@ import struct
 from lab.linux import sockets
 
 LENGTH = struct.Struct("=I")
-MAX_DESCRIPTORS = 16
+MAX_DESCRIPTORS = 17
 SOCKET_NAME = "spawner.sock"
 LOCK_NAME = "spawner.lock"
 IDENTITY_NAME = "spawner.version"
-MAX_MESSAGE_BYTES = 128 * 1024  # below the socket's own limit (net.core.wmem_default, 208 KiB)
+PACKET_BYTES = 128 * 1024  # below the socket's own limit (net.core.wmem_default, 208 KiB)
+MAX_MESSAGE_BYTES = 4 << 20  # twice of what the kernel takes as arguments and environment
+_BESIDE = b"m"  # the packet of a longer message: what it says is in the file that is its last descriptor
 _DESCRIPTOR = struct.Struct("=i")
 _MSG_CMSG_CLOEXEC = 0x40000000
 _EPIPE, _EMSGSIZE = 32, 90
@@ -31,30 +33,49 @@ if TYPE_CHECKING:
 
 
 def send(channel: sockets.Plain, message: Message, descriptors: tuple[int, ...]) -> None:
-    """Send a message with descriptors as one packet.
+    """Send a message with descriptors as one packet; a long message lies in a file in memory that goes with it.
 
     Raises:
         OSError: with errno; EPIPE when the other end is gone, EMSGSIZE above ``MAX_MESSAGE_BYTES``.
     """
-    rights = b"".join(_DESCRIPTOR.pack(descriptor) for descriptor in descriptors)
-    ancillary = [(sockets.SOL_SOCKET, sockets.SCM_RIGHTS, rights)] if descriptors else []
     data = marshal.dumps(message)
     if len(data) > MAX_MESSAGE_BYTES:
         raise OSError(_EMSGSIZE, os.strerror(_EMSGSIZE))
+    if len(data) <= PACKET_BYTES:
+        _send(channel, data, descriptors)
+        return
+    beside = os.memfd_create("lab-message")
+    try:
+        with open(beside, "wb", closefd=False) as file:
+            file.write(data)
+        _send(channel, _BESIDE, (*descriptors, beside))
+    finally:
+        os.close(beside)
+
+
+def _send(channel: sockets.Plain, data: bytes, descriptors: tuple[int, ...]) -> None:
+    rights = b"".join(_DESCRIPTOR.pack(descriptor) for descriptor in descriptors)
+    ancillary = [(sockets.SOL_SOCKET, sockets.SCM_RIGHTS, rights)] if descriptors else []
     channel.sendmsg([data], ancillary)
 
 
 def receive(channel: sockets.Plain, buffer: bytearray) -> tuple[Message, tuple[int, ...]] | None:
     """Return the next message and its descriptors (closed on exec), or None when the other end is gone.
 
-    ``buffer`` has ``MAX_MESSAGE_BYTES`` and is the caller's to use again.
+    ``buffer`` has ``PACKET_BYTES`` and is the caller's to use again.
     """
     space = sockets.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR.size)
     size, ancillary, _, _ = channel.recvmsg_into([buffer], space, _MSG_CMSG_CLOEXEC)
     if not size:
         return None
     descriptors = tuple(number for _, _, data in ancillary for (number,) in _DESCRIPTOR.iter_unpack(data))
-    return marshal.loads(memoryview(buffer)[:size]), descriptors
+    if buffer[:size] != _BESIDE:
+        return marshal.loads(memoryview(buffer)[:size]), descriptors
+    *others, beside = descriptors
+    try:
+        return marshal.loads(os.pread(beside, MAX_MESSAGE_BYTES, 0)), tuple(others)
+    finally:
+        os.close(beside)
 
 
 def answer(descriptor: int, message: Message) -> bool:

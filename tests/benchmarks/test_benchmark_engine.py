@@ -1,8 +1,9 @@
-"""Our own Python on the start path, and a whole start beside the kernel's own cost and crun's in the same run."""
+"""Our own Python on the start path, and a whole start beside the kernel's own cost and runc's in the same run."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import statistics
@@ -27,6 +28,8 @@ ROUNDS = 30
 PARENT = f"lab-benchmark-{os.getpid()}"
 SLOWEST_RATIO_TO_KERNEL = 4.0
 """A start against a C program that does the same; wide, since shared machines are noisy. Usual is below 2."""
+LEAST_RATIO_TO_RUNC = 2.0
+"""A whole life of a container against `runc run`; as wide. Usual is above 5."""
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +152,45 @@ def test_a_start_stays_near_the_kernels_own_cost(
     }
     benchmark.extra_info.update({"kernel_floor_ns": floor_ns, **ratios})
     assert ratios["start_ratio"] < SLOWEST_RATIO_TO_KERNEL
+
+
+class _Runc:
+    """`runc run` of the same program in the same layer, with what `runc spec` proposes."""
+
+    def __init__(self, layer: str, bundle: Path, state: Path) -> None:
+        bundle.mkdir()
+        subprocess.run(["runc", "spec"], cwd=bundle, check=True)
+        spec = json.loads((bundle / "config.json").read_text())
+        spec["process"] |= {"terminal": False, "args": ["/bin/busybox", "true"]}
+        spec["root"]["path"] = layer
+        spec["linux"]["cgroupsPath"] = f"/{PARENT}/runc"
+        (bundle / "config.json").write_text(json.dumps(spec))
+        self._argv = ("runc", "--root", str(state), "run", "--bundle", str(bundle), f"benchmark-{os.getpid()}")
+
+    def once_ns(self) -> int:
+        """Let runc create, start, await and delete a container; nanoseconds of the whole command."""
+        called_ns = time.monotonic_ns()
+        subprocess.run(self._argv, check=True, stdin=subprocess.DEVNULL)
+        return time.monotonic_ns() - called_ns
+
+
+@pytest.mark.root
+@pytest.mark.needs("root")
+@pytest.mark.needs("overlay")
+@pytest.mark.needs("runc")
+def test_a_containers_whole_life_beside_runcs(
+    benchmark: BenchmarkFixture, engine: Engine, layer: str, tmp_path: Path
+) -> None:
+    starts, runc = _Starts(engine, layer, ContainerNetwork.NONE), _Runc(layer, tmp_path / "bundle", tmp_path / "state")
+    starts.once()
+    theirs_ns, ours_ns = [], []
+
+    def once() -> None:
+        called_ns = time.monotonic_ns()
+        starts.once()
+        ours_ns.append(time.monotonic_ns() - called_ns)
+
+    benchmark.pedantic(once, setup=lambda: theirs_ns.append(runc.once_ns()), rounds=ROUNDS)
+    ratio = statistics.median(theirs_ns) / statistics.median(ours_ns)
+    benchmark.extra_info["runc_ratio"] = ratio
+    assert ratio > LEAST_RATIO_TO_RUNC

@@ -169,3 +169,17 @@ def test_destinations_behind_links_of_the_image_are_made(
 
     by_machine, in_python = by_both(look)
     assert by_machine == in_python == "seendocker.sock\n"
+
+
+def test_an_environment_as_long_as_the_kernel_takes_is_taken_and_a_longer_one_refused(
+    by_both: Callable[..., tuple[object, object]],
+) -> None:
+    def look(containers: Containers) -> tuple[str, int]:
+        environment = ("PATH=/bin", *(f"V{number}={'x' * 100_000}" for number in range(10)))
+        outcome = containers.run("/bin/sh", "-c", 'echo "${#V9}"', env=environment)
+        with pytest.raises(StartFailed) as raised:
+            containers.run("/bin/busybox", "true", env=("PATH=/bin", f"V={'x' * 200_000}"))
+        return outcome.out, raised.value.errno
+
+    by_machine, in_python = by_both(look)
+    assert by_machine == in_python == ("100000\n", 7)
