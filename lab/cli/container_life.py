@@ -149,7 +149,7 @@ def rm(arguments: argparse.Namespace, paths: Paths) -> int:
 
         def remove(reference: str) -> None:
             with contextlib.suppress(*(NoSuchContainer,) * arguments.force):  # somebody may have been faster
-                containers.remove(reference, force=arguments.force)
+                containers.remove(reference, force=arguments.force, volumes=arguments.volumes)
 
         wanted = arguments.containers
         return each((name for name in wanted if not arguments.force or _is_there(containers, name)), remove)

@@ -13,8 +13,8 @@ from lab.container import inspection, port_bindings, selection
 from lab.container.containers import Container, Containers
 from lab.container.image.filters import parse_filters
 from lab.container.image.stored import StoredImage
-from lab.container.spec.runtime import Mount
 from lab.container.storage import disk
+from lab.container.volumes import points
 from lab.errors import EXIT_OK, LabError
 from lab.paths import Paths
 from lab.units import format_age_ns, format_decimal_bytes
@@ -99,13 +99,13 @@ def _wanted(containers: Containers, images: ImagesByName, arguments: argparse.Na
     shows_all = arguments.all or last > 0 or "status" in filters
     found = [each for each in containers.all() if shows_all or each.is_running or each.status == "restarting"]
     if holds:
-        listed = ((each, _listed(each, containers, images)) for each in found)
+        listed = ((each, _listed(each, images)) for each in found)
         found = [each for each, facts in listed if all(condition(facts) for condition in holds)]
     return found[:last] if last > 0 else found
 
 
-def _listed(container: Container, containers: Containers, images: ImagesByName) -> selection.Listed:
-    mounts = inspection.user_mounts(containers.engine.directory.load_spec(container.id))
+def _listed(container: Container, images: ImagesByName) -> selection.Listed:
+    mounts = points.read(container.state.bundle)
     return selection.Listed(
         id=container.id,
         name=container.name,
@@ -116,7 +116,7 @@ def _listed(container: Container, containers: Containers, images: ImagesByName) 
         health=inspection.health_status(container) or "none",
         labels=inspection.labels(container),
         networks=inspection.network_names(container),
-        volumes=tuple(text for mount in mounts for text in (mount.source, mount.destination, _mount_name(mount))),
+        volumes=tuple(text for mount in mounts for text in (mount.source, mount.destination, mount.name) if text),
         exposed=frozenset(inspection.exposed_ports(container)),
         published=frozenset(port_bindings.published(container.record.options.publish)),
         is_of=lambda name: images.is_of(container, name),
@@ -155,10 +155,10 @@ def _row(
     container: Container, containers: Containers, images: ImagesByName, arguments: argparse.Namespace
 ) -> dict[str, Value]:
     now_ns, whole = time.time_ns(), arguments.no_trunc
-    shows_mounts = any(word in arguments.format for word in _ABOUT_MOUNTS)  # else its configuration is not read
-    mounts = inspection.user_mounts(containers.engine.directory.load_spec(container.id)) if shows_mounts else ()
+    shows_mounts = any(word in arguments.format for word in _ABOUT_MOUNTS)  # else its mounts are not read
+    mounts = points.read(container.state.bundle) if shows_mounts else ()
     labels = inspection.labels(container)
-    names = [_mount_name(mount) for mount in mounts]
+    names = [mount.name or mount.source for mount in mounts]
     sized = arguments.size or ".Size" in arguments.format
     return {
         "ID": container.id if whole else container.id[:SHORT],
@@ -174,7 +174,7 @@ def _row(
         "Labels": ",".join(f"{key}={value}" for key, value in labels.items()),
         "Label": _label_of(labels),
         "Mounts": ",".join(name if whole else ellipsis(name, _MOUNT_WIDTH) for name in names),
-        "LocalVolumes": str(sum(inspection.is_volume(mount, container.state.bundle) for mount in mounts)),
+        "LocalVolumes": str(sum(bool(mount.name) for mount in mounts)),
         "Networks": ",".join(inspection.network_names(container)),
     }
 
@@ -204,10 +204,6 @@ def command_shown(args: tuple[str, ...], *, whole: bool) -> str:
     program, *rest = args
     text = " ".join((program, *(f"'{word}'" if " " in word else word for word in rest)))
     return formatted("%q", [text if whole else ellipsis(text, _COMMAND_WIDTH)])
-
-
-def _mount_name(mount: Mount) -> str:
-    return mount.source
 
 
 def _size(container: Container, containers: Containers) -> str:

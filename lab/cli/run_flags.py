@@ -122,6 +122,8 @@ def _add_rights(parser: argparse.ArgumentParser) -> None:
 def _add_storage(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-v", "--volume", metavar="[SOURCE:]PATH[:ro]", action="append", default=[], help="repeatable")
+    add("--mount", metavar="type=TYPE,…", action="append", default=[], help="a volume, bind or tmpfs; repeatable")
+    add("--volumes-from", metavar="CONTAINER[:ro]", action="append", default=[], help="what it has; repeatable")
     add("--tmpfs", metavar="PATH[:OPTIONS]", action="append", default=[], help="a file system in memory; repeatable")
     add("--read-only", action="store_true", help="nothing of the root file system can be written")
     add("--shm-size", metavar="BYTES", default="", help="size of /dev/shm (default: 64m)")
@@ -267,6 +269,8 @@ def _with_surroundings(options: RunOptions, arguments: argparse.Namespace) -> Ru
         options,
         tmpfs=tuple(arguments.tmpfs),
         volumes=tuple(map(_volume, arguments.volume)),
+        mounts=tuple(arguments.mount),
+        volumes_from=tuple(arguments.volumes_from),
         network=asked[0].network if asked else "bridge",
         endpoints=asked,
         publish=tuple(arguments.publish),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from lab.cli import gotemplate, output
 from lab.cli.container_show import FORMAT_HELP, SHORT, ImagesByName, command_shown, filter_text, image_shown
 from lab.cli.template_values import Value
+from lab.cli.volume_change import prune_unused
 from lab.container import disk_usage, inspection
 from lab.container.containers import Container, Containers
 from lab.container.disk_usage import ACTIVE, ContainerUsage, ImageUsage, Summary, Usage
@@ -32,9 +33,10 @@ _SUMMARY = gotemplate.table(("{{.Type}}", "{{.TotalCount}}", "{{.Active}}", "{{.
 _PRUNED = ("label", "label!", "until")
 _WARNING = """WARNING! This will remove:
   - all stopped containers
-  - {images}
+{volumes}  - {images}
   - unused build cache
 """
+_VOLUMES_WARNING = "  - all anonymous volumes not used by at least one container\n"
 Rows = Iterable[Mapping[str, Value]]
 
 
@@ -148,17 +150,21 @@ def add_prune(parser: argparse.ArgumentParser) -> None:
     add_prune_containers(parser)
     add = parser.add_argument
     add("-a", "--all", action="store_true", help="also images with a name that no container uses")
-    add("--volumes", action="store_true", help="accepted: anonymous volumes go with their containers")
+    add("--volumes", action="store_true", help="also anonymous volumes that no container has")
 
 
 def prune(arguments: argparse.Namespace, paths: Paths) -> int:
     """Remove what no container uses: stopped containers, images, the build cache."""
     filters = parse_filters(arguments.filter, _PRUNED)
     images = "all images without at least one container associated to them" if arguments.all else "all dangling images"
-    if not arguments.force and not output.confirmed(_WARNING.format(images=images)):
+    volumes = _VOLUMES_WARNING if arguments.volumes else ""
+    if not arguments.force and not output.confirmed(_WARNING.format(images=images, volumes=volumes)):
         return EXIT_OK
     with Containers(paths) as containers:
         freed = _prune_containers(containers, filters) + _prune_images(containers, filters, with_names=arguments.all)
+    if arguments.volumes:
+        labels = {name: values for name, values in filters.items() if name != "until"}
+        freed += prune_unused(paths, labels, with_named=False)
     if not filters:
         freed += _prune_build_cache(paths)
     _tell_freed(freed)

@@ -30,6 +30,8 @@ from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Stre
 from lab.container.spec import codec
 from lab.container.spec.runtime import JOINS, Process, Status, User
 from lab.container.state import ContainerState
+from lab.container.volumes import points
+from lab.container.volumes.model import MountPoint
 from lab.errors import ContainerError, KernelError, NoSuchContainer, StateConflict
 from lab.linux import capabilities
 from lab.linux.cgroup import layout as cgroup_layout
@@ -39,6 +41,7 @@ from lab.units import NS_PER_S
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # what only creation needs is imported there: no other verb is to wait for it
     from lab.container.image.store import ImageStore
+    from lab.container.image.stored import StoredImage
     from lab.container.options.configure import Surroundings
 
 STOP_TIMEOUT_S = 10
@@ -174,18 +177,33 @@ class Containers:
         from lab.container.options.sharing import with_ids
 
         with self.images.content_shared():  # until the container says on disk which layers it stands on
-            return self._create(with_ids(options, self.find), name=name, environ=environ)
+            image = self.images.resolve(options.image)
+            options = with_ids(options, self.find)
+            if not (options.volumes or options.mounts or options.volumes_from or image.config.config.volumes):
+                return self._create(options, image, (), name=name, environ=environ)
+            from lab.container.volumes import making  # others need not wait for it
 
-    def _create(self, options: RunOptions, *, name: str, environ: Mapping[str, str] | None) -> Created:
+            layers = self.images.layer_directories(image.manifest_digest)
+            with making.made(self.paths, options, image.config.config, layers, self.find) as found:
+                return self._create(options, image, found, name=name, environ=environ)
+
+    def _create(
+        self,
+        options: RunOptions,
+        image: StoredImage,
+        found: tuple[MountPoint, ...],
+        *,
+        name: str,
+        environ: Mapping[str, str] | None,
+    ) -> Created:
         from lab.container import etc_files
         from lab.container.options import sharing
         from lab.container.options.configure import configure
 
-        image = self.images.resolve(options.image)
         container_id = new_id()
         layers = self.images.layer_directories(image.manifest_digest)
         configured = configure(container_id, options, image.config.config, layers, self._surroundings(options, environ))
-        config = configured.config
+        config = replace(configured.config, mounts=(*configured.config.mounts, *points.mounts(found)))
         if options.trusts_host_ca:
             from lab.container import host_trust  # few ask for it
 
@@ -210,6 +228,7 @@ class Containers:
             events.ACTOR_FILE: self._actor(record, name, os.path.join(config.cgroup_parent, container_id)),
             **names_options.etc_content(options, container_id, read=starting.read_if_there),
             **_log_files(options),
+            **({points.FILE: points.text(found)} if found else {}),
         }
         try:
             self.engine.create(config, files, sharing.endpoints(options))
@@ -417,8 +436,10 @@ class Containers:
             with contextlib.closing(running), contextlib.suppress(SpawnerDied):  # another one goes on with it
                 return running.wait(deadline_ns)
 
-    def remove(self, container_id: str, *, force: bool = False) -> None:
-        """Remove a container with its layer, its log and its anonymous volumes; ``force`` kills it first.
+    def remove(self, container_id: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove a container with its layer and its log; ``force`` kills it first.
+
+        With ``volumes``, and always if it was to be removed when it ends, its anonymous volumes go as well.
 
         Raises:
             NoSuchContainer: there is none.
@@ -439,8 +460,14 @@ class Containers:
         actor = events.Actor(container.state.bundle)
         actor.read()
         departure.settle(container.state.bundle)
+        found = points.read(container.state.bundle) if volumes or container.record.options.removes else ()
         self.engine.delete(container.id, force=force)
         self.names.release(container.id)
+        if found:
+            from lab.container.volumes import making
+            from lab.container.volumes.store import VolumeStore
+
+            making.remove_owned(VolumeStore(self.paths), found)
         actor.note("destroy")
         self.images.container_is_gone()
 

@@ -10,7 +10,10 @@ from lab.container.containers import Container, Containers
 from lab.container.image.build_cache import BuildCache
 from lab.container.image.stored import StoredImage
 from lab.container.storage import disk
+from lab.container.volumes import points
+from lab.container.volumes.store import VolumeStore
 from lab.errors import ContainerError
+from lab.paths import Paths
 
 ACTIVE = ("running", "paused", "restarting")
 
@@ -80,11 +83,13 @@ def measure(containers: Containers) -> Usage:
         layers_bytes=layers_bytes,
         containers=tuple(
             ContainerUsage(
-                container=each, size_bytes=disk.content_bytes(each.state.upper), volumes=each.state.anonymous_volumes
+                container=each,
+                size_bytes=disk.content_bytes(each.state.upper),
+                volumes=sum(bool(point.name) for point in points.read(each.state.bundle)),
             )
             for each in known
         ),
-        volumes=(*_named_volumes(containers.paths.volumes), *_anonymous_volumes(known)),
+        volumes=_volumes(containers.paths),
         cache_entries=_count(os.path.join(containers.paths.builds, "steps")),
         cache_bytes=cache.size_bytes(),
     )
@@ -115,21 +120,15 @@ def _images(containers: Containers, users: collections.Counter[str]) -> tuple[tu
     return found, sum(sizes.values())
 
 
-def _named_volumes(directory: str) -> tuple[VolumeUsage, ...]:
-    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
-    paths = ((name, os.path.join(directory, name)) for name in names)
+def _volumes(paths: Paths) -> tuple[VolumeUsage, ...]:
+    store, users = VolumeStore(paths), points.users(paths.containers)
     return tuple(
-        VolumeUsage(name=name, size_bytes=disk.content_bytes(path), links=0)
-        for name, path in paths
-        if os.path.isdir(path)
-    )
-
-
-def _anonymous_volumes(known: tuple[Container, ...]) -> tuple[VolumeUsage, ...]:
-    return tuple(
-        VolumeUsage(name=f"{each.id}-{index}", size_bytes=disk.content_bytes(path), links=1)
-        for each in known
-        for index, path in enumerate(each.state.volume_directories)
+        VolumeUsage(
+            name=each.name,
+            size_bytes=disk.content_bytes(store.data(each.name)),
+            links=len(users.get(each.name, ())),
+        )
+        for each in store.all()
     )
 
 

@@ -27,7 +27,7 @@ from lab.container.storage.pack import TreeWriter, write_tree, writing_tree
 from lab.container.storage.unpack import UnpackLimits, unpack
 from lab.container.storage.walk import walk
 from lab.errors import ContainerError, LabError
-from lab.linux import mount
+from lab.linux import idmap, mount
 from lab.linux import namespaces as ns
 
 _REPORT_BYTES = 65536
@@ -119,6 +119,17 @@ def reading(state: ContainerState, spec: Spec, write: Callable[[BinaryIO], None]
         FileError: it failed, when the block ends.
     """
     with _child(lambda: _enter(state, spec), write) as source:
+        yield source
+
+
+@contextmanager
+def reading_layers(layers: tuple[str, ...], mountpoint: str, write: Callable[[BinaryIO], None]) -> Iterator[BinaryIO]:
+    """Give what ``write`` writes while it is confined to the files of an image, which nobody else sees mounted.
+
+    Raises:
+        FileError: it failed, when the block ends.
+    """
+    with _child(lambda: _enter_layers(layers, mountpoint), write) as source:
         yield source
 
 
@@ -250,13 +261,30 @@ def _enter_frozen(state: ContainerState) -> None:
 def _mount_frozen(state: ContainerState) -> str:
     """Mount a read-only view of a container's layers, its own included, and return where; no disk is written."""
     _own_mounts()
-    mount.mount("tmpfs", state.rootfs, "tmpfs", 0, "mode=755")
-    upper, work, root = (os.path.join(state.rootfs, name) for name in ("upper", "work", "root"))
+    return _overlay_in_memory((state.upper, *state.layers), state.rootfs)
+
+
+def _overlay_in_memory(lower: tuple[str, ...], mountpoint: str, *, user_attributes: bool = False) -> str:
+    mount.mount("tmpfs", mountpoint, "tmpfs", 0, "mode=755")
+    upper, work, root = (os.path.join(mountpoint, name) for name in ("upper", "work", "root"))
     for directory in (upper, work, root):
         os.mkdir(directory, 0o755)
-    overlay.mount_overlay((state.upper, *state.layers), upper, work, root, False)
+    overlay.mount_overlay(lower, upper, work, root, False, user_attributes=user_attributes)
     _make_read_only(mount.AT_FDCWD, root)
     return root
+
+
+def _enter_layers(layers: tuple[str, ...], mountpoint: str) -> None:
+    """Make a read-only view of an image's layers the root of this process, also of an ordinary user's."""
+    uid, gid = os.geteuid(), os.getegid()
+    if uid:
+        ns.unshare(ns.CLONE_NEWUSER | ns.CLONE_NEWNS)
+        uid_map, gid_map = (idmap.text(((0, each, 1),)) for each in (uid, gid))
+        idmap.write_maps(os.getpid(), uid_map, gid_map, deny_setgroups=True)
+    else:
+        _own_mounts()
+    os.chroot(_overlay_in_memory(layers, mountpoint, user_attributes=bool(uid)))
+    os.chdir("/")
 
 
 def _own_mounts() -> None:

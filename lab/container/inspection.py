@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lab.container import defaults, health, log_file, port_bindings, ports
+from lab.container import health, log_file, port_bindings, ports
 from lab.container.containers import Container
 from lab.container.image.description import config_document
 from lab.container.network import publish
@@ -17,13 +17,13 @@ from lab.container.network.description import endpoint_id
 from lab.container.network.model import Endpoint
 from lab.container.network.request import PREDEFINED
 from lab.container.options.run import RunOptions
-from lab.container.spec.runtime import JOINS, Mount, Spec
+from lab.container.spec.runtime import JOINS, Spec
+from lab.container.volumes import points
+from lab.container.volumes.model import DRIVER, MountPoint, MountType
 from lab.units import NS_PER_S, format_age_ns
 
 _NEVER = "0001-01-01T00:00:00Z"  # how Go writes a time that is not known
 _NANO_CPUS = 1_000_000_000
-_BIND = "bind"
-_OWN_FILES = frozenset(("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", defaults.INIT_PATH, "/dev/shm"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ def document(container: Container, spec: Spec, facts: Facts) -> dict[str, object
         "HostConfig": host_config(record.options, spec),
         "GraphDriver": {"Data": _graph_data(container), "Name": "overlay2"},
         **{name: size for name, size in sizes.items() if size is not None},
-        "Mounts": [_mount(mount, container) for mount in user_mounts(spec)],
+        "Mounts": [_mount(point) for point in points.read(bundle)],
         "Config": _config(container, spec),
         "NetworkSettings": _network_settings(container),
     }
@@ -159,24 +159,18 @@ def _graph_data(container: Container) -> dict[str, str]:
     }
 
 
-def user_mounts(spec: Spec) -> tuple[Mount, ...]:
-    """Return the binds and volumes of a container, without what every container has."""
-    return tuple(each for each in spec.mounts if each.type == _BIND and each.destination not in _OWN_FILES)
-
-
-def is_volume(mount: Mount, bundle: str) -> bool:
-    """Return whether a mount is of a volume that goes with the container."""
-    return mount.source.startswith(os.path.join(bundle, "volumes") + os.sep)
-
-
-def _mount(mount: Mount, container: Container) -> dict[str, object]:
-    writable = "ro" not in mount.options
-    common = {"Source": mount.source, "Destination": mount.destination}
-    if is_volume(mount, container.state.bundle):
-        name = f"{container.id}-{os.path.basename(mount.source)}"
-        volume = {"Type": "volume", "Name": name, **common, "Driver": "local"}
-        return {**volume, "Mode": "", "RW": writable, "Propagation": ""}
-    return {"Type": _BIND, **common, "Mode": "" if writable else "ro", "RW": writable, "Propagation": "rprivate"}
+def _mount(point: MountPoint) -> dict[str, object]:
+    is_volume = point.type == MountType.VOLUME
+    return {
+        "Type": point.type,
+        **({"Name": point.name} if is_volume else {}),
+        "Source": point.source,
+        "Destination": point.destination,
+        **({"Driver": DRIVER} if is_volume else {}),
+        "Mode": point.mode,
+        "RW": point.writable,
+        "Propagation": point.propagation,
+    }
 
 
 def _config(container: Container, spec: Spec) -> dict[str, object]:
@@ -237,7 +231,7 @@ def host_config(options: RunOptions, spec: Spec) -> dict[str, object]:
         "RestartPolicy": {"Name": options.restart, "MaximumRetryCount": options.restarts_most},
         "AutoRemove": options.removes,
         "VolumeDriver": "",
-        "VolumesFrom": None,
+        "VolumesFrom": list(options.volumes_from) or None,
         "CapAdd": [_capability(name) for name in options.cap_add] or None,
         "CapDrop": [_capability(name) for name in options.cap_drop] or None,
         "CgroupnsMode": options.cgroupns or "private",

@@ -13,7 +13,7 @@ from lab.container.options.run import RunOptions
 from lab.container.options.sharing import sharing
 from lab.container.options.signals import signal_number
 from lab.container.spec.image import ExecutionConfig
-from lab.container.spec.runtime import Device, DeviceRule, Mount
+from lab.container.spec.runtime import Device, DeviceRule
 from lab.errors import SpecError
 
 
@@ -67,8 +67,7 @@ def configure(
         domainname=options.domainname,
         user=options.user or image.user or "0",
         additional_groups=options.groups,
-        mounts=(*map(mounts.tmpfs, options.tmpfs), *_binds(options)),
-        anonymous_volumes=_anonymous(options, image),
+        mounts=(*map(mounts.tmpfs, options.tmpfs), *mounts.tmpfs_of_mounts(options.mounts)),
         shm_bytes=options.shm_bytes if options.shm_bytes is not None else 64 << 20,
         resources=cgroups.resources(options, around.limits, rules),
         rlimits=limits.ulimits(options.ulimits),
@@ -148,41 +147,3 @@ def _devices(options: RunOptions) -> tuple[tuple[Device, ...], tuple[DeviceRule,
         nodes += found
         rules += allowed
     return tuple(nodes), (*rules, *map(devices.device_rule, options.device_rules))
-
-
-def _binds(options: RunOptions) -> tuple[Mount, ...]:
-    found = (bind(text) for text in options.volumes if ":" in text)
-    return tuple(found)
-
-
-def bind(text: str) -> Mount:
-    """Return "SOURCE:DESTINATION[:OPTIONS]" as a mount of a directory or file of the host.
-
-    Raises:
-        SpecError: it is none.
-    """
-    source, destination, *rest = text.split(":")
-    if len(rest) > 1 or not source or not destination:
-        raise SpecError(f"invalid volume specification: '{text}'")
-    if not os.path.isabs(destination):
-        raise SpecError(f"invalid volume specification: '{text}': invalid mount path: '{destination}' must be absolute")
-    mounts.check_destination(destination)
-    wanted = set(rest[0].split(",")) - {"z", "Z", "rw", "cached", "delegated", "consistent"} if rest else set()
-    propagation = wanted & mounts.PROPAGATIONS
-    if wanted - {"ro"} - propagation or len(propagation) > 1:
-        raise SpecError(f"invalid mode: {rest[0]}")
-    return Mount(
-        destination=os.path.normpath(destination),
-        type="bind",
-        source=source,
-        options=("rbind", "ro" if "ro" in wanted else "rw", *propagation),
-    )
-
-
-def _anonymous(options: RunOptions, image: ExecutionConfig) -> tuple[str, ...]:
-    named = {text.split(":")[1] for text in options.volumes if ":" in text}
-    wanted = (*image.volumes, *(text for text in options.volumes if ":" not in text))
-    for path in wanted:
-        if not os.path.isabs(path):
-            raise SpecError(f"invalid volume specification: '{path}': invalid mount path: must be absolute")
-    return tuple(dict.fromkeys(os.path.normpath(path) for path in wanted if path not in named))

@@ -1,17 +1,26 @@
-"""--tmpfs, and where nothing may be mounted; binds and volumes are ``container/volumes.py``'s.
+"""--volume, --mount, --tmpfs, VOLUME: what is to be mounted where, and where nothing may be; pure.
 
-Source: docs.docker.com/engine/storage/tmpfs; man tmpfs(5).
+Source: docs.docker.com/engine/storage (bind mounts, volumes, tmpfs), reference/cli/docker/container/run "--mount";
+man tmpfs(5).
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
+from lab.container.options.flags import argument
 from lab.container.spec.runtime import Mount
+from lab.container.volumes.model import DRIVER, MountType
 from lab.errors import SpecError
 
 PROPAGATIONS = frozenset(("private", "rprivate", "slave", "rslave", "shared", "rshared"))
 """How mounts that are made later spread between a bind and the host."""
+
+_IGNORED = frozenset(("z", "Z", "cached", "delegated", "consistent", "default"))
+_TRUTHS = {"true": True, "1": True, "": True, "false": False, "0": False}
+_RECURSION = ("enabled", "disabled")
 
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
 _OPPOSITES = {"exec": "noexec", "suid": "nosuid", "dev": "nodev", "rw": "ro"}
@@ -59,3 +68,202 @@ def check_destination(path: str) -> None:
     below = os.path.relpath(inner, "/proc")
     if below == "." or (not below.startswith("..") and below not in _PROC_FILES):
         raise SpecError(f'check proc-safety of "{inner}" mount: "{inner}" cannot be mounted because it is inside /proc')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountRequest:
+    """A bind or a volume that a container is to have.
+
+    ``source`` is a path of the host, or a volume's name, "" for an anonymous one. ``mode`` is what docker shows of
+    it; ``recursive`` takes what is mounted below the source along; ``copies`` lets an empty volume take the image's
+    content; ``required`` refuses a path of the host that is not there, which else is made. ``subpath`` is below the
+    volume; ``labels`` and ``driver_options`` are for a volume that is made.
+    """
+
+    type: MountType
+    destination: str
+    source: str = ""
+    mode: str = ""
+    writable: bool = True
+    recursive: bool = True
+    propagation: str = ""
+    copies: bool = True
+    required: bool = False
+    subpath: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    driver_options: Mapping[str, str] = field(default_factory=dict)
+
+
+def requests(volumes: Iterable[str], mounts: Iterable[str], of_image: Iterable[str]) -> tuple[MountRequest, ...]:
+    """Return the binds and volumes of a container, by path: those of -v, of --mount, and the image's own.
+
+    Raises:
+        SpecError: one is wrong, or two are at the same path.
+    """
+    texts = tuple(volumes)
+    asked = (*(volume(text) for text in texts if ":" in text), *(each for each in map(_mounted, mounts) if each))
+    found: dict[str, MountRequest] = {}
+    for each in asked:
+        if each.destination in found:
+            raise SpecError(f"Duplicate mount point: {each.destination}")
+        found[each.destination] = each
+    for path in (*(text for text in texts if ":" not in text), *of_image):
+        check_destination(path)
+        each = MountRequest(type=MountType.VOLUME, destination=os.path.normpath(path))
+        found.setdefault(each.destination, each)
+    return tuple(found[path] for path in sorted(found))
+
+
+def volume(text: str) -> MountRequest:
+    """Return "SOURCE:DESTINATION[:OPTIONS]" as a bind of a path of the host, or as a named volume.
+
+    Raises:
+        SpecError: it is none.
+    """
+    source, destination, *rest = text.split(":")
+    if len(rest) > 1 or not source or not destination:
+        raise SpecError(f"invalid volume specification: '{text}'")
+    if not os.path.isabs(destination):
+        raise SpecError(f"invalid volume specification: '{text}': invalid mount path: '{destination}' must be absolute")
+    check_destination(destination)
+    wanted = set(rest[0].split(",")) if rest else set()
+    is_bind = os.path.isabs(source)
+    propagation = wanted & PROPAGATIONS
+    allowed = _IGNORED | {"ro", "rw"} | (PROPAGATIONS if is_bind else {"nocopy"})
+    if wanted - allowed or len(propagation) > 1 or {"ro", "rw"} <= wanted:
+        raise SpecError(f"invalid mode: {rest[0]}")
+    return MountRequest(
+        type=MountType.BIND if is_bind else MountType.VOLUME,
+        source=os.path.normpath(source) if is_bind else source,
+        destination=os.path.normpath(destination),
+        mode=rest[0] if rest else "" if is_bind else "z",
+        writable="ro" not in wanted,
+        propagation="".join(propagation),
+        copies="nocopy" not in wanted,
+    )
+
+
+def tmpfs_of_mounts(texts: Iterable[str]) -> tuple[Mount, ...]:
+    """Return those of --mount that are in memory.
+
+    Raises:
+        SpecError: one is wrong.
+    """
+    found = ((text, _fields(text)) for text in texts)
+    return tuple(_tmpfs_mount(text, fields) for text, fields in found if _type(fields) == MountType.TMPFS)
+
+
+def _mounted(text: str) -> MountRequest | None:
+    """Return a --mount as a request, None for one in memory."""
+    fields = _fields(text)
+    kind = _type(fields)
+    with argument("--mount", text):
+        _check_fields(kind, fields)
+    if kind == MountType.TMPFS:
+        return None
+    common = MountRequest(
+        type=kind,
+        source=fields.get("source", ""),
+        destination=os.path.normpath(fields["target"]),
+        writable=not _truth(text, "readonly", fields.get("readonly", "false")),
+    )
+    return (_bind_mount if kind == MountType.BIND else _volume_mount)(text, fields, common)
+
+
+def _bind_mount(text: str, fields: Mapping[str, str], common: MountRequest) -> MountRequest:
+    propagation, recursion = fields.get("bind-propagation", ""), fields.get("bind-recursive", "enabled")
+    with argument("--mount", text):
+        if not common.source:
+            raise SpecError('invalid mount config for type "bind": field Source must not be empty')
+        if propagation and propagation not in PROPAGATIONS:
+            raise SpecError(f"invalid propagation value: {propagation}")
+        if recursion not in _RECURSION:
+            raise SpecError(f'invalid value for bind-recursive: {recursion} (must be "enabled" or "disabled")')
+    source = common.source if os.path.isabs(common.source) else os.path.abspath(common.source)
+    return replace(common, source=source, propagation=propagation, recursive=recursion == "enabled", required=True)
+
+
+def _volume_mount(text: str, fields: Mapping[str, str], common: MountRequest) -> MountRequest:
+    driver = fields.get("volume-driver", DRIVER)
+    if driver != DRIVER:
+        raise SpecError(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
+    return replace(
+        common,
+        mode="z",
+        copies=not _truth(text, "volume-nocopy", fields.get("volume-nocopy", "false")),
+        subpath=fields.get("volume-subpath", ""),
+        labels=_pairs(fields.get("volume-label", "")),
+        driver_options=_pairs(fields.get("volume-opt", "")),
+    )
+
+
+def _pairs(lines: str) -> dict[str, str]:
+    return {name: value for name, _, value in (line.partition("=") for line in lines.split("\n") if line)}
+
+
+def _tmpfs_mount(text: str, fields: Mapping[str, str]) -> Mount:
+    with argument("--mount", text):
+        _check_fields(MountType.TMPFS, fields)
+        if fields.get("source"):
+            raise SpecError('invalid mount config for type "tmpfs": field Source must not be specified')
+    given = ((name, fields.get(f"tmpfs-{name}", "")) for name in ("size", "mode"))
+    options = [f"{name}={value}" for name, value in given if value]
+    options += ["ro"] * _truth(text, "readonly", fields.get("readonly", "false"))
+    return tmpfs(f"{fields['target']}:{','.join(options)}")
+
+
+_NAMES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
+_REPEATED = ("volume-label", "volume-opt")
+_ALONE = ("readonly", "volume-nocopy")
+_KNOWN = (
+    "type", "source", "target", "readonly", "consistency", "bind-propagation", "bind-recursive", "volume-subpath",
+    "volume-nocopy", "volume-label", "volume-driver", "volume-opt", "tmpfs-size", "tmpfs-mode",
+)  # fmt: skip
+
+
+def _fields(text: str) -> dict[str, str]:
+    """Return the fields of a --mount by their first names; those that may come again are joined by line ends."""
+    import csv  # few ask for it
+
+    found: dict[str, str] = {}
+    with argument("--mount", text):
+        try:
+            parts = next(csv.reader([text]), [])
+        except csv.Error as error:
+            raise SpecError(str(error)) from None
+        for part in parts:
+            name, equals, value = part.partition("=")
+            name = _NAMES.get(name.strip().lower(), name.strip().lower())
+            if not equals and name not in _ALONE:
+                raise SpecError(f"invalid field '{part}' must be a key=value pair")
+            if name not in _KNOWN:
+                raise SpecError(f"unexpected key '{name}' in '{part}'")
+            found[name] = f"{found[name]}\n{value}" if name in found and name in _REPEATED else value
+            if not equals:
+                found[name] = "true"
+    return found
+
+
+def _type(fields: Mapping[str, str]) -> MountType:
+    given = fields.get("type", MountType.VOLUME).lower()
+    try:
+        return MountType(given)
+    except ValueError:
+        raise SpecError(f"mount type unknown: {given!r}", hint=f"one of: {', '.join(MountType)}") from None
+
+
+def _check_fields(kind: MountType, fields: Mapping[str, str]) -> None:
+    if not fields.get("target"):
+        raise SpecError("target is required")
+    check_destination(fields["target"])
+    for name in fields:
+        prefix, dash, _ = name.partition("-")
+        if dash and prefix != kind:
+            raise SpecError(f"cannot mix '{prefix}-*' options with mount type '{kind}'")
+
+
+def _truth(text: str, name: str, value: str) -> bool:
+    with argument("--mount", text):
+        if value.lower() not in _TRUTHS:
+            raise SpecError(f"invalid value for {name}: {value}")
+    return _TRUTHS[value.lower()]

@@ -73,6 +73,8 @@ class RunOptions:
     devices: tuple[str, ...] = ()
     device_rules: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
+    volumes_from: tuple[str, ...] = ()
     network: str = "bridge"
     endpoints: tuple[Endpoint, ...] = ()
     publish: tuple[str, ...] = ()

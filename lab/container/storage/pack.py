@@ -257,6 +257,16 @@ def write_tree(directory: str, target: _Target) -> None:
                 writer.add_found(found, found.path)
 
 
+def pack_tree(directory: str, target: _Target) -> None:
+    """Write the tree at ``directory`` as an uncompressed tar, the root as its first entry.
+
+    Raises:
+        OSError: a file cannot be read, or the target not written.
+    """
+    with writing_tree(target) as writer:
+        _add_tree(writer, directory, None)
+
+
 def _add_tree(writer: TreeWriter, directory: str, mtime_limit_s: int | None) -> None:
     for found in walk(directory):
         writer.add_found(found, found.path or ".", mtime_limit_s=mtime_limit_s)

@@ -1,4 +1,4 @@
-"""A volume, and a place of a container where one, or something else of the host, is mounted: frozen, on disk as JSON."""
+"""A volume, and a place of a container where one, or a directory of the host, is mounted: frozen, on disk as JSON."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab.container import etc_files
-from lab.container.options import configure, devices, limits, mounts, security
+from lab.container.options import devices, limits, mounts, security
 from lab.container.spawner_client import StartFailed
 from lab.container.spec.runtime import Mount, Resources, Rlimit
 from lab.linux import capabilities, mount
@@ -229,7 +229,8 @@ def test_what_the_host_mounts_later_is_seen_where_that_is_asked_for(
 ) -> None:
     (tmp_path / "later").mkdir()
     with _shared_mount(tmp_path):
-        bind = configure.bind(f"{tmp_path}:/data:{propagation}")
+        options = ("rbind", "rw", propagation)
+        bind = Mount(destination="/data", type="bind", source=str(tmp_path), options=options)
         container_id, _ = containers.start_sleeping(mounts=(bind,))
         mount.mount("tmpfs", str(tmp_path / "later"), "tmpfs", 0, "")
         (tmp_path / "later/file").touch()

@@ -1,0 +1,90 @@
+"""An empty volume takes what the image has at its path, with owner, mode, attributes and links: whole, and once.
+
+    volumes/<name>/.filling   what is being copied; of no use to anybody else
+    volumes/<name>/.filled    what has been copied whole, and is being moved into _data
+
+Whoever is killed amid this leaves one of them, and the next who uses the volume removes the first or goes on with the
+second. All of it happens under the volume's lock, so that of two that make a volume at once one waits for the other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from lab.container import inside
+from lab.container.storage.pack import pack_tree
+from lab.container.storage.trees import remove_tree
+from lab.container.storage.unpack import UnpackLimits, unpack
+
+_FILLING, _FILLED = ".filling", ".filled"
+
+
+def fill(directory: str, data: str, path: str, layers: tuple[str, ...]) -> None:
+    """Let a volume take an image's content at ``path`` if it is empty; ``directory`` is the volume's own.
+
+    Raises:
+        ContainerError: a file could not be read or written.
+        OSError: with errno and path.
+    """
+    with _locked(directory):
+        settle(directory, data)
+        if os.listdir(data) or not layers:
+            return
+        filling = os.path.join(directory, _FILLING)
+        os.mkdir(filling, 0o755)
+        try:
+            copied = _copy(layers, filling, path)
+        except BaseException:
+            remove_tree(filling)
+            raise
+        if not copied:
+            os.rmdir(filling)
+            return
+        os.rename(filling, os.path.join(directory, _FILLED))
+        settle(directory, data)
+
+
+def settle(directory: str, data: str) -> None:
+    """End what a killed command has begun; to be called under the volume's lock."""
+    filling, filled = os.path.join(directory, _FILLING), os.path.join(directory, _FILLED)
+    if os.path.lexists(filling):
+        remove_tree(filling)
+    if not os.path.lexists(filled):
+        return
+    for name in os.listdir(filled):
+        os.rename(os.path.join(filled, name), os.path.join(data, name))
+    status = os.stat(filled)
+    os.chown(data, status.st_uid, status.st_gid)
+    shutil.copystat(filled, data)
+    os.rmdir(filled)
+
+
+def _copy(layers: tuple[str, ...], target: str, path: str) -> bool:
+    """Copy a directory of an image; return whether there is one."""
+
+    def pack(stream: BinaryIO) -> None:
+        top = os.path.realpath(path)
+        if os.path.isdir(top):
+            pack_tree(top, stream)
+
+    with inside.reading_layers(layers, target, pack) as source:
+        if not isinstance(source, io.BufferedReader) or not source.peek(1):
+            return False
+        unpack(source, target, UnpackLimits(), subject=f"the image's {path}", whiteouts=False)
+    return True
+
+
+@contextmanager
+def _locked(directory: str) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
