@@ -60,7 +60,7 @@ def _is_good_already(arguments: argparse.Namespace, registries: Session, name: s
     kept = None if given else registries.credentials.get(endpoint(name, registries.settings).server)
     if not kept:
         return False
-    output.note("Authenticating with existing credentials...")
+    output.note("Authenticating with existing credentials..." + (f" [Username: {kept.user}]" if kept.user else ""))
     try:
         log_in(registries, name, kept)
     except RegistryError as error:
@@ -84,12 +84,12 @@ def _credential(arguments: argparse.Namespace) -> Credential:
     from lab.container.registry.credentials import Credential
 
     if arguments.password is not None:
-        output.note(_INSECURE_PASSWORD)
         if arguments.password_stdin:
-            raise SpecError("--password and --password-stdin are mutually exclusive")
+            raise SpecError("conflicting options: cannot specify both --password and --password-stdin")
+        output.note(_INSECURE_PASSWORD)
     if arguments.password_stdin:
         if not arguments.username:
-            raise SpecError("Must provide --username with --password-stdin")
+            raise SpecError("the --password-stdin option requires --username to be set")
         return Credential(user=arguments.username, password=_from_stdin())
     if arguments.username and arguments.password is not None:
         return Credential(user=arguments.username, password=arguments.password)
@@ -135,9 +135,6 @@ def logout(arguments: argparse.Namespace, paths: Paths) -> int:
 
     name = registry_name(arguments.server)
     with session(paths) as registries:
-        server = endpoint(name, registries.settings).server
-        if not log_out(registries, name):
-            output.line(f"Not logged in to {server}")
-            return EXIT_OK
-    output.line(f"Removing login credentials for {server}")
+        output.line(f"Removing login credentials for {endpoint(name, registries.settings).server}")
+        log_out(registries, name)
     return EXIT_OK

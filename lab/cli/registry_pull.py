@@ -12,10 +12,12 @@ from lab.errors import EXIT_OK, ImageNotFound, SpecError
 from lab.paths import Paths
 
 if TYPE_CHECKING:
+    from lab.cli.registry_progress import LayerLines
     from lab.container.image.reference import Reference
     from lab.container.image.store import ImageStore
     from lab.container.registry.pull import Pulled
     from lab.container.registry.session import Session
+    from lab.container.spec.image import Platform
 
 _PLATFORM_HELP = "the image for this platform, such as linux/arm64, of those that the registry has"
 
@@ -128,13 +130,25 @@ def _pull_one(
         reference=reference,
         platform=parse_platform(platform or "linux", architecture=debian_architecture()),
         unpack=os.geteuid() == 0,
-        insists=bool(platform),
     )
     pulled = pull_image(registries, store, wanted, lines)
     labels = pulled.image.config.config.labels
     event_actors.note_image(paths.run, "pull", reference.familiar, {**labels, "name": reference.repository})
     lines.told(f"Digest: {pulled.digest}")
     lines.told(f"Status: {_status(pulled)} {reference.familiar}")
+    if platform and not quiet:
+        _warn_of_another_platform(pulled, reference, wanted.platform, lines)
+
+
+def _warn_of_another_platform(pulled: Pulled, reference: Reference, wanted: Platform, lines: LayerLines) -> None:
+    from lab.container.registry.platforms import matches, platform_of
+
+    actual = platform_of(pulled.image.config)
+    if not matches(actual, wanted):
+        lines.told(
+            f"WARNING: image with reference {reference.repository} was found but does not match the specified platform:"
+            f" wanted {wanted}, actual: {actual}"
+        )
 
 
 def _status(pulled: Pulled) -> str:

@@ -40,11 +40,11 @@ def push(arguments: argparse.Namespace, paths: Paths) -> int:
     if arguments.all_tags and has_tag(arguments.name):
         raise SpecError("tag can't be used with --all-tags/-a")
     store = ImageStore.open(paths)
-    references = _all_tags(store, reference) if arguments.all_tags else (reference,)
     lines = LayerLines(sys.stdout, quiet=arguments.quiet)
     if not (arguments.all_tags or has_tag(arguments.name)):
         lines.told(f"Using default tag: {reference.tag}")
     lines.told(f"The push refers to repository [{reference.registry}/{reference.path}]")
+    references = _references(store, reference, all_tags=arguments.all_tags)
     with session(paths, insecure=insecure_hosts(arguments, reference)) as registries:
         for each in references:
             pushed = push_image(registries, store, each, lines)
@@ -56,16 +56,17 @@ def push(arguments: argparse.Namespace, paths: Paths) -> int:
     return EXIT_OK
 
 
-def _all_tags(store: ImageStore, repository: Reference) -> tuple[Reference, ...]:
+def _references(store: ImageStore, wanted: Reference, *, all_tags: bool) -> tuple[Reference, ...]:
+    """Return the names that are to be pushed, in order."""
+    names = (name for _, names in store.grouped() for name in names if name.tag and not name.digest)
     found = [
         name
-        for _, names in store.grouped()
         for name in names
-        if name.tag and (name.registry, name.path) == (repository.registry, repository.path)
+        if name == wanted or (all_tags and (name.registry, name.path) == (wanted.registry, wanted.path))
     ]
     if not found:
         raise ImageNotFound(
-            f"An image does not exist locally with the tag: {repository.repository}",
-            hint=f"lab tag IMAGE {repository.repository}",
+            f"An image does not exist locally with the tag: {wanted.repository}",
+            hint=f"lab tag IMAGE {wanted.familiar}",
         )
     return tuple(sorted(found, key=lambda name: name.tag))

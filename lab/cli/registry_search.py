@@ -52,12 +52,12 @@ def search(arguments: argparse.Namespace, paths: Paths) -> int:
     from lab.container.registry.search import search as search_registry
     from lab.container.registry.session import session
 
-    if not 1 <= arguments.limit <= _LIMIT_MAX:
+    if not 0 <= arguments.limit <= _LIMIT_MAX:
         raise SpecError(f"limit {arguments.limit} is outside the range of [1, {_LIMIT_MAX}]")
     holds = [_condition(text) for text in arguments.filter]
     registry, term = _divided(arguments.term)
     with session(paths, insecure=(registry,) if arguments.insecure else ()) as registries:
-        found = search_registry(registries, registry, term, limit=arguments.limit)
+        found = search_registry(registries, registry, term, limit=arguments.limit or _LIMIT)
     wanted = sorted((each for each in found if all(hold(each) for hold in holds)), key=lambda each: -each.stars)
     rows = _rows(wanted, registry, no_trunc=arguments.no_trunc)
     output.text(gotemplate.render_rows(arguments.format, rows, _HEADINGS, default=gotemplate.table(_COLUMNS)))

@@ -64,11 +64,10 @@ class Repository:
         """
         headers = {"Accept": ", ".join(_ACCEPTED)}
         what = f"pull {self._called(reference)}"
-        with self.registry.ask(
+        with self._asked(
             "GET",
             f"/v2/{self.path}/manifests/{reference}",
             what=what,
-            scopes=self.pulls,
             headers=headers,
             hoped_for=(200, 404),
         ) as answer:
@@ -83,6 +82,18 @@ class Repository:
             if is_digest(expected) and expected != actual:
                 raise DigestMismatch(f"manifest {self._called(reference)}", expected=expected, actual=actual)
         return Document(media_type=media_type, digest=actual, data=data)
+
+    def _asked(
+        self, method: str, path: str, *, what: str, headers: Mapping[str, str], hoped_for: tuple[int, ...]
+    ) -> Answer:
+        """Ask for what may be somebody else's secret: whether there is such a repository is not told then."""
+        try:
+            return self.registry.ask(method, path, what=what, scopes=self.pulls, headers=headers, hoped_for=hoped_for)
+        except RegistryError as error:
+            if error.status not in (401, 403):
+                raise
+            told = f"pull access denied for {self.name}, repository does not exist or may require 'lab login': {error}"
+            raise RegistryError(told, status=error.status, hint=error.hint) from error
 
     def _media_type(self, content_type: str, data: bytes, what: str) -> str:
         """Return what the manifest is: what it says itself, else what its header says."""
@@ -131,12 +142,13 @@ class Repository:
         Raises:
             RegistryError: there is no such repository.
         """
-        pages = self.pages(f"/v2/{self.path}/tags/list", f"list tags of {self.name}", self.pulls)
-        return tuple(str(tag) for page in pages for tag in _list(page, "tags"))
-
-    def pages(self, path: str, what: str, scopes: Scopes) -> Iterator[Mapping[str, object]]:
-        """Give the pages of a list, which the registry divides as it likes."""
-        return pages(self.registry, path, what, scopes)
+        listed = pages(self.registry, f"/v2/{self.path}/tags/list", f"list tags of {self.name}", self.pulls)
+        try:
+            return tuple(str(tag) for page in listed for tag in _list(page, "tags"))
+        except RegistryError as error:
+            if error.status != 404:
+                raise
+            raise RegistryError(f"repository {self.name} not found: {error}", status=404) from error
 
     def has_blob(self, digest: str) -> bool:
         """Return whether the repository has a blob."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lab.container.spec.image import Descriptor, Index, Platform
+from lab.container.spec.image import Descriptor, ImageConfig, Index, Platform
 from lab.errors import RegistryError, SpecError
 
 _ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "armel": "arm", "i386": "386"}
@@ -45,6 +45,11 @@ def select(index: Index, wanted: Platform, *, subject: str) -> Descriptor:
 
 
 _UNKNOWN = Platform(architecture="unknown", os="unknown")
+
+
+def platform_of(config: ImageConfig) -> Platform:
+    """Return the platform that an image is for."""
+    return Platform(os=config.os, architecture=config.architecture, variant=config.variant)
 
 
 def matches(platform: Platform | None, wanted: Platform) -> bool:

@@ -11,7 +11,7 @@ from lab.container.image.reference import Reference
 from lab.container.image.store import ImageStore, StoredImage
 from lab.container.registry.client import INDEXES, Document, Repository
 from lab.container.registry.download import download
-from lab.container.registry.platforms import matches, select
+from lab.container.registry.platforms import select
 from lab.container.registry.progress import Observer, Step
 from lab.container.registry.session import Session
 from lab.container.registry.transport import Cancelled
@@ -36,15 +36,11 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pull:
-    """What is to be pulled, for which platform; ``unpack`` as a container needs it, which takes root.
-
-    ``insists`` on the platform: an image for another one is refused, also where the registry has no choice of them.
-    """
+    """What is to be pulled, for which platform if there is a choice; ``unpack`` as a container needs it: takes root."""
 
     reference: Reference
     platform: Platform
     unpack: bool
-    insists: bool = False
 
 
 def pull(session: Session, store: ImageStore, wanted: Pull, observer: Observer) -> Pulled:
@@ -62,7 +58,7 @@ def pull(session: Session, store: ImageStore, wanted: Pull, observer: Observer) 
         tag = reference.digest or reference.tag
         observer.told(f"{reference if reference.digest else tag}: Pulling from {reference.path}")
         manifest = _for_platform(repositories[0], document, wanted)
-        before = _id_of(store, reference)
+        before = _id_of(store, reference.familiar)
         _Puller(session, store, repositories, observer, unpack=wanted.unpack).pull(manifest, wanted)
         descriptor = _descriptor(manifest)
         by_digest = replace(reference, tag="", digest=document.digest)
@@ -72,9 +68,9 @@ def pull(session: Session, store: ImageStore, wanted: Pull, observer: Observer) 
     return Pulled(image=image, digest=document.digest, is_new=before != image.config_digest)
 
 
-def _id_of(store: ImageStore, reference: Reference) -> str:
+def _id_of(store: ImageStore, name: str) -> str:
     try:
-        return store.resolve(reference.familiar).config_digest
+        return store.resolve(name).config_digest
     except ImageNotFound:
         return ""
 
@@ -132,7 +128,7 @@ class _Puller:
         manifest = Manifest.from_json(document.data)
         config = self._config(manifest.config, wanted)
         sources = _sources(manifest, config)
-        missing = self._announce(sources)
+        missing = self._announce(sources, is_known=bool(_id_of(self._store, document.digest)))
         with ThreadPoolExecutor(DOWNLOADS, "pull") as threads:
             try:
                 fetched = {layer.digest: threads.submit(self._fetch, layer) for layer in missing}
@@ -150,22 +146,14 @@ class _Puller:
         except ContainerError as error:
             told = f"{wanted.reference.familiar} is no image of a container, but {descriptor.media_type}: {error}"
             raise RegistryError(told) from error
-        platform = Platform(os=config.os, architecture=config.architecture, variant=config.variant)
-        if wanted.insists and not matches(platform, wanted.platform):
-            raise RegistryError(
-                f"image with reference {wanted.reference.familiar} was found but does not provide the specified"
-                f" platform ({wanted.platform}): it is for {platform}"
-            )
         return config
 
-    def _announce(self, sources: Sequence[LayerSource]) -> list[Descriptor]:
-        """Tell what is there and what is to come, and return the latter, each once."""
-        missing: dict[str, Descriptor] = {}
-        for source in sources:
-            has = self._store.blobs.has(source.descriptor.digest)
-            self._observer.layer(source.descriptor.digest, Step.EXISTS if has else Step.PULLING)
-            if not has:
-                missing[source.descriptor.digest] = source.descriptor
+    def _announce(self, sources: Sequence[LayerSource], *, is_known: bool) -> list[Descriptor]:
+        """Tell what is there and what is to come, and return the latter; of an image that is whole nothing is told."""
+        layers = {source.descriptor.digest: source.descriptor for source in sources}
+        missing = {digest: layer for digest, layer in layers.items() if not self._store.blobs.has(digest)}
+        for digest in () if is_known and not missing else layers:
+            self._observer.layer(digest, Step.PULLING if digest in missing else Step.EXISTS)
         for layer in list(missing.values())[DOWNLOADS:]:
             self._observer.layer(layer.digest, Step.WAITING)
         return list(missing.values())

@@ -17,7 +17,6 @@ from lab.container.registry.hosts import DEFAULT_INDEX, DEFAULT_SERVER, Endpoint
 from lab.container.registry.session import Session
 from lab.errors import RegistryError
 
-LIMIT_MAX = 100
 _ANSWER_BYTES_MAX = 4 * 1024 * 1024
 _CATALOGUE = ("registry:catalog:*",)
 _HAS_NONE = frozenset((400, 401, 403, 404, 405))
