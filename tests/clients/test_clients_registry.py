@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from kernel.registry.servers import registry
@@ -70,3 +71,36 @@ def test_both_say_the_same_of_a_push_and_a_pull(argvs: tuple[tuple[str, ...], ..
 def _set(text: str) -> list[str]:
     """Return the lines without those that tell of how the layer was sent or found, which depends on what was before."""
     return [line for line in text.splitlines() if not line.startswith("…: ")]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("pull", "{host}/nosuch"), 1, "manifest for {host}/nosuch:latest not found: manifest unknown"),
+        (("pull", "UPPER"), 1, "repository name (library/UPPER) must be lowercase"),
+        (("pull", "-a", "{host}/x:1"), 1, "tag can't be used with --all-tags/-a"),
+        (("pull", "-a", "{host}/nosuch"), 1, "repository {host}/nosuch not found"),
+        (("push", "{host}/nosuch:1"), 1, "An image does not exist locally with the tag: {host}/nosuch"),
+        (("push", "-a", "{host}/nosuch"), 1, "An image does not exist locally with the tag: {host}/nosuch"),
+        (("push", "a@sha256:" + "0" * 64), 1, "cannot push a digest reference"),
+        (("run", "--network", "none", "{host}/nosuch"), 125, "Unable to find image '{host}/nosuch:latest' locally"),
+        (("login", "-u", "a", "{host}"), 1, "Cannot perform an interactive login from a non TTY device"),
+        (("login", "--password-stdin", "{host}"), 1, "requires --username to be set"),
+        (("logout", "{host}"), 0, "Removing login credentials for {host}"),
+    ],
+)
+def test_both_refuse_in_the_same_words(
+    argvs: tuple[tuple[str, ...], ...],
+    host: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    code: int,
+    says: str,
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    for argv in argvs:
+        given = [word.format(host=host) for word in words]
+        done = subprocess.run([*argv, *given], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done
+        assert says.format(host=host) in done.stdout + done.stderr

@@ -127,6 +127,29 @@ def test_dockers_own_login_is_good_for_us_and_ours_for_skopeo(lab: Lab, tmp_path
         assert subprocess.run(inspect, check=True, capture_output=True).stdout
 
 
+def test_a_helper_keeps_the_credential_and_pulls_and_pushes_are_told_as_events(
+    lab: Lab, tmp_path: Path, docker_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "docker-credential-kept"
+    kept = tmp_path / "kept"
+    helper.write_text(f"#!/bin/sh\ncase $1 in store) cat > {kept} ;; get) cat {kept} ;; erase) rm {kept} ;; esac\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    docker_config.mkdir()
+    (docker_config / "config.json").write_text('{"credsStore": "kept"}')
+    with registry(tmp_path / "registry", settings=with_password(tmp_path / "registry")) as host:
+        code, _, err = _login(lab, host)
+        assert (code, err) == (0, "")
+        assert PASSWORD not in (docker_config / "config.json").read_text()
+        lab.ok("tag", "busybox", f"{host}/app:1")
+        lab.ok("push", f"{host}/app:1")
+        lab.ok("pull", f"{host}/app:1")
+        shown = lab.ok("events", "--since", "1m", "--until", "0s", "--format", "{{.Action}} {{.Actor.ID}}")
+        assert {f"push {host}/app:1", f"pull {host}/app:1"} <= set(shown.splitlines())
+        lab.ok("logout", host)
+        assert not kept.exists()
+
+
 def test_tokens_are_got_kept_and_refreshed(lab: Lab, other: Lab, tmp_path: Path, docker_config: Path) -> None:
     with (
         TokenServer(tmp_path / "tokens") as tokens,
