@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # it imports tarfile, which is not on the way to a start
     from lab.container.storage.pack import Layer
 
 _HEX = frozenset("0123456789abcdef")
+_TOLD = 8  # names, where one is not found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,7 +365,11 @@ class ImageStore:
         return found[0]
 
     def _by_digest(self, entries: Iterable[Descriptor], digest: str) -> list[Descriptor]:
-        return [entry for entry in entries if digest == entry.digest or digest == self._id_of(entry)]
+        """Return the entry of a manifest, or of an image's id; the first will do, and to look at none is best."""
+        entries = tuple(entries)
+        by_manifest = next((entry for entry in entries if entry.digest == digest), None)
+        found = by_manifest or next((entry for entry in entries if self._id_of(entry) == digest), None)
+        return [found] if found else []
 
     def _by_beginning(self, entries: Iterable[Descriptor], reference: str) -> list[Descriptor]:
         digits = reference.removeprefix("sha256:")
@@ -376,8 +381,11 @@ class ImageStore:
 
     def _not_found(self, reference: str, entries: Iterable[Descriptor]) -> ImageNotFound:
         meant = names.parsed(reference)
-        there = ", ".join(sorted(found.familiar for entry in entries if (found := names.reference_of(entry))))
-        hint = f"there are: {there}" if there else "lab image bootstrap all makes the base images"
+        there = sorted(found.familiar for entry in entries if (found := names.reference_of(entry)))
+        more = f" and {len(there) - _TOLD} more: lab images" if len(there) > _TOLD else ""
+        hint = (
+            f"there are: {', '.join(there[:_TOLD])}{more}" if there else "lab image bootstrap all makes the base images"
+        )
         return ImageNotFound(f"No such image: {meant.familiar if meant else reference}", hint=hint)
 
     def _standing(

@@ -11,6 +11,7 @@ import pytest
 from lab.container.image import busybox, debian, sources
 from lab.container.image.assemble import Assembly, Step, assemble, extend, rfc3339
 from lab.container.image.store import ImageStore, Removed, StoredImage
+from lab.container.storage.blobs import BlobStore
 from lab.errors import DigestMismatch, ImageNotFound
 from lab.linux import command
 
@@ -44,6 +45,39 @@ def test_an_image_that_is_not_there_is_told_with_those_that_are(store: ImageStor
     with pytest.raises(ImageNotFound, match="No such image: two:latest") as caught:
         store.resolve("two")
     assert "one" in caught.value.hint
+
+
+class Watched(BlobStore):
+    """A content store that notes what is read."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.looked_at: list[str] = []
+
+    def read(self, digest: str) -> bytes:
+        self.looked_at.append(digest)
+        return super().read(digest)
+
+
+@pytest.mark.parametrize("reference", ["three", "manifest"])
+def test_looking_for_one_image_reads_no_other(store: ImageStore, reference: str) -> None:
+    images = {name: add_image(store, name, name.encode()) for name in ("one", "two", "three")}
+    wanted = images["three"]
+    fresh = ImageStore(store.root)
+    fresh.blobs = watched = Watched(store.root)
+    found = fresh.resolve(wanted.manifest_digest if reference == "manifest" else reference)
+    assert found.config_digest == wanted.config_digest
+    assert set(watched.looked_at) == {wanted.manifest_digest, wanted.config_digest}
+
+
+def test_of_many_images_some_are_told_where_one_is_not_there(store: ImageStore) -> None:
+    image = add_image(store, "one", b"1")
+    for number in range(20):
+        store.tag(image.manifest_digest, f"name{number}")
+    with pytest.raises(ImageNotFound) as caught:
+        store.resolve("two")
+    assert "and 13 more: lab images" in caught.value.hint
+    assert len(caught.value.hint) < 200
 
 
 @pytest.mark.parametrize("reference", ["", "sha256:", "sha256:xyz", "../x", f"sha256:{'0' * 64}"])
