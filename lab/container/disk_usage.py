@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.container.containers import Container, Containers
@@ -149,20 +150,8 @@ def summarize(usage: Usage) -> tuple[Summary, ...]:
             size_bytes=usage.layers_bytes,
             reclaimable_bytes=usage.layers_bytes - needed,
         ),
-        Summary(
-            kind="Containers",
-            total=len(usage.containers),
-            active=len(usage.containers) - len(stopped),
-            size_bytes=sum(each.size_bytes for each in usage.containers),
-            reclaimable_bytes=sum(each.size_bytes for each in stopped),
-        ),
-        Summary(
-            kind="Local Volumes",
-            total=len(usage.volumes),
-            active=len(usage.volumes) - len(unused),
-            size_bytes=sum(each.size_bytes for each in usage.volumes),
-            reclaimable_bytes=sum(each.size_bytes for each in unused),
-        ),
+        _summary("Containers", usage.containers, idle=stopped),
+        _summary("Local Volumes", usage.volumes, idle=unused),
         Summary(
             kind="Build Cache",
             total=usage.cache_entries,
@@ -171,3 +160,20 @@ def summarize(usage: Usage) -> tuple[Summary, ...]:
             reclaimable_bytes=usage.cache_bytes,
         ),
     )
+
+
+_Things = Sequence[ContainerUsage] | Sequence[VolumeUsage]
+
+
+def _summary(kind: str, things: _Things, *, idle: _Things) -> Summary:
+    return Summary(
+        kind=kind,
+        total=len(things),
+        active=len(things) - len(idle),
+        size_bytes=_size_bytes(things),
+        reclaimable_bytes=_size_bytes(idle),
+    )
+
+
+def _size_bytes(things: _Things) -> int:
+    return sum(each.size_bytes for each in things)
