@@ -176,6 +176,7 @@ class Repository:
             headers={"Content-Type": document.media_type},
             body=lambda: (document.data,),
             length=len(document.data),
+            repeats=True,
             hoped_for=(200, 201, 202),
         )
         answer.close()

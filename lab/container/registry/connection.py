@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from urllib.parse import urljoin, urlsplit
 
 from lab.container.registry.auth import Authorizer, Scopes
@@ -44,6 +45,7 @@ class Registry:
         headers: Mapping[str, str] | None = None,
         body: Callable[[], Iterable[bytes]] | None = None,
         length: int = 0,
+        repeats: bool = False,
         hoped_for: Collection[int] = OK,
     ) -> Answer:
         """Return the answer to a request for ``path``, which may be a whole URL, if its status is one hoped for.
@@ -52,7 +54,7 @@ class Registry:
             RegistryError: it is another one, or there is no answer; ``what`` says there what was being done.
         """
         url = urljoin(self.base(), f"{self.endpoint.prefix}{path}" if path.startswith("/") else path)
-        request = Request(method=method, url=url, headers=headers or {}, body=body, length=length)
+        request = Request(method=method, url=url, headers=headers or {}, body=body, length=length, repeats=repeats)
         answer = self._authorized(request, scopes)
         if answer.status in hoped_for:
             return answer
@@ -103,9 +105,7 @@ class Registry:
 
     def _asked(self, request: Request, authorization: str) -> Answer:
         headers = {**request.headers, "Authorization": authorization} if authorization else request.headers
-        return self.exchange.ask(
-            Request(method=request.method, url=request.url, headers=headers, body=request.body, length=request.length)
-        )
+        return self.exchange.ask(replace(request, headers=headers))
 
     def _is_ours(self, url: str) -> bool:
         """Return whether a URL is this registry's own: an upload may be told to go elsewhere."""

@@ -79,7 +79,7 @@ class Exchange:
                 answer = self.transport.send(request)
             except Interrupted:
                 interruptions += 1
-                if request.method not in _SAFE or interruptions >= _INTERRUPTIONS_MAX:
+                if not (request.repeats or request.method in _SAFE) or interruptions >= _INTERRUPTIONS_MAX:
                     raise
                 self.pause(attempt)
                 continue

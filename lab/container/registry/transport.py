@@ -50,13 +50,17 @@ class Cancelled(RegistryError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked; ``body`` gives the bytes anew each time it is called, ``length`` of them."""
+    """What is asked; ``body`` gives the bytes anew each time it is called, ``length`` of them.
+
+    ``repeats``: it may be asked again when nobody knows whether it came through, as GET and HEAD may always.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Callable[[], Iterable[bytes]] | None = None
     length: int = 0
+    repeats: bool = False
 
 
 class Answer:

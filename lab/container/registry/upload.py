@@ -47,7 +47,9 @@ def begin(repository: Repository, digest: str, mount_from: str = "") -> Session 
     if mount_from:
         scopes = (*scopes, f"repository:{mount_from}:pull")
     url = f"/v2/{repository.path}/blobs/uploads/{query}"
-    answer = repository.registry.ask("POST", url, what=_what(repository, digest), scopes=scopes, hoped_for=(201, 202))
+    answer = repository.registry.ask(
+        "POST", url, what=_what(repository, digest), scopes=scopes, repeats=True, hoped_for=(201, 202)
+    )
     answer.close()
     if answer.status == 201:
         return None

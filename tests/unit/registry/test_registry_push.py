@@ -173,6 +173,21 @@ def test_a_whole_layer_whose_connection_breaks_is_sent_again(
     assert _complete(registry, image)
 
 
+@pytest.mark.parametrize(("method", "part"), [("POST", "/uploads/"), ("PUT", "/manifests/"), ("HEAD", "/blobs/")])
+def test_what_may_be_asked_twice_is_asked_again_when_the_connection_breaks(
+    registry: Scripted, store: ImageStore, tmp_path: Path, method: str, part: str
+) -> None:
+    image = _add(store, f"{registry.host}/up:1")
+    left = [0]
+    registry.fault = lambda seen: (
+        Reply(status=left.pop()) if seen.method == method and part in seen.path and left else None
+    )
+    _push(store, tmp_path, f"{registry.host}/up:1")
+    assert _complete(registry, image)
+    assert not left
+    assert "1" in registry.manifests
+
+
 def test_what_the_registry_has_is_not_sent_again(registry: Scripted, store: ImageStore, tmp_path: Path) -> None:
     image = _add(store, f"{registry.host}/up:1")
     _push(store, tmp_path, f"{registry.host}/up:1")
