@@ -32,7 +32,7 @@ from lab.container.spec.runtime import JOINS, Process, Status, User
 from lab.container.state import ContainerState
 from lab.container.volumes import points
 from lab.container.volumes.model import MountPoint
-from lab.errors import ContainerError, KernelError, NoSuchContainer, StateConflict
+from lab.errors import ContainerError, KernelError, NoSuchContainer, StateConflict, UnavailableError
 from lab.linux import capabilities
 from lab.linux.cgroup import layout as cgroup_layout
 from lab.paths import Paths
@@ -280,7 +280,7 @@ class Containers:
         """
         try:
             return starting.begin(self.engine, container_id, streams or Streams(), restarts_done=0)
-        except (StateConflict, KernelError):  # what fails later is the spawner's to remove
+        except (StateConflict, KernelError, UnavailableError):  # what fails later is the spawner's to remove
             with contextlib.suppress(ContainerError):
                 if self.get(container_id).record.options.removes:
                     self.remove(container_id)

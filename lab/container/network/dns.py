@@ -13,6 +13,7 @@ Source: man dnsmasq(8): --hostsdir, --bind-dynamic, --domain-needed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -188,13 +189,9 @@ def end(paths: Paths, network: Network) -> None:
             running = pid(paths, server_id)
             if running:
                 os.kill(running, signal.SIGTERM)
-            _remove(_pid_file(paths, server_id))
+            with contextlib.suppress(FileNotFoundError):  # the server removes it itself, if it was fast
+                os.unlink(_pid_file(paths, server_id))
     remove_tree(os.path.join(_directory(paths), network.id))
-
-
-def _remove(path: str) -> None:
-    if os.path.exists(path):
-        os.unlink(path)
 
 
 def own_names(name: str, container_id: str, aliases: Iterable[str]) -> tuple[str, ...]:

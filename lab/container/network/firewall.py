@@ -46,6 +46,7 @@ table inet {name} {{
   }}
   chain output {{
     type nat hook output priority -100; policy accept;
+    ip6 daddr ::1 return
     fib daddr type local jump published
   }}
   chain forward {{
@@ -60,7 +61,6 @@ table inet {name} {{
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
     oifname @bridges ip saddr 127.0.0.0/8 masquerade
-    oifname @bridges ip6 saddr ::1 masquerade
     oifname @bridges ct status dnat ip saddr @translated4 masquerade
     oifname @bridges ct status dnat ip6 saddr @translated6 masquerade
     oifname != @bridges ip saddr @translated4 masquerade

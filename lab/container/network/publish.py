@@ -18,12 +18,13 @@ from types import TracebackType
 
 from lab.container.network.firewall import Publication
 from lab.container.port_bindings import Bindings, ContainerPort, HostPort, document, in_document
-from lab.errors import KernelError, StateConflict
+from lab.errors import KernelError, StateConflict, UnavailableError
 from lab.linux import sockets
 
 FILE = "ports"
 _ANY = {4: "0.0.0.0", 6: "::"}
 _KINDS = {"tcp": sockets.SOCK_STREAM, "udp": sockets.SOCK_DGRAM}
+_LOOPBACK6 = "::1"
 _BATCH = 200  # descriptors in one message; the kernel takes 253
 _ATTEMPTS = 16
 
@@ -60,6 +61,7 @@ class Keeper:
         Raises:
             StateConflict: one is taken.
             KernelError: this host has no such address, or one may not be bound.
+            UnavailableError: it is the loopback of IPv6.
         """
         with contextlib.ExitStack() as stack:
             publications: list[Publication] = []
@@ -81,6 +83,11 @@ def _bind(
     addresses = tuple(address for address in addresses if (6 if ":" in address else 4) in families)
     if not addresses:
         return [], []
+    if _LOOPBACK6 in addresses:
+        raise UnavailableError(
+            f"cannot publish {port} at [::1]: the kernel translates no address of IPv6's loopback",
+            hint=f"-p 127.0.0.1:{host}:{port}",
+        )
     numbers = range(host.number, max(host.last, host.number) + 1) if host.number else (0,) * _ATTEMPTS
     for attempt, number in enumerate(numbers, 1):
         try:
@@ -114,10 +121,16 @@ def _bind_all(protocol: str, addresses: Sequence[str], number: int) -> list[sock
 
 
 def _take(each: sockets.Socket, kind: int, address: str, number: int) -> None:
-    if kind == sockets.SOCK_STREAM:  # as a service would: connections that have ended do not count
+    """Bind a socket; one of IPv6 does not listen.
+
+    What comes from ::1 reaches it, as the kernel translates that address for nobody: it is to be refused at once, so
+    that clients which ask for "localhost" go on to 127.0.0.1.
+    """
+    listens = kind == sockets.SOCK_STREAM and ":" not in address
+    if listens:  # as a service would: connections that have ended do not count
         each.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
     each.bind((address, number))
-    if kind == sockets.SOCK_STREAM:
+    if listens:
         each.listen(1)  # without it another could do the same
 
 
