@@ -40,7 +40,7 @@ def of(paths: Paths, state: ContainerState, name: str, options: RunOptions) -> N
 def _members(networks: Networks, state: ContainerState) -> Iterator[tuple[Endpoint, Network]]:
     for endpoint in state.endpoints:
         if endpoint.attachment is not None:
-            network = networks.find(endpoint.network_id)
+            network = networks.find(endpoint.network_id or endpoint.network)
             if not network.is_predefined:
                 yield endpoint, network
 

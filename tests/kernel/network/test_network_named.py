@@ -267,3 +267,17 @@ def test_commands_that_are_killed_at_any_moment_leave_what_the_next_ones_can_use
     make("last")
     put(lab, "newcomer", "--network", "last", "--network", "base")
     assert resolves(lab, "newcomer", "fixed")
+
+
+def test_a_container_of_the_roots_own_bridge_joins_a_network_and_leaves_that_bridge(lab: Lab, make: Make) -> None:
+    make("shop")
+    put(lab, "database", "--network", "shop")
+    put(lab, "backend", "--network", "bridge")
+    lab.ok("network", "connect", "shop", "backend")
+    assert resolves(lab, "backend", "database")
+    assert resolves(lab, "database", "backend")
+    lab.ok("network", "disconnect", "bridge", "backend")
+    assert lab.ok("ps", "--filter", "name=backend", "--format", "{{.Networks}}") == "shop"
+    assert inside(lab, "backend", "ip", "route").count("default") == 1
+    lab.ok("restart", "-t", "0", "backend")
+    assert resolves(lab, "database", "backend")
