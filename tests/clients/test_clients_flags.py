@@ -80,5 +80,5 @@ def test_no_flag_is_told_that_is_there(missing: set[tuple[str, str]]) -> None:
 def _alone(verb: str) -> str:
     """Return the verb at the top that is the same as a noun's, "" if there is none."""
     noun, _, name = verb.partition(" ")
-    same = (word for word, belongs in main.STANDALONE.items() if word == name or belongs == (noun, name))
-    return next(same, "") if noun in ("builder", "container", "image") else ""
+    same = (word for word, belongs in main.STANDALONE.items() if belongs == (noun, name))
+    return next(same, "build" if verb == "image build" else "")
