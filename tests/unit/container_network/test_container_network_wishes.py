@@ -40,7 +40,7 @@ def test_what_is_left_to_us_is_chosen_where_nobody_else_is() -> None:
         ({"name": "bridge"}, "predefined"),
         ({"name": "a b"}, "invalid name"),
         ({"subnets": ("10.1.0.0/31",)}, "no room"),
-        ({"subnets": ("10.1.0.0/24", "10.2.0.0/24")}, "one subnet only"),
+        ({"subnets": ("10.1.0.0/24", "10.2.0.0/24")}, "one IPv4 subnet only"),
         ({"gateways": ("10.1.0.1",)}, "no matching subnet for gateway"),
         ({"subnets": ("10.1.0.0/24",), "ip_ranges": ("10.2.0.0/25",)}, "no matching subnet for range"),
     ],
