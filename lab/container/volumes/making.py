@@ -36,7 +36,6 @@ def inherited(texts: Iterable[tuple[str, str]], containers: str) -> dict[str, Mo
                 source=point.source,
                 destination=point.destination,
                 name=point.name,
-                mode=mode if mode else point.mode,
                 writable=point.writable and "ro" not in wanted,
                 recursive=point.recursive,
                 propagation=point.propagation,
