@@ -13,6 +13,7 @@ from clients.transcript import Engine
 
 from lab.container.image.bootstrap import BaseImage, bootstrap
 from lab.container.image.store import ImageStore
+from lab.container.network import apply
 from lab.paths import Paths
 from lab.target.backends.dockerd import PrivateDaemon
 
@@ -27,6 +28,7 @@ def lab_paths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paths]:
     finally:
         _remove_all(_lab(paths))
         _end_spawner(paths)
+        apply.remove_bridge(paths)
 
 
 @pytest.fixture(scope="session")
