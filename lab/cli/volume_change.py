@@ -26,7 +26,7 @@ def add_create(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-d", "--driver", metavar="DRIVER", default=DRIVER, help=DRIVER)
     add("--label", metavar="KEY[=VALUE]", action="append", default=[], help="a label; repeatable")
-    add("--name", dest="flag_name", default="", help=argparse.SUPPRESS)
+    add("--name", dest="flag_name", metavar="VOLUME", default="", help="what it is to be called, as of old")
     add("-o", "--opt", metavar="KEY=VALUE", action="append", default=[], help="type, o, device; repeatable")
     add("name", metavar="VOLUME", nargs="?", default="", help="what it is to be called (default: one is made up)")
 
