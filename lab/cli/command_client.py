@@ -47,7 +47,7 @@ _LIKE_OURS = (
     "Cpus_allowed:", "Mems_allowed:",
 )  # fmt: skip
 _LIKE_OURS_FILES = ("cgroup", "limits", "oom_score_adj", "attr/current", "personality")
-_READY_TIMEOUT_S = 2.0
+_READY_TIMEOUT_S, _READY_LOOKS = 1.0, 20
 _PEER = 12  # bytes of struct ucred: pid, uid, gid
 _SIGINT, _SIGQUIT, _SIGKILL, _SIGSTOP, _SIGCONT, _SIGTSTP = 2, 3, 9, 19, 18, 20
 _KERNELS_OWN = frozenset((4, 5, 7, 8, _SIGKILL, 11, 13, 17, _SIGCONT, _SIGSTOP, _SIGTSTP, 21, 22, 23, 31))
@@ -173,9 +173,10 @@ def _connect(run: str, name: str) -> _socket.socket | None:
     directory = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)  # closed when it is let go
     try:
-        channel.settimeout(_READY_TIMEOUT_S)  # one that is stopped must not hold anybody up
+        channel.settimeout(_READY_TIMEOUT_S)
         channel.connect(f"/proc/self/fd/{directory}/{name}")  # a socket's path ends at 107 bytes
-        if peer_uid(channel) != os.geteuid() or channel.recv(1) != READY:
+        pid, uid = peer(channel)
+        if uid != os.geteuid() or not _becomes_ready(channel, pid):
             return None
     finally:
         os.close(directory)
@@ -183,10 +184,21 @@ def _connect(run: str, name: str) -> _socket.socket | None:
     return channel
 
 
-def peer_uid(channel: _socket.socket) -> int:
-    """Return the user at the other end of a unix socket."""
+def peer(channel: _socket.socket) -> tuple[int, int]:
+    """Return pid and user of the process at the other end of a unix socket, or of who made it listen there."""
     credentials = channel.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _PEER)
-    return int.from_bytes(credentials[4:8], sys.byteorder)
+    return int.from_bytes(credentials[:4], sys.byteorder), int.from_bytes(credentials[4:8], sys.byteorder)
+
+
+def _becomes_ready(channel: _socket.socket, pid: int) -> bool:
+    """Wait for a server to take us, longer if it is busy; one that is stopped must not hold anybody up."""
+    for _ in range(_READY_LOOKS):
+        try:
+            return channel.recv(1) == READY
+        except TimeoutError:
+            if "State:\tT" in _read(f"../{pid}/status"):
+                return False
+    return False
 
 
 def _pass_on_signals(channel: _socket.socket) -> "tuple[set[int], Dispositions]":

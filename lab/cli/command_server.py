@@ -28,7 +28,7 @@ from lab.cli.command_client import (
     READY,
     STATUS_BYTES,
     likeness,
-    peer_uid,
+    peer,
     socket_name,
 )
 from lab.container.record import ContainerRecord
@@ -146,7 +146,7 @@ class CommandServer:
     def _accept(self) -> None:
         with suppress(BlockingIOError, ConnectionAbortedError):
             channel = sockets.accept(self._listener)
-            if peer_uid(channel) != os.geteuid():
+            if peer(channel)[1] != os.geteuid():
                 channel.close()
             elif _code_times() != self._code:
                 channel.close()
