@@ -23,6 +23,8 @@ from lab.container.engine import Engine
 from lab.container.spawner_client import Stdio
 from lab.linux.cgroup import layout
 from lab.paths import Paths
+from lab.target.backends import oci_bundle
+from lab.target.spec import Command, Limits, TargetSpec
 
 ROUNDS = 30
 PARENT = f"lab-benchmark-{os.getpid()}"
@@ -81,13 +83,17 @@ def engine(fresh_paths: Paths) -> Iterator[Engine]:
 
 
 class _Starts:
-    """Starts of fresh containers, each to its end; ``start_ns`` from the call to the exec, ``child_ns`` from clone."""
+    """Starts of fresh containers, each to its end.
+
+    ``start_ns`` are from the call to the exec, ``child_ns`` from clone to exec, ``life_ns`` start, wait and removal.
+    """
 
     def __init__(self, engine: Engine, layer: str, network: ContainerNetwork) -> None:
         self._engine, self._layer, self._network = engine, layer, network
         self._numbers = itertools.count()
         self.start_ns: list[int] = []
         self.child_ns: list[int] = []
+        self.life_ns: list[int] = []
 
     def once(self) -> None:
         name = f"start-{next(self._numbers)}"
@@ -100,6 +106,7 @@ class _Starts:
         finally:
             os.close(null)
             self._engine.delete(name, force=True)
+        self.life_ns.append(time.monotonic_ns() - called_ns)
         marks = dict(running.marks_ns)
         self.start_ns.append(marks["userspace"] - called_ns)
         self.child_ns.append(marks["userspace"] - marks["spawned"])
@@ -155,17 +162,21 @@ def test_a_start_stays_near_the_kernels_own_cost(
 
 
 class _Runc:
-    """`runc run` of the same program in the same layer, with what `runc spec` proposes."""
+    """`runc run` of the same program in the same layer, with the same limits, filter and masks."""
 
     def __init__(self, layer: str, bundle: Path, state: Path) -> None:
+        name = f"benchmark-{os.getpid()}"
+        spec = TargetSpec(
+            name=name,
+            image="",
+            command=Command(argv=("/bin/busybox", "true")),
+            limits=Limits(vcpus=1, memory_bytes=64 * 1024 * 1024, pids=64),
+            cgroup_parent=PARENT,
+        )
         bundle.mkdir()
-        subprocess.run(["runc", "spec"], cwd=bundle, check=True)
-        spec = json.loads((bundle / "config.json").read_text())
-        spec["process"] |= {"terminal": False, "args": ["/bin/busybox", "true"]}
-        spec["root"]["path"] = layer
-        spec["linux"]["cgroupsPath"] = f"/{PARENT}/runc"
-        (bundle / "config.json").write_text(json.dumps(spec))
-        self._argv = ("runc", "--root", str(state), "run", "--bundle", str(bundle), f"benchmark-{os.getpid()}")
+        document = oci_bundle.document(spec, rootfs=layer, scratch="", netns="")
+        (bundle / "config.json").write_text(json.dumps(document))
+        self._argv = ("runc", "--root", str(state), "run", "--bundle", str(bundle), name)
 
     def once_ns(self) -> int:
         """Let runc create, start, await and delete a container; nanoseconds of the whole command."""
@@ -178,19 +189,13 @@ class _Runc:
 @pytest.mark.needs("root")
 @pytest.mark.needs("overlay")
 @pytest.mark.needs("runc")
-def test_a_containers_whole_life_beside_runcs(
+def test_start_wait_and_removal_beside_runc_run(
     benchmark: BenchmarkFixture, engine: Engine, layer: str, tmp_path: Path
 ) -> None:
     starts, runc = _Starts(engine, layer, ContainerNetwork.NONE), _Runc(layer, tmp_path / "bundle", tmp_path / "state")
     starts.once()
-    theirs_ns, ours_ns = [], []
-
-    def once() -> None:
-        called_ns = time.monotonic_ns()
-        starts.once()
-        ours_ns.append(time.monotonic_ns() - called_ns)
-
-    benchmark.pedantic(once, setup=lambda: theirs_ns.append(runc.once_ns()), rounds=ROUNDS)
-    ratio = statistics.median(theirs_ns) / statistics.median(ours_ns)
+    theirs_ns: list[int] = []
+    benchmark.pedantic(starts.once, setup=lambda: theirs_ns.append(runc.once_ns()), rounds=ROUNDS)
+    ratio = statistics.median(theirs_ns) / statistics.median(starts.life_ns[1:])
     benchmark.extra_info["runc_ratio"] = ratio
     assert ratio > LEAST_RATIO_TO_RUNC
