@@ -18,6 +18,7 @@ CONTROLLERS = frozenset(
     )
 )  # fmt: skip
 _SIGKILL = 9
+_NO_DIRECTORIES_BELOW = 2  # the links of a kernfs directory: itself, its name, and one for each directory in it
 
 
 def write(path: str, value: str) -> None:
@@ -81,6 +82,12 @@ def _inherit_cpuset(parent: str, directory: str) -> None:
 
 def tree(directory: str) -> Iterator[str]:
     """Yield a cgroup directory and all below it, the deepest first; empty when it is gone."""
+    try:
+        if os.stat(directory).st_nlink == _NO_DIRECTORIES_BELOW:  # most have none, and dozens of files to be listed
+            yield directory
+            return
+    except FileNotFoundError:
+        return
     for path, _, _ in os.walk(directory, topdown=False):
         yield path
 
