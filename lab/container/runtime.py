@@ -481,14 +481,22 @@ class Runtime:
             state = self.directory.load(container_id)
             if state.status == Status.RUNNING and not force:
                 raise StateConflict(f"container '{container_id}' is running", hint="stop it first, or force")
-            self.terminate(container_id)
-            cgroup.remove(self.layout, state.cgroup, deadline_ns=_soon())
+            self._remove_cgroups(state)
             running = self._running.pop(container_id, None)
             if running is not None:
                 running.close()
             self._plans.pop(container_id, None)
             self._confinements.pop(container_id, None)
             self.directory.remove(container_id)
+
+    def _remove_cgroups(self, state: ContainerState) -> None:
+        """Remove a container's cgroups after all that runs in them; after an end by itself that is mostly nothing."""
+        if state.status == Status.STOPPED:
+            with contextlib.suppress(TimeoutError):
+                cgroup.remove(self.layout, state.cgroup, deadline_ns=0)
+                return
+        self.terminate(state.id)
+        cgroup.remove(self.layout, state.cgroup, deadline_ns=_soon())
 
     def processes(self, state: ContainerState) -> tuple[int, ...]:
         """Return the host pids of all processes in a container's cgroup, sorted."""

@@ -154,7 +154,9 @@ class ContainerDirectory:
             _write_json(os.path.join(temporary, "state.json"), codec.encode(state))
             for name, text in files.items():
                 _write(os.path.join(temporary, name), text)
+            version = _version(os.path.join(temporary, "state.json"))
             os.rename(temporary, state.bundle)
+            self._seen[state.id] = (version, state)
         except OSError as error:
             remove_tree(temporary)
             if error.errno in (17, 39):  # EEXIST, ENOTEMPTY: rename found another container
@@ -179,8 +181,7 @@ class ContainerDirectory:
         """Return the state as it is on disk; a file that is still the one read last is not read again."""
         path = os.path.join(self.bundle(container_id), "state.json")
         try:
-            status = os.stat(path)
-            version = (status.st_ino, status.st_mtime_ns)  # each state is a new file: it is replaced, never rewritten
+            version = _version(path)
             known = self._seen.get(container_id)
             if known is None or known[0] != version:
                 known = self._seen[container_id] = (version, codec.decode(ContainerState, _read_json(path)))
@@ -218,7 +219,9 @@ class ContainerDirectory:
         """
         path = os.path.join(state.bundle, "state.json")
         _write_json(path + ".new", codec.encode(state))
+        version = _version(path + ".new")
         os.replace(path + ".new", path)
+        self._seen[state.id] = (version, state)
 
     def remove(self, container_id: str) -> None:
         """Remove a container's directory; one that is gone is no error.
@@ -229,6 +232,7 @@ class ContainerDirectory:
             OSError: with errno and path; what is left of it is no container any more.
         """
         temporary = self._unfinished(ProcessIdentity.of(os.getpid()), container_id)
+        self._seen.pop(container_id, None)
         try:
             os.rename(self.bundle(container_id), temporary)
         except FileNotFoundError:
@@ -292,6 +296,11 @@ def _supervised(state: ContainerState) -> ContainerState:
 
 def _maker_gone(found: re.Match[str]) -> bool:
     return not ProcessIdentity(pid=int(found[1]), started_ticks=int(found[2])).is_alive()
+
+
+def _version(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_ino, status.st_mtime_ns  # each state is a new file: it is replaced, never rewritten
 
 
 def _write_json(path: str, document: object) -> None:
