@@ -19,6 +19,7 @@ from lab.container.image.bootstrap import BaseImage, bootstrap
 from lab.container.image.store import ImageStore
 from lab.container.log_file import LOG_FILE
 from lab.errors import NoSuchContainer
+from lab.linux import process_cpu
 from lab.paths import Paths
 
 TIMEOUT_S = 60
@@ -78,14 +79,22 @@ class Lab:
         return b"".join(text + (b"\n" if tag == b"F" else b"") for _, _, tag, text in entries)
 
     def spawners(self) -> list[int]:
-        """Return the pids of this root's shared spawners: one, or none."""
+        """Return the pids of this root's shared spawners: one, or none; without their children before an exec."""
         mark = f"{self.paths.run!r})".encode()
-        return [pid for pid, line in _command_lines() if b"main_shared" in line and mark in line]
+        found = [pid for pid, line in _command_lines() if b"main_shared" in line and mark in line]
+        return [pid for pid in found if _parent(pid) not in found]
 
     def aftermaths(self) -> list[int]:
         """Return the pids of what the shared spawner has started beside containers."""
         mark = self.paths.run.encode()
         return [pid for pid, line in _command_lines() if b"aftermath" in line and mark in line.split(b"\0")]
+
+
+def _parent(pid: int) -> int:
+    try:
+        return process_cpu.read(pid).parent
+    except ProcessLookupError:
+        return 0
 
 
 def _command_lines() -> Iterator[tuple[int, bytes]]:
