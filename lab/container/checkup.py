@@ -18,7 +18,7 @@ from lab.container.image.build_cache import BuildCache
 from lab.container.network import departure, ipam, presence
 from lab.container.network import health as network_health
 from lab.container.network.networks import Networks
-from lab.container.spawner_client import has_shared
+from lab.container.spawner_start import has_shared
 from lab.container.spec.runtime import Status
 from lab.errors import NoSuchContainer
 from lab.linux.cgroup import layout as cgroup

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import marshal
 import os
-import sys
 import time
 
 from lab.container import init, machine, supervision, user_namespace, wire
 from lab.container.child import Child, give_up, kill, parse_frames, reap
-from lab.container.loop import ONLY_ERRORS, Loop
+from lab.container.follow_up import FollowUps
+from lab.container.loop import Loop
 from lab.container.network import fastpath
 from lab.container.numbered import Numbered
+from lab.container.spare import Spare
 from lab.container.supervision import Supervised
 from lab.linux import namespaces as ns
 from lab.linux import pidfd, sockets
@@ -73,9 +74,9 @@ USERS_NUMBER = 196
 LIMITS_NUMBER = 197
 """The descriptor on which a child waits for its limits; its engine has the other end."""
 
-_AFTERMATH = "import sys; sys.path.insert(0, sys.argv[1]); from lab.container.aftermath import main; main(sys.argv[2:])"
 _LEFTOVERS_NS = 1_000_000_000
 _IDLE_NS = 30_000_000_000
+_RETRY_NS = 500_000_000  # between attempts of what the host has no room for now
 
 
 class Spawner:
@@ -87,13 +88,12 @@ class Spawner:
         self._loop = Loop()
         self._peek = supervision.Peek()
         self._buffer = bytearray(wire.PACKET_BYTES)
+        self._spare = Spare()
         self._engines: dict[int, sockets.Socket] = {}
         self._children: dict[int, Child] = {}  # by pidfd
         self._machines: dict[str, machine.Start] = {}
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        self._commands = 0  # of ours, that run or will run: to start a container again, or to remove it
-        self._delays_ns: dict[str, int] = {}  # before the last restart, by container id
-        self._witnessed = 0  # ends of containers that whoever was told removes
+        self._follow_ups = FollowUps(self._loop, paths)
 
     def serve(self, engine: sockets.Socket) -> None:
         """Serve one more engine, until it goes away."""
@@ -101,17 +101,30 @@ class Spawner:
         self._loop.watch(engine.fileno(), lambda _: self._on_request(engine))
 
     def listen(self, listener: sockets.Socket) -> None:
-        """Serve all engines that come."""
+        """Serve all engines that come; one for whom no descriptor is left is told so."""
+        self._loop.watch(listener.fileno(), lambda _: self._accept(listener))
 
-        def accept(_: int) -> None:
-            self.serve(sockets.accept(listener))
-
-        self._loop.watch(listener.fileno(), accept)
+    def _accept(self, listener: sockets.Socket) -> None:
+        try:
+            with self._spare:
+                engine = sockets.accept(listener)
+        except BlockingIOError:  # it has gone again
+            return
+        except OSError:  # the whole host has no more of something: it waits in the queue
+            self._loop.forget(listener.fileno())
+            self._loop.later(_RETRY_NS, lambda: self.listen(listener))
+            return
+        if self._spare.is_there:
+            self.serve(engine)
+            return
+        with engine:
+            wire.refuse(engine)
+        self._spare.take()
 
     @property
     def is_needed(self) -> bool:
         """Whether an engine is there, or a process that was started."""
-        return bool(self._engines or self._children or self._commands or self._witnessed)
+        return bool(self._engines or self._children or self._follow_ups.are_due)
 
     def step(self) -> None:
         """Wait for the next thing to do, and do it."""
@@ -127,18 +140,33 @@ class Spawner:
 
     def _on_request(self, engine: sockets.Socket) -> None:
         try:
-            received = wire.receive(engine, self._buffer)
+            with self._spare:
+                received = wire.receive(engine, self._buffer)
         except ConnectionResetError:
             received = None
         if received is None:
             self._engine_is_gone(engine)
             return
-        (kind, *arguments), descriptors = received
+        message, descriptors = received
+        if message is None or not self._spare.is_there:
+            self._refuse(engine, descriptors)
+            return
+        kind, *arguments = message
         try:
             _REQUESTS[kind](self, engine.fileno(), descriptors, *arguments)
         except OSError as error:
             _fail(descriptors[0], kind, error)
             _close(descriptors)
+
+    def _refuse(self, engine: sockets.Socket, descriptors: tuple[int, ...]) -> None:
+        """Refuse a request for which no descriptors are left; that of its answer has come, by the spare's place."""
+        if descriptors:
+            wire.answer(descriptors[0], (FAILED, *wire.FULL))
+            _close(descriptors)
+        else:  # only if the limit has just been lowered
+            wire.refuse(engine)
+            self._engine_is_gone(engine)
+        self._spare.take()
 
     def _engine_is_gone(self, engine: sockets.Socket) -> None:
         number = engine.fileno()
@@ -343,7 +371,7 @@ class Spawner:
             supervised.failed()
         is_seen = self._finish(child, (FAILED, *failure))
         if supervised is not None and supervised.removes and not is_seen:
-            self._run_later("remove", supervised.id, 0)
+            self._follow_ups.run(supervised.id, "remove")
 
     def _on_exit(self, child: Child) -> None:
         if child.listing:  # the kernel ends only what is in a pid namespace whose first process it was
@@ -356,20 +384,20 @@ class Spawner:
         if child.monitor is not None:
             child.monitor.stop()
         restarts = supervised.ended(code)
-        witness = os.dup(child.reply) if supervised.removes and child.reply >= 0 else -1
-        is_seen = self._finish(child, (EXITED, code, now_ns))
+        witness = child.reply if supervised.removes else -1
+        is_seen = self._finish(child, (EXITED, code, now_ns), kept=witness)
         if restarts:
-            self._restart_later(supervised.id, now_ns - child.spawned_ns)
+            self._follow_ups.restart(supervised.id, now_ns - child.spawned_ns)
             return
-        self._delays_ns.pop(supervised.id, None)
-        if supervised.removes and is_seen and witness >= 0:
-            self._await_removal(supervised.id, witness)
+        self._follow_ups.settle(supervised.id)
+        if is_seen and witness >= 0:
+            self._follow_ups.await_removal(supervised.id, witness)
         elif supervised.removes:
-            self._run_later("remove", supervised.id, 0)
+            self._follow_ups.run(supervised.id, "remove")
             _close((witness,) if witness >= 0 else ())
 
     def _check_health(self, child: Child, supervised: Supervised, *, adopted: bool) -> None:
-        bundle = self._bundle(supervised.id)
+        bundle = self._follow_ups.bundle(supervised.id)
         if not os.path.exists(os.path.join(bundle, supervision.CHECK_FILE)):
             return
         from lab.container import health  # whose pages only those containers pay for that are checked
@@ -408,45 +436,7 @@ class Spawner:
         if action == "kill":
             kill(child)
         elif action in ("restart", "stop"):
-            self._run_later(f"{action}-unhealthy", supervised.id, 0)
-
-    def _restart_later(self, container_id: str, ran_ns: int) -> None:
-        delay_ns = supervision.restart_delay_ns(self._delays_ns.get(container_id, 0), ran_ns)
-        self._delays_ns[container_id] = delay_ns
-        self._run_later("restart", container_id, delay_ns)
-
-    def _await_removal(self, container_id: str, witness: int) -> None:
-        """Leave the removal to who was told of the end, until that one closes its pipe without having done it."""
-        self._witnessed += 1
-
-        def on_closed(_: int) -> None:
-            self._witnessed -= 1
-            self._loop.forget(witness)
-            os.close(witness)
-            if os.path.isdir(self._bundle(container_id)):
-                self._run_later("remove", container_id, 0)
-
-        self._loop.watch(witness, on_closed, ONLY_ERRORS)
-
-    def _bundle(self, container_id: str) -> str:
-        return os.path.join(self._paths[0], "containers", container_id)
-
-    def _run_later(self, verb: str, container_id: str, delay_ns: int) -> None:
-        self._commands += 1
-        self._loop.later(delay_ns, lambda: self._run(verb, container_id))
-
-    def _run(self, verb: str, container_id: str) -> None:
-        """Let a process of its own do what takes more than we have imported."""
-        argv = (sys.executable, "-I", "-c", _AFTERMATH, _package_root(), verb, container_id, *self._paths)
-        process = os.pidfd_open(os.posix_spawn(sys.executable, argv, {}))
-
-        def reap(_: int) -> None:
-            os.waitid(os.P_PIDFD, process, os.WEXITED)
-            self._loop.forget(process)
-            os.close(process)
-            self._commands -= 1
-
-        self._loop.watch(process, reap)
+            self._follow_ups.run(supervised.id, f"{action}-unhealthy")
 
     def adopt(self) -> None:
         """Go on with the containers that an earlier spawner of this root has left when it died."""
@@ -460,9 +450,9 @@ class Spawner:
             if ended is None:
                 self._adopt(bundle, left)
             elif ended.next_restart:
-                self._run_later("restart", name, 0)
+                self._follow_ups.run(name, "restart")
             elif left.policy[3]:
-                self._run_later("remove", name, 0)
+                self._follow_ups.run(name, "remove")
 
     def _adopt(self, bundle: str, left: supervision.Left) -> None:
         supervised = Supervised(self._loop, bundle, left.policy, self._peek, has_terminal=left.has_terminal)
@@ -472,9 +462,9 @@ class Spawner:
             process = -1
         if process < 0 or not _is_same(left):
             if supervised.ended(supervision.LOST_CODE):
-                self._restart_later(supervised.id, 0)
+                self._follow_ups.restart(supervised.id, 0)
             elif supervised.removes:
-                self._run_later("remove", supervised.id, 0)
+                self._follow_ups.run(supervised.id, "remove")
             _close((process,) if process >= 0 else ())
             return
         child = Child(left.pid, process, status=-1, reply=-1, engine=-1, detached=True)
@@ -482,13 +472,13 @@ class Spawner:
         self._watch(child)
         self._check_health(child, supervised, adopted=True)
 
-    def _finish(self, child: Child, message: wire.Message) -> bool:
-        """Tell all who wait, let the child go, and return whether somebody was told."""
+    def _finish(self, child: Child, message: wire.Message, *, kept: int = -1) -> bool:
+        """Tell all who wait, let the child go, and return whether somebody was told; a pipe that is ``kept`` stays."""
         is_seen = False
         for reply in (child.reply, *child.listeners):
             if reply >= 0:
                 is_seen = wire.answer(reply, message) or is_seen
-                os.close(reply)
+                _close((reply,) if reply != kept else ())
         self._loop.forget(child.pidfd)
         del self._children[child.pidfd]
         os.close(child.pidfd)
@@ -559,7 +549,3 @@ def _fail(reply: int, kind: object, error: OSError) -> None:
 def _close(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
-
-
-def _package_root() -> str:
-    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

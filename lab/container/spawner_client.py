@@ -1,4 +1,4 @@
-"""The engine's end of its spawner: start it, send it plans, read what becomes of each process.
+"""The engine's end of its spawner: send it plans, read what becomes of each process.
 
 Safe to use from many threads: requests are sent under a lock, answers come through a pipe per request.
 """
@@ -6,32 +6,29 @@ Safe to use from many threads: requests are sent under a lock, answers come thro
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import marshal
 import os
 import select
 import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import lab
-from lab.container import assembler, compiled, init_plan, spawner, user_namespace, wire
+from lab.container import assembler, compiled, init_plan, spawner, spawner_start, user_namespace, wire
 from lab.container.network.model import AttachmentFields
-from lab.errors import ContainerError
-from lab.linux import mount, sockets
+from lab.errors import ContainerError, KernelError
 from lab.linux import namespaces as ns
+from lab.linux import sockets
 from lab.paths import Paths
 
-_ENOENT, _E2BIG, _EACCES, _EMSGSIZE = 2, 7, 13, 90
+_ENOENT, _E2BIG, _ENFILE, _EMFILE, _EMSGSIZE = 2, 7, 23, 24, 90
+_SPAWNERS_OWN = (wire.FULL[0], spawner.SPAWN, spawner.JOIN, spawner.ATTACH)
+_FULL_HINT = "the spawner needs five for each container: stop some, or have it start where `ulimit -Hn` is higher"
 _USER_STEP = "set_named_user"  # whose own errors say all, in docker's words
 EncodedPlan = bytes
 """A plan on its way: what ``SpawnerClient.encode`` makes of it."""
 
-_BACKLOG = 128
-_CONTROL_NUMBER = 3
 _MARKS = {b"n": "namespaces", b"e": "environment"}
 
 
@@ -48,7 +45,8 @@ class StartFailed(ContainerError):  # noqa: N818
     def __init__(self, step: str, errno: int, reason: str, path: str) -> None:
         subject = f" {path}" if path else ""
         what = "" if step == _USER_STEP and not errno else f"{step.replace('_', ' ')}{subject}: "
-        super().__init__(f"{what}{reason}" + (f" (errno {errno})" if errno else ""))
+        hint = _FULL_HINT if step in _SPAWNERS_OWN and errno in (_ENFILE, _EMFILE) else ""
+        super().__init__(f"{what}{reason}" + (f" (errno {errno})" if errno else ""), hint=hint)
         self.step = step
         self.errno = errno
         self.path = path
@@ -76,13 +74,14 @@ class Running:
     ``marks_ns`` are (name, CLOCK_MONOTONIC) in order: spawned, namespaces, environment (not for exec), userspace.
     """
 
-    def __init__(self, answers: int) -> None:
-        """Take over the reading end of a request's pipe; ``await_started`` comes next."""
+    def __init__(self, answers: int, channel: sockets.Plain) -> None:
+        """Take over the reading end of a request's pipe, sent over ``channel``; ``await_started`` comes next."""
         self.pid = 0
         self.marks_ns: tuple[tuple[str, int], ...] = ()
         self.exited_at_ns: int | None = None
         self.log_bytes = 0
         self._answers = answers
+        self._channel = channel
         self._buffer = bytearray()
         self._exit_code: int | None = None
         self._lock = threading.Lock()
@@ -98,7 +97,7 @@ class Running:
             message = self._next(None)
             if message is None:
                 self.close()
-                raise _died()
+                raise _gone(self._channel)
             if message[0] == spawner.STARTED:
                 _, self.pid, spawned_ns, started_ns, marks = message
                 seen = ((_MARKS[letter], at_ns) for letter, at_ns in marks)
@@ -124,7 +123,7 @@ class Running:
                 except TimeoutError:
                     return None
                 if message is None:
-                    raise _died()
+                    raise _gone(self._channel)
                 self._exit_code, self.exited_at_ns = message[1], message[2]
             return self._exit_code
 
@@ -163,6 +162,12 @@ def _died() -> SpawnerDied:
         "the engine's spawner has ended unexpectedly, and all that it had started with it",
         hint="start the container again; if it was killed for memory, `dmesg | grep -i oom` shows it",
     )
+
+
+def _gone(channel: sockets.Plain) -> ContainerError:
+    """Return what to raise when the spawner has closed a connection: it has refused it, or has died."""
+    refused = wire.refusal(channel)
+    return _died() if refused is None else StartFailed(*refused)
 
 
 def _await_readable(descriptor: int, deadline_ns: int | None) -> None:
@@ -366,36 +371,47 @@ class SpawnerClient:
 
     def _request(self, message: wire.Message, descriptors: tuple[int, ...]) -> Running:
         read_end, write_end = os.pipe()
-        running = Running(read_end)
         try:
-            with self._lock:
-                self._send(message, (write_end, *descriptors))
-        except OSError as error:
-            running.close()
-            if error.errno == _EMSGSIZE:
-                raise StartFailed("execute", _E2BIG, "arguments and environment are too long", "") from None
-            raise _died() from error
+            channel = self._deliver(message, (write_end, *descriptors))
+        except BaseException:
+            os.close(read_end)
+            raise
         finally:
             os.close(write_end)
-        return running
+        return Running(read_end, channel)
 
-    def _send(self, message: wire.Message, descriptors: tuple[int, ...]) -> None:
+    def _deliver(self, message: wire.Message, descriptors: tuple[int, ...]) -> sockets.Socket:
+        """Send a request, and return the connection that it was sent over."""
         try:
-            wire.send(self._connected(), message, descriptors)
-        except BrokenPipeError:  # it died since the last request: a new one serves this
+            with self._lock:
+                return self._send(message, descriptors)
+        except ConnectionError as error:
+            raise _died() from error
+        except OSError as error:
+            if error.errno == _EMSGSIZE:
+                raise StartFailed("execute", _E2BIG, "arguments and environment are too long", "") from None
+            raise KernelError.of("reach", "the spawner", error) from error
+
+    def _send(self, message: wire.Message, descriptors: tuple[int, ...]) -> sockets.Socket:
+        channel = self._connected()
+        try:
+            wire.send(channel, message, descriptors)
+        except (BrokenPipeError, ConnectionResetError):  # it died since the last request: a new one serves this
+            refused = wire.refusal(channel)
             self._drop()
-            wire.send(self._connected(), message, descriptors)
+            if refused is not None:
+                raise StartFailed(*refused) from None
+            channel = self._connected()
+            wire.send(channel, message, descriptors)
+        return channel
 
     def _connected(self) -> sockets.Socket:
         if self._control is None:
-            self._control = self._start_own() if self._shared is None else connect_shared(self._shared)
+            if self._shared is None:
+                self._process, self._control = spawner_start.start_own()
+            else:
+                self._control = spawner_start.connect_shared(self._shared)
         return self._control
-
-    def _start_own(self) -> sockets.Socket:
-        ours, theirs = sockets.pair(sockets.SOCK_SEQPACKET)
-        with theirs:
-            self._process = _launch(f"main({_CONTROL_NUMBER})", theirs.fileno(), stderr=2)
-        return ours
 
     def _drop(self) -> None:
         if self._control is not None:
@@ -405,178 +421,6 @@ class SpawnerClient:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._process, 0)
             self._process = None
-
-
-def connect_shared(paths: Paths) -> sockets.Socket:
-    """Return a connection to the shared spawner of a root, which is started if there is none.
-
-    One that was started by another version of the lab is replaced: what it looks after goes on with its successor.
-
-    Raises:
-        OSError: the run directory cannot be used.
-    """
-    os.makedirs(paths.run, mode=0o700, exist_ok=True)
-    found = _connect_to_same(paths.run)
-    if found is not None:
-        return found
-    lock = os.open(os.path.join(paths.run, wire.LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        found = _connect_to_same(paths.run)  # another command was faster
-        if found is None:
-            _end_other(paths.run)
-            _start_shared(paths)
-            found = _connect(paths.run)
-        return found
-    finally:
-        os.close(lock)
-
-
-def _connect_to_same(directory: str) -> sockets.Socket | None:
-    """Return a connection to a spawner that runs our own version, None if there is none."""
-    try:
-        channel = _connect(directory)
-    except (FileNotFoundError, ConnectionRefusedError):
-        return None
-    if _read_identity(directory)[0] == _version():
-        return channel
-    channel.close()
-    return None
-
-
-def _version() -> str:
-    """Return what tells our code from another version's: its number, and when the spawner's file was written."""
-    return f"{lab.__version__}-{os.stat(spawner.__file__).st_mtime_ns}"
-
-
-def _read_identity(directory: str) -> tuple[str, int]:
-    try:
-        with open(os.path.join(directory, wire.IDENTITY_NAME), encoding="ascii") as file:
-            version, pid = file.read().split()
-    except (FileNotFoundError, ValueError):
-        return "", 0
-    return version, int(pid)
-
-
-def _end_other(directory: str) -> None:
-    """Kill a spawner of another version, so that a new one can go on; none is no error."""
-    pid = _read_identity(directory)[1]
-    try:
-        descriptor = os.pidfd_open(pid)
-    except (ProcessLookupError, OSError):
-        return
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            if b"main_shared" not in file.read():
-                return  # the number is another's by now
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        _await_readable(descriptor, None)
-    except (FileNotFoundError, ProcessLookupError):
-        return
-    finally:
-        os.close(descriptor)
-
-
-def has_shared(paths: Paths) -> bool:
-    """Return whether a root has a shared spawner now; none is started."""
-    try:
-        _connect(paths.run).close()
-    except (FileNotFoundError, ConnectionRefusedError):
-        return False
-    return True
-
-
-def _connect(directory: str) -> sockets.Socket:
-    channel = sockets.Socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET)
-    try:
-        with _short_path(directory) as short:
-            channel.connect(f"{short}/{wire.SOCKET_NAME}")
-    except OSError:
-        channel.close()
-        raise
-    return channel
-
-
-@contextlib.contextmanager
-def _short_path(directory: str) -> Iterator[str]:
-    """Give a short name of a directory: a socket's path ends at 107 bytes."""
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
-
-
-def _start_shared(paths: Paths) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(paths.run, wire.SOCKET_NAME))  # of one that was killed
-    with sockets.Socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET) as listener:
-        with _short_path(paths.run) as short:
-            listener.bind(f"{short}/{wire.SOCKET_NAME}")
-        listener.listen(_BACKLOG)
-        log = os.open(
-            os.path.join(paths.run, "spawner.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
-        )
-        try:
-            pid = _launch(
-                f"main_shared({_CONTROL_NUMBER}, {(paths.root, paths.cache, paths.run)!r})", listener.fileno(), log
-            )
-        finally:
-            os.close(log)
-    path = os.path.join(paths.run, wire.IDENTITY_NAME)
-    with open(path + ".new", "w", encoding="ascii") as file:
-        file.write(f"{_version()} {pid}")
-    os.replace(path + ".new", path)
-
-
-def _launch(call: str, descriptor: int, stderr: int) -> int:
-    """Start a spawner in a session of its own, with a socket as descriptor ``_CONTROL_NUMBER``; return its pid."""
-    actions = [
-        (os.POSIX_SPAWN_DUP2, descriptor, _CONTROL_NUMBER),
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-        (os.POSIX_SPAWN_DUP2, stderr, 2),
-    ]
-    with _read_only(sys.executable) as program:
-        # what our caller ignores (nohup, a script's background job) no container should ignore
-        signals = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-        return os.posix_spawn(program, _argv(call), {}, file_actions=actions, setsid=True, setsigdef=signals)
-
-
-@contextlib.contextmanager
-def _read_only(program: str) -> Iterator[str]:
-    """Give a path that runs ``program`` from a mount of its own which nobody can write to.
-
-    Until its exec a child of the spawner has our interpreter as its /proc/PID/exe, and an image may ask for that very
-    file to be executed: by neither way can a container come to write to the host's file (CVE-2019-5736). Who may not
-    mount runs it as it is: as that user's container could not write to it either, unless it is the user's own.
-    """
-    flags = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC
-    try:
-        cloned = mount.open_tree(mount.AT_FDCWD, program, flags)
-    except OSError:
-        yield program
-        return
-    try:
-        mount.mount_setattr(cloned, "", mount.AT_EMPTY_PATH, mount.MOUNT_ATTR_RDONLY, 0, mount.MS_PRIVATE)
-        kept = fcntl.fcntl(cloned, fcntl.F_DUPFD_CLOEXEC, _CONTROL_NUMBER + 1)  # not where the streams will be
-    finally:
-        os.close(cloned)
-    try:
-        yield f"/proc/self/fd/{kept}"
-    finally:
-        os.close(kept)
-
-
-def _argv(call: str) -> tuple[str, ...]:
-    # -I -S: nothing of the user's environment or site-packages; our own package by its directory only.
-    root = os.path.dirname(os.path.dirname(os.path.abspath(lab.__file__)))
-    program = (
-        f"import sys; sys.path.insert(0, {root!r}); from lab.container import spawner_process; spawner_process.{call}"
-    )
-    # -OO: docstrings would be a third of its own memory; who cannot keep what that compiles is quicker without it.
-    lean = ("-OO",) if os.access(os.path.dirname(spawner.__file__), os.W_OK) else ()
-    return (sys.executable, "-I", "-S", *lean, "-c", program)
 
 
 def _numbers(stdio: Stdio) -> tuple[int, int, int]:
