@@ -137,8 +137,8 @@ class ContainerConfig:
     one is what ``rootless.reduced`` makes. ``init`` is the host's path of a program that runs as process 1 and starts
     ``args``, from ``init_program``. A ``terminal`` is handed over as ``init_calls.open_console`` says.
     ``cgroup_parent`` is relative to every hierarchy's root. ``volatile`` leaves out every sync of the container's
-    layer: it cannot outlive a crash. ``anonymous_volumes`` are paths that get a fresh directory of the host, which goes with
-    the container. A ``detached`` container outlives the engine that started it.
+    layer: it cannot outlive a crash. ``anonymous_volumes`` are paths that get a fresh directory of the host, which goes
+    with the container. A ``detached`` container outlives the engine that started it.
     """
 
     id: str
