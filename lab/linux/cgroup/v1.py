@@ -6,6 +6,7 @@ Source: kernel Documentation/admin-guide/cgroup-v1/.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import time
@@ -18,6 +19,7 @@ CONTROLLERS = frozenset(
     )
 )  # fmt: skip
 _SIGKILL = 9
+_GONE = (errno.ENOENT, errno.ENODEV)  # a cgroup that is removed meanwhile, before and after its file was opened
 _NO_DIRECTORIES_BELOW = 2  # the links of a kernfs directory: itself, its name, and one for each directory in it
 
 
@@ -122,8 +124,11 @@ def kill(directory: str, *, freezer: str | None, deadline_ns: int) -> None:
 
 def _thaw_all(directory: str) -> None:
     for path in tree(directory):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             write(os.path.join(path, "freezer.state"), "THAWED")
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
 
 
 def _kill(pid: int) -> int | None:
