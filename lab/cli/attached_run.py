@@ -13,7 +13,6 @@ from lab.cli.attachment import (
     Detached,
     DetachFilter,
     Relay,
-    SignalProxy,
     detach_sequence,
     following_size,
     forwarding_signals,
@@ -55,12 +54,11 @@ def stay_with(
     with ExitStack() as stack:
         sequence = detach_sequence(wanted.keys)
         relay = Relay(keys=DetachFilter(sequence) if options.terminal else None)  # bytes of a pipe are nobody's keys
-        begun = _take_over(stack, containers, container_id, options, wanted)
         with _connected(relay, containers, container_id, options, wanted.streams) as streams:
             events.note(containers.engine.directory.bundle(container_id), "attach")
             running = connect(streams)
         stack.callback(running.close)
-        begun()
+        _enter_terminal(stack, containers, container_id, options, wanted)
         try:
             relay.run()
             code = running.wait()
@@ -90,22 +88,15 @@ def _go_on(
             return running.wait()
 
 
-def _take_over(
+def _enter_terminal(
     stack: ExitStack, containers: Containers, container_id: str, options: RunOptions, wanted: Attachment
-) -> Callable[[], None]:
-    """Have keys and signals meant for the container before it is there; return what to call once it is.
-
-    So none of them comes to this command instead, in between: signals are kept until then.
-    """
+) -> None:
     if options.terminal:
         if "stdin" in wanted.streams and options.open_stdin:
             stack.enter_context(raw_terminal(STDIN))
-        size = following_size(lambda rows, columns: _resize(containers, container_id, rows, columns))
-        return lambda: stack.enter_context(size)
-    proxy = SignalProxy(lambda number: _send(containers, container_id, number))
-    if wanted.forwards:
-        stack.enter_context(forwarding_signals(proxy.take))
-    return proxy.begin
+        stack.enter_context(following_size(lambda rows, columns: _resize(containers, container_id, rows, columns)))
+    elif wanted.forwards:
+        stack.enter_context(forwarding_signals(lambda number: _send(containers, container_id, number)))
 
 
 def _resize(containers: Containers, container_id: str, rows: int, columns: int) -> None:

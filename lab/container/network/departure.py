@@ -43,10 +43,9 @@ def begin(loop: Loop, bundle: str) -> None:
     left = os.path.join(bundle, _LEFT)
     try:
         os.rename(os.path.join(bundle, FILE), left)
-        has_rules = bool(_forget_names(left))
-    except OSError:  # nothing was noted; or no descriptor is left: the next command settles it
+    except FileNotFoundError:
         return
-    if has_rules:
+    if _forget_names(left):
         argv = (_LOCK, bundle, _NFT, "-f", left)
         try:
             process = os.pidfd_open(os.posix_spawn(_LOCK, argv, {}))
