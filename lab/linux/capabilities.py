@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import struct
 
-from lab.linux.libc import syscall
-from lab.linux.prctl import PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_RAISE, PR_CAPBSET_DROP, prctl
-
 NAMES = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
     "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
@@ -51,44 +48,9 @@ def bounding_set(status: str = "/proc/self/status") -> int:
         return next(int(line.split()[1], 16) for line in lines if line.startswith("CapBnd:"))
 
 
-def drop_bounding(bits: int) -> None:
-    """Drop these capabilities from the bounding set of the calling process, for good.
-
-    Raises:
-        OSError: with errno.
-    """
-    number = 0
-    while bits >> number:
-        if bits >> number & 1:
-            prctl(PR_CAPBSET_DROP, number)
-        number += 1
-
-
-def capset(effective: int, permitted: int, inheritable: int) -> None:
-    """Set the three sets of the calling thread.
-
-    Raises:
-        OSError: with errno.
-    Source: man capset(2).
-    """
-    syscall("capset", *capset_arguments(effective, permitted, inheritable), path="capabilities")
-
-
 def capset_arguments(effective: int, permitted: int, inheritable: int) -> tuple[bytes, bytes]:
     """Return what capset(2) takes: its header, for the calling thread, and the sets."""
     header = struct.pack("=Ii", _VERSION_3, 0)
     low = [bits & 0xFFFFFFFF for bits in (effective, permitted, inheritable)]
     high = [bits >> 32 for bits in (effective, permitted, inheritable)]
     return header, struct.pack("=6I", *low, *high)
-
-
-def set_ambient(bits: int) -> None:
-    """Make the ambient set exactly these; they must be permitted and inheritable.
-
-    Raises:
-        OSError: with errno.
-    """
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-    for number in range(bits.bit_length()):
-        if bits >> number & 1:
-            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)

@@ -137,9 +137,6 @@ _syscall.restype = ctypes.c_long
 _syscall_holding_gil = ctypes.PyDLL(None, use_errno=True).syscall
 _syscall_holding_gil.argtypes = (ctypes.c_long,)
 _syscall_holding_gil.restype = ctypes.c_long
-_signal = _libc.signal
-_signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
-_signal.restype = ctypes.c_void_p
 
 _c_long = ctypes.c_long
 
@@ -196,14 +193,6 @@ def address_of(buffer: bytearray) -> int:
 def address_of_bytes(buffer: bytes) -> int:
     """Return the address of constant memory that the kernel only reads; the caller keeps it alive."""
     return ctypes.cast(ctypes.c_char_p(buffer), ctypes.c_void_p).value or 0
-
-
-def signal_default(number: int) -> None:
-    """Give a signal its default disposition in this process (Python ignores SIGPIPE, and exec would keep that).
-
-    Source: man signal(2).
-    """
-    _signal(number, None)
 
 
 _TYPES: dict[str, object] = {

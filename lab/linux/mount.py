@@ -194,15 +194,3 @@ def mount_setattr(directory_fd: int, path: str, flags: int, attr_set: int, attr_
 def attributes(attr_set: int, attr_clr: int, propagation: int) -> bytes:
     """Return a ``struct mount_attr`` without a user namespace."""
     return struct.pack("=QQQQ", attr_set, attr_clr, propagation, 0)
-
-
-def getcwd() -> str:
-    """Return the working directory as the kernel sees it: "(unreachable)/…" when it is not below the root.
-
-    Raises:
-        OSError: with errno; ENOENT when it has been removed.
-    Source: man getcwd(2).
-    """
-    buffer = bytearray(4096)
-    length = syscall("getcwd", buffer, len(buffer), path="working directory")
-    return os.fsdecode(bytes(buffer[: length - 1]))

@@ -1,4 +1,4 @@
-"""Namespaces: clone3(2), unshare(2), setns(2), sethostname(2), setdomainname(2)."""
+"""Namespaces: clone3(2), unshare(2), setns(2)."""
 
 from __future__ import annotations
 
@@ -59,25 +59,3 @@ def setns(descriptor: int, flags: int, *, path: str) -> None:
     Source: man setns(2).
     """
     syscall("setns", descriptor, flags, path=path)
-
-
-def sethostname(name: str) -> None:
-    """Set the host name of this UTS namespace.
-
-    Raises:
-        OSError: with errno and ``name``.
-    Source: man sethostname(2).
-    """
-    encoded = name.encode()
-    syscall("sethostname", encoded, len(encoded), path=name)
-
-
-def setdomainname(name: str) -> None:
-    """Set the NIS domain name of this UTS namespace.
-
-    Raises:
-        OSError: with errno and ``name``.
-    Source: man setdomainname(2).
-    """
-    encoded = name.encode()
-    syscall("setdomainname", encoded, len(encoded), path=name)
