@@ -6,11 +6,9 @@ import hashlib
 import os
 
 from lab.errors import UnavailableError
-from lab.linux import command
+from lab.linux.compiler import compile_c
 
-HINT = "apt install gcc libc6-dev"
 _MACHINE_FLAGS = ("-O2", "-shared", "-fPIC", "-s")
-_WARNINGS = ("-Wall", "-Wextra", "-Werror")
 
 
 def ensure(cache: str, source_name: str, flags: tuple[str, ...]) -> str:
@@ -40,12 +38,8 @@ def _compile(source: bytes, path: str, flags: tuple[str, ...]) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{path}.{os.getpid()}.new"
     try:
-        done = command.run(("cc", *flags, *_WARNINGS, "-o", temporary, "-x", "c", "-"), stdin=source)
-        if done.exit_code:
-            raise UnavailableError(f"cannot compile {os.path.basename(path)}: {done.error_text[-300:]}", hint=HINT)
+        compile_c(source, temporary, (*flags, "-Wextra", "-Werror"), purpose=os.path.basename(path))
         os.replace(temporary, path)  # many may make it at once: the last one stays, and all are the same
-    except FileNotFoundError as error:
-        raise UnavailableError("no C compiler", hint=HINT) from error
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)

@@ -10,6 +10,7 @@ import struct
 
 from lab.container import compiled
 from lab.errors import UnavailableError
+from lab.linux import compiler
 
 _FLAGS = ("-Os", "-static", "-s")
 _OTHERS = ("/usr/bin/tini-static", "/usr/bin/catatonit", "/usr/libexec/podman/catatonit", "/usr/bin/docker-init")
@@ -29,7 +30,7 @@ def ensure(cache: str) -> str:
     except UnavailableError as error:
         other = next((each for each in _OTHERS if is_static(each)), None)
         if other is None:
-            hint = f"{compiled.HINT}, or apt install tini"
+            hint = f"{compiler.HINT}, or apt install tini"
             raise UnavailableError(f"no program of --init: {error}", hint=hint) from error
         return other
 

@@ -13,13 +13,12 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lab.errors import UnavailableError
-from lab.linux import command
+from lab.linux.compiler import compile_c
 from lab.paths import Paths
 from lab.vm import cache
 from lab.vm.kernel import GuestKernel, read_modules
 
-_COMPILE = ("cc", "-Os", "-static", "-s", "-Wall", "-o")
+_FLAGS = ("-Os", "-static", "-s")
 _MAGIC = "070701"
 _TRAILER = "TRAILER!!!"
 _PAGE_BYTES = 4096
@@ -99,26 +98,9 @@ def ensure_init(paths: Paths) -> str:
     name = f"init-{hashlib.sha256(source).hexdigest()[:16]}"
 
     def build(temporary: str) -> None:
-        cache.write_file(temporary + ".c", source)
-        try:
-            _compile(temporary + ".c", temporary)
-        finally:
-            cache.remove(temporary + ".c")
+        compile_c(source, temporary, _FLAGS, purpose="the guest's init")
 
     return cache.make_once(os.path.join(paths.guest_kernels, "initramfs", name), build)
-
-
-def _compile(source: str, output: str) -> None:
-    try:
-        done = command.run((*_COMPILE, output, source))
-    except FileNotFoundError as error:
-        raise UnavailableError(
-            "no C compiler, needed for the guest's init", hint="apt install gcc libc6-dev"
-        ) from error
-    if done.exit_code:
-        raise UnavailableError(
-            f"cannot compile the guest's init: {done.error_text.strip()[-300:]}", hint="apt install gcc libc6-dev"
-        )
 
 
 def ensure_initramfs(paths: Paths, kernel: GuestKernel, modules: Iterable[str]) -> str:
