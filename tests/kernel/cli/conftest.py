@@ -8,11 +8,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import command_lines, parent, wait_until
 
 from lab.cli.command_client import SWITCH
 from lab.container.containers import Containers
@@ -22,7 +22,6 @@ from lab.paths import Paths
 
 SCRIPT = Path(__file__).parents[3] / "bin" / "lab"
 TIMEOUT_S = 60
-_POLL_S = 0.01
 
 
 class Script:
@@ -49,13 +48,13 @@ class Script:
     def servers(self) -> list[int]:
         """Return the pids of this root's command servers, without their workers."""
         mark = f"main({self.paths.run!r}".encode()
-        found = [pid for pid, line in _command_lines() if b"command_server" in line and mark in line]
-        return [pid for pid in found if _parent(pid) not in found]
+        found = [pid for pid, line in command_lines() if b"command_server" in line and mark in line]
+        return [pid for pid in found if parent(pid) not in found]
 
     def workers(self) -> list[int]:
         """Return the pids of the commands that servers carry out now; a worker that waits for one is at "/"."""
         servers = self.servers()
-        return [pid for pid, _ in _command_lines() if _parent(pid) in servers and _directory(pid) != "/"]
+        return [pid for pid, _ in command_lines() if parent(pid) in servers and _directory(pid) != "/"]
 
     def sockets(self) -> list[str]:
         return [name for name in os.listdir(self.paths.run) if name.endswith(".sock") and name.startswith("commands")]
@@ -73,23 +72,6 @@ def environment(**more: str) -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if name != SWITCH}, **more}
 
 
-def wait_until(condition: Callable[[], object], *, within_s: float = 20) -> None:
-    """Return once ``condition`` holds; fail after a while."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(_POLL_S)  # what is waited for is another process's doing
-
-
-def _command_lines() -> Iterator[tuple[int, bytes]]:
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/cmdline", "rb") as file:
-                yield int(name), file.read()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-
-
 def _directory(pid: int) -> str:
     try:
         return os.readlink(f"/proc/{pid}/cwd")
@@ -97,19 +79,11 @@ def _directory(pid: int) -> str:
         return "/"
 
 
-def _parent(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-            return int(file.read().rpartition(")")[2].split()[1])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-
-
 def _end(lab: Script) -> None:
     with Containers(lab.paths) as containers:
         for container_id in containers.engine.directory.ids():
             containers.remove(container_id, force=True)
-    spawners = [pid for pid, line in _command_lines() if b"main_shared" in line and lab.paths.run.encode() in line]
+    spawners = [pid for pid, line in command_lines() if b"main_shared" in line and lab.paths.run.encode() in line]
     for pid in (*lab.servers(), *spawners):
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not lab.servers())

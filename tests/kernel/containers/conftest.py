@@ -8,22 +8,20 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from processes import command_lines, parent, wait_until
 
 from lab.container.containers import Container, Containers
 from lab.container.image.bootstrap import BaseImage, bootstrap
 from lab.container.image.store import ImageStore
 from lab.container.log_file import LOG_FILE
 from lab.errors import NoSuchContainer
-from lab.linux import process_cpu
 from lab.paths import Paths
 
 TIMEOUT_S = 60
-_POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,37 +79,13 @@ class Lab:
     def spawners(self) -> list[int]:
         """Return the pids of this root's shared spawners: one, or none; without their children before an exec."""
         mark = f"{self.paths.run!r})".encode()
-        found = [pid for pid, line in _command_lines() if b"main_shared" in line and mark in line]
-        return [pid for pid in found if _parent(pid) not in found]
+        found = [pid for pid, line in command_lines() if b"main_shared" in line and mark in line]
+        return [pid for pid in found if parent(pid) not in found]
 
     def aftermaths(self) -> list[int]:
         """Return the pids of what the shared spawner has started beside containers."""
         mark = self.paths.run.encode()
-        return [pid for pid, line in _command_lines() if b"aftermath" in line and mark in line.split(b"\0")]
-
-
-def _parent(pid: int) -> int:
-    try:
-        return process_cpu.read(pid).parent
-    except ProcessLookupError:
-        return 0
-
-
-def _command_lines() -> Iterator[tuple[int, bytes]]:
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/cmdline", "rb") as file:
-                yield int(name), file.read()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-
-
-def wait_until(condition: Callable[[], object], *, within_s: float = 20) -> None:
-    """Return once ``condition`` holds; fail after a while."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(_POLL_S)  # what is waited for is another process's doing
+        return [pid for pid, line in command_lines() if b"aftermath" in line and mark in line.split(b"\0")]
 
 
 @pytest.fixture(scope="session")
