@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterable
 
 from lab.cli import output
 from lab.cli.attached_run import Attachment, stay_with
@@ -12,27 +11,13 @@ from lab.cli.attachment import DETACH_KEYS
 from lab.container import events
 from lab.container.containers import Containers
 from lab.container.options.signals import signal_number
-from lab.errors import EXIT_FAILURE, EXIT_OK, LabError, NoSuchContainer, SpecError
+from lab.errors import EXIT_OK, NoSuchContainer, SpecError
 from lab.paths import Paths
 
 
 def add_names(parser: argparse.ArgumentParser) -> None:
     """Add the containers that are meant."""
     parser.add_argument("containers", metavar="CONTAINER", nargs="+", help="name, id, or the beginning of an id")
-
-
-def each(references: Iterable[str], act: Callable[[str], object]) -> int:
-    """Do it to each, print what it was called, go on after one that fails, and return the exit code."""
-    code = EXIT_OK
-    for reference in references:
-        try:
-            act(reference)
-        except LabError as error:
-            output.error(str(error), hint=error.hint)
-            code = EXIT_FAILURE
-        else:
-            output.line(reference)
-    return code
 
 
 def add_start(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +36,7 @@ def start(arguments: argparse.Namespace, paths: Paths) -> int:
         raise SpecError("you cannot start and attach multiple containers at once")
     with Containers(paths) as containers:
         if not stays:
-            return each(arguments.containers, lambda reference: _start(containers, reference))
+            return output.each(arguments.containers, lambda reference: _start(containers, reference))
         container = containers.get(arguments.containers[0])
         names = ("stdin", "stdout", "stderr") if arguments.interactive else ("stdout", "stderr")
         wanted = Attachment(streams=names, keys=arguments.detach_keys, forwards=arguments.sig_proxy)
@@ -77,7 +62,7 @@ def stop(arguments: argparse.Namespace, paths: Paths) -> int:
     """Stop containers."""
     number = signal_number(arguments.signal) if arguments.signal else None
     with Containers(paths) as containers:
-        return each(
+        return output.each(
             arguments.containers,
             lambda reference: containers.stop(reference, timeout_s=arguments.time, signal_number=number),
         )
@@ -97,7 +82,7 @@ def restart(arguments: argparse.Namespace, paths: Paths) -> int:
             containers.start(container_id).close()
             events.note(containers.engine.directory.bundle(container_id), "restart")
 
-        return each(arguments.containers, again)
+        return output.each(arguments.containers, again)
 
 
 def add_kill(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +95,7 @@ def kill(arguments: argparse.Namespace, paths: Paths) -> int:
     """Send a signal."""
     number = signal_number(arguments.signal)
     with Containers(paths) as containers:
-        return each(arguments.containers, lambda reference: containers.kill(reference, number))
+        return output.each(arguments.containers, lambda reference: containers.kill(reference, number))
 
 
 add_pause = add_unpause = add_wait = add_names
@@ -119,13 +104,13 @@ add_pause = add_unpause = add_wait = add_names
 def pause(arguments: argparse.Namespace, paths: Paths) -> int:
     """Freeze containers."""
     with Containers(paths) as containers:
-        return each(arguments.containers, containers.pause)
+        return output.each(arguments.containers, containers.pause)
 
 
 def unpause(arguments: argparse.Namespace, paths: Paths) -> int:
     """Let containers go on."""
     with Containers(paths) as containers:
-        return each(arguments.containers, containers.unpause)
+        return output.each(arguments.containers, containers.unpause)
 
 
 def wait(arguments: argparse.Namespace, paths: Paths) -> int:
@@ -152,7 +137,7 @@ def rm(arguments: argparse.Namespace, paths: Paths) -> int:
                 containers.remove(reference, force=arguments.force, volumes=arguments.volumes)
 
         wanted = arguments.containers
-        return each((name for name in wanted if not arguments.force or _is_there(containers, name)), remove)
+        return output.each((name for name in wanted if not arguments.force or _is_there(containers, name)), remove)
 
 
 def _is_there(containers: Containers, reference: str) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Mapping
 
 from lab.cli import gotemplate, output
+from lab.cli.list_flags import FORMAT_HELP, add_filter, label_of
 from lab.cli.template_values import Value, formatted
 from lab.container import inspection, port_bindings, selection
 from lab.container.containers import Container, Containers
@@ -19,7 +19,6 @@ from lab.errors import EXIT_OK, LabError
 from lab.paths import Paths
 from lab.units import format_age_ns, format_decimal_bytes
 
-FORMAT_HELP = "'table', 'json', 'table TEMPLATE' or TEMPLATE, in docker's templates"
 SHORT = 12
 _COMMAND_WIDTH = 20
 _MOUNT_WIDTH = 15
@@ -45,30 +44,11 @@ _HEADINGS = {
 }
 
 
-def filter_text(text: str) -> str:
-    """Return the value of --filter if it has the form NAME=VALUE.
-
-    Raises:
-        ArgumentTypeError: it has not.
-    """
-    if "=" not in text:
-        raise argparse.ArgumentTypeError(f'invalid argument "{text}": bad format of filter (expected name=value)')
-    return text
-
-
 def add_ps(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `ps`."""
     add = parser.add_argument
     add("-a", "--all", action="store_true", help="also those that do not run")
-    add(
-        "-f",
-        "--filter",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        type=filter_text,
-        help=f"{', '.join(selection.LISTED)}; repeatable",
-    )
+    add_filter(parser, "-f", names=", ".join(selection.LISTED))
     add("--format", metavar="FORMAT", default="", help=FORMAT_HELP)
     add("-n", "--last", metavar="N", type=int, default=-1, help="the last N that were created, running or not")
     add("-l", "--latest", action="store_true", help="the last one that was created, running or not")
@@ -172,15 +152,11 @@ def _row(
         "Status": inspection.status_text(container, now_ns),
         "Size": _size(container, containers) if sized else "0B",
         "Labels": ",".join(f"{key}={value}" for key, value in labels.items()),
-        "Label": _label_of(labels),
+        "Label": label_of(labels),
         "Mounts": ",".join(name if whole else ellipsis(name, _MOUNT_WIDTH) for name in names),
         "LocalVolumes": str(sum(bool(mount.name) for mount in mounts)),
         "Networks": ",".join(inspection.network_names(container)),
     }
-
-
-def _label_of(labels: Mapping[str, str]) -> Callable[[Value], Value]:
-    return lambda name: labels.get(str(name), "")
 
 
 def ellipsis(text: str, width: int) -> str:

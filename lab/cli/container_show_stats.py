@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 
 from lab.cli import gotemplate, output
-from lab.cli.container_show import FORMAT_HELP, SHORT
+from lab.cli.container_show import SHORT
+from lab.cli.list_flags import FORMAT_HELP
 from lab.cli.template_values import Value
 from lab.container import statistics
 from lab.container.containers import Container, Containers

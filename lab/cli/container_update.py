@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lab.cli import output
-from lab.cli.container_life import add_names, each
+from lab.cli.container_life import add_names
 from lab.cli.run_flags import bytes_of, restart_policy
 from lab.container.containers import Containers
 from lab.errors import SpecError
@@ -59,7 +59,7 @@ def update(arguments: argparse.Namespace, paths: Paths) -> int:
             if policy is not None:
                 containers.set_restart(reference, *policy)
 
-        return each(arguments.containers, change)
+        return output.each(arguments.containers, change)
 
 
 def _update_limits(containers: Containers, reference: str, changes: dict[str, object]) -> None:

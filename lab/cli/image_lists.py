@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from lab.cli import gotemplate, output
+from lab.cli.list_flags import FORMAT_HELP
 from lab.errors import EXIT_FAILURE, EXIT_OK, ContainerError
 from lab.paths import Paths
 from lab.units import NS_PER_S, format_age_ns, format_decimal_bytes
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 NONE = "<none>"
 SHORT = 12
-_FORMAT_HELP = "'table', 'json', 'table TEMPLATE' or TEMPLATE, in docker's templates"
 _COLUMNS = ("{{.Repository}}", "{{.Tag}}", "{{.ID}}", "{{.CreatedSince}}", "{{.Size}}")
 _HEADINGS = {
     "ID": "IMAGE ID",
@@ -59,7 +59,7 @@ def add_ls(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f", "--filter", action="append", default=[], metavar="NAME=VALUE", help="dangling, label, before, since, …"
     )
-    parser.add_argument("--format", default="", metavar="FORMAT", help=_FORMAT_HELP)
+    parser.add_argument("--format", default="", metavar="FORMAT", help=FORMAT_HELP)
     parser.add_argument("--no-trunc", action="store_true", help="show whole ids")
     parser.add_argument("-q", "--quiet", action="store_true", help="show ids only")
 
@@ -165,7 +165,7 @@ def _local(instant_ns: int | None) -> datetime.datetime:
 def add_history(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``history``."""
     parser.add_argument("image", metavar="IMAGE", help="name or id")
-    parser.add_argument("--format", default="", metavar="FORMAT", help=_FORMAT_HELP)
+    parser.add_argument("--format", default="", metavar="FORMAT", help=FORMAT_HELP)
     parser.add_argument(
         "-H",
         "--human",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 _DANGLING_WARNING = "WARNING! This will remove all dangling images."
 _ALL_WARNING = "WARNING! This will remove all images without at least one container associated to them."
-_QUESTION = "Are you sure you want to continue? [y/N] "
 _DEFERRED = "another command uses the store: the content goes when it has ended"
 
 
@@ -101,7 +99,7 @@ def prune(arguments: argparse.Namespace, paths: Paths) -> int:
 
     filters = parse_filters(arguments.filter, PRUNED)
     with_names = arguments.all or filters.pop("dangling", ["true"])[-1].lower() in ("false", "0")
-    if not arguments.force and not _agreed(_ALL_WARNING if with_names else _DANGLING_WARNING):
+    if not arguments.force and not output.confirmed(_ALL_WARNING if with_names else _DANGLING_WARNING):
         return EXIT_OK
     store = ImageStore.open(paths)
     holds = conditions(filters, lambda _: 0, time.time_ns())
@@ -112,12 +110,6 @@ def prune(arguments: argparse.Namespace, paths: Paths) -> int:
 
     _tell_pruned(store.prune(wanted, with_names=with_names))
     return EXIT_OK
-
-
-def _agreed(warning: str) -> bool:
-    output.text(f"{warning}\n{_QUESTION}")
-    sys.stdout.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _tell_pruned(removed: Removed) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import time
 
 from lab.cli import output
-from lab.cli.container_show import filter_text
+from lab.cli.list_flags import add_filter, pairs
 from lab.cli.network_show import members
 from lab.container import connections, event_actors
 from lab.container.containers import Containers
@@ -49,17 +49,13 @@ def create(arguments: argparse.Namespace, paths: Paths) -> int:
         internal=arguments.internal,
         ipv6=arguments.ipv6,
         attachable=arguments.attachable,
-        labels=_pairs(arguments.label),
-        options=_pairs(arguments.opt),
+        labels=pairs(arguments.label),
+        options=pairs(arguments.opt),
     )
     network = Networks(paths).create(request)
     _note(paths, "create", network)
     output.line(network.id)
     return EXIT_OK
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    return {name: value for name, _, value in (text.partition("=") for text in texts)}
 
 
 def _note(paths: Paths, action: str, network: Network) -> None:
@@ -98,14 +94,7 @@ def add_prune(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``prune``."""
     add = parser.add_argument
     add("-f", "--force", action="store_true", help="do not ask")
-    add(
-        "--filter",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        type=filter_text,
-        help="until=TIME, label=KEY[=VALUE], label!=…; repeatable",
-    )
+    add_filter(parser, names="until=TIME, label=KEY[=VALUE], label!=…")
 
 
 def prune(arguments: argparse.Namespace, paths: Paths) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
 
 from lab.cli import gotemplate, output
-from lab.cli.container_show import FORMAT_HELP, SHORT, filter_text
+from lab.cli.container_show import SHORT
+from lab.cli.list_flags import FORMAT_HELP, add_filter, label_of
 from lab.cli.template_values import Value
 from lab.container.containers import Containers
 from lab.container.image.filters import parse_filters
@@ -34,16 +34,7 @@ _HEADINGS = {
 def add_ls(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``ls``."""
     add = parser.add_argument
-    names = ", ".join(description.LISTED)
-    add(
-        "-f",
-        "--filter",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        type=filter_text,
-        help=f"{names}; repeatable",
-    )
+    add_filter(parser, "-f", names=", ".join(description.LISTED))
     add("--format", metavar="FORMAT", default="", help=FORMAT_HELP)
     add("--no-trunc", action="store_true", help="show whole ids")
     add("-q", "--quiet", action="store_true", help="show ids only")
@@ -72,13 +63,9 @@ def _row(network: Network, *, whole: bool) -> dict[str, Value]:
         "IPv6": str(bridge is not None and bool(bridge.subnet6)).lower(),
         "Internal": str(bridge is not None and bridge.internal).lower(),
         "Labels": ",".join(f"{key}={value}" for key, value in sorted(network.labels.items())),
-        "Label": _label_of(network.labels),
+        "Label": label_of(network.labels),
         "CreatedAt": local_time(network.created_ns),
     }
-
-
-def _label_of(labels: Mapping[str, str]) -> Callable[[Value], Value]:
-    return lambda name: labels.get(str(name), "")
 
 
 def members(containers: Containers) -> dict[str, list[Member]]:

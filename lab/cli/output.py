@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from lab.errors import KernelError
+from lab.errors import EXIT_FAILURE, EXIT_OK, KernelError, LabError
 
 Row = Mapping[str, object]
 
@@ -32,6 +32,20 @@ def error(message: str, *, hint: str = "") -> None:
     print(f"lab: {message}", file=sys.stderr)
     if hint:
         print(f"     try: {hint}", file=sys.stderr)
+
+
+def each(references: Iterable[str], act: Callable[[str], object]) -> int:
+    """Do it to each, print what it was called, go on after one that fails, and return the exit code."""
+    code = EXIT_OK
+    for reference in references:
+        try:
+            act(reference)
+        except LabError as failure:
+            error(str(failure), hint=failure.hint)
+            code = EXIT_FAILURE
+        else:
+            line(reference)
+    return code
 
 
 def confirmed(warning: str) -> bool:

@@ -8,6 +8,7 @@ import os
 import socket
 from dataclasses import replace
 
+from lab.cli.list_flags import pairs
 from lab.container.options import endpoints
 from lab.container.options.run import RunOptions
 from lab.container.spec.image import Healthcheck
@@ -191,8 +192,8 @@ def _with_program(options: RunOptions, arguments: argparse.Namespace) -> RunOpti
         options,
         entrypoint=None if given is None else (given,) if given else (),
         env=(*_lines(arguments.env_file), *_variables(arguments.env)),
-        labels=_pairs((*_lines(arguments.label_file), *arguments.label)),
-        annotations=_pairs(arguments.annotation),
+        labels=pairs((*_lines(arguments.label_file), *arguments.label)),
+        annotations=pairs(arguments.annotation),
         hostname=arguments.hostname,
         domainname=arguments.domainname,
         workdir=_absolute(arguments.workdir),
@@ -216,7 +217,7 @@ def _with_life(options: RunOptions, arguments: argparse.Namespace) -> RunOptions
         healthcheck=_healthcheck(arguments),
         health_on_failure=arguments.health_on_failure,
         log_driver=arguments.log_driver,
-        log_options=_pairs(arguments.log_opt),
+        log_options=pairs(arguments.log_opt),
     )
 
 
@@ -380,10 +381,6 @@ def _variables(given: list[str]) -> list[str]:
         if not text.partition("=")[0]:
             raise SpecError(f'invalid argument "{text}" for "-e, --env" flag: invalid environment variable: {text}')
     return given
-
-
-def _pairs(texts: list[str] | tuple[str, ...]) -> dict[str, str]:
-    return {name: value for name, _, value in (text.partition("=") for text in texts)}
 
 
 def _absolute(path: str) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from lab.cli import gotemplate, output
-from lab.cli.container_show import filter_text
+from lab.cli.list_flags import add_filter
 from lab.cli.template_values import Value, encoded
 from lab.container import event_stream
 from lab.container.event_stream import Event, EventFile
@@ -20,15 +20,7 @@ from lab.paths import Paths
 def add_events(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `events`."""
     add = parser.add_argument
-    add(
-        "-f",
-        "--filter",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        type=filter_text,
-        help="container, event, image, label, type, …; repeatable",
-    )
+    add_filter(parser, "-f", names="container, event, image, label, type, …")
     add("--format", metavar="FORMAT", default="", help="'json' or TEMPLATE, in docker's templates")
     add(
         "--since", metavar="TIME", default="", help="also what has happened since: 2026-01-02T13:23:37Z, or 10m for ago"

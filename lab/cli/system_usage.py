@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from lab.cli import gotemplate, output
-from lab.cli.container_show import FORMAT_HELP, SHORT, ImagesByName, command_shown, filter_text, image_shown
+from lab.cli.container_show import SHORT, ImagesByName, command_shown, image_shown
+from lab.cli.list_flags import FORMAT_HELP, add_filter
 from lab.cli.template_values import Value
 from lab.cli.volume_change import prune_unused
-from lab.container import disk_usage, inspection
+from lab.container import disk_usage, inspection, labels
 from lab.container.containers import Container, Containers
 from lab.container.disk_usage import ACTIVE, ContainerUsage, ImageUsage, Summary, Usage
 from lab.container.image.build_cache import BuildCache
@@ -125,14 +126,7 @@ def add_prune_containers(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `container prune`."""
     add = parser.add_argument
     add("-f", "--force", action="store_true", help="do not ask")
-    add(
-        "--filter",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        type=filter_text,
-        help="until=TIME, label=KEY[=VALUE], label!=…; repeatable",
-    )
+    add_filter(parser, names="until=TIME, label=KEY[=VALUE], label!=…")
 
 
 def prune_containers(arguments: argparse.Namespace, paths: Paths) -> int:
@@ -163,8 +157,8 @@ def prune(arguments: argparse.Namespace, paths: Paths) -> int:
     with Containers(paths) as containers:
         freed = _prune_containers(containers, filters) + _prune_images(containers, filters, with_names=arguments.all)
     if arguments.volumes:
-        labels = {name: values for name, values in filters.items() if name != "until"}
-        freed += prune_unused(paths, labels, with_named=False)
+        of_labels = {name: values for name, values in filters.items() if name != "until"}
+        freed += prune_unused(paths, of_labels, with_named=False)
     if not filters:
         freed += _prune_build_cache(paths)
     _tell_freed(freed)
@@ -196,9 +190,7 @@ def _container_condition(filters: Mapping[str, Sequence[str]]) -> Callable[[Cont
     until = [until_ns(text, now_ns) for text in filters.get("until", ())]
 
     def has(container: Container, text: str) -> bool:
-        key, equals, value = text.partition("=")
-        labels = inspection.labels(container)
-        return key in labels and (not equals or labels[key] == value)
+        return labels.hold(inspection.labels(container), text)
 
     return lambda container: (
         all(container.record.created_ns < instant for instant in until)

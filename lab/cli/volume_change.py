@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Mapping, Sequence
 
 from lab.cli import output
-from lab.cli.container_show import filter_text
+from lab.cli.list_flags import add_filter, pairs
 from lab.container.image.filters import parse_filters
 from lab.container.storage import disk
 from lab.container.volumes import description, points
 from lab.container.volumes.model import DRIVER
 from lab.container.volumes.store import VolumeStore
-from lab.errors import EXIT_FAILURE, EXIT_OK, LabError, NoSuchVolume, SpecError
+from lab.errors import EXIT_OK, LabError, NoSuchVolume, SpecError
 from lab.paths import Paths
 from lab.units import format_decimal_bytes
 
@@ -41,15 +41,11 @@ def create(arguments: argparse.Namespace, paths: Paths) -> int:
             f'create {name}: error looking up volume plugin {arguments.driver}: plugin "{arguments.driver}" not found'
         )
     try:
-        volume = VolumeStore(paths).create(name, labels=_pairs(arguments.label), options=_pairs(arguments.opt))
+        volume = VolumeStore(paths).create(name, labels=pairs(arguments.label), options=pairs(arguments.opt))
     except SpecError as error:
         raise SpecError(f"create {name}: {error}", hint=error.hint) from None
     output.line(volume.name)
     return EXIT_OK
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    return {name: value for name, _, value in (text.partition("=") for text in texts)}
 
 
 def add_rename(parser: argparse.ArgumentParser) -> None:
@@ -72,15 +68,8 @@ def add_rm(parser: argparse.ArgumentParser) -> None:
 
 def rm(arguments: argparse.Namespace, paths: Paths) -> int:
     """Remove volumes and print their names; those that cannot be removed do not keep the others."""
-    store, code = VolumeStore(paths), EXIT_OK
-    for name in arguments.names:
-        try:
-            _remove(store, name, force=arguments.force)
-            output.line(name)
-        except LabError as error:
-            output.error(str(error), hint=error.hint)
-            code = EXIT_FAILURE
-    return code
+    store = VolumeStore(paths)
+    return output.each(arguments.names, lambda name: _remove(store, name, force=arguments.force))
 
 
 def _remove(store: VolumeStore, name: str, *, force: bool) -> None:
@@ -95,14 +84,7 @@ def add_prune(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``prune``."""
     add = parser.add_argument
     add("-a", "--all", action="store_true", help="also those with a name")
-    add(
-        "--filter",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        type=filter_text,
-        help="label=KEY[=VALUE], label!=…, all=true; repeatable",
-    )
+    add_filter(parser, names="label=KEY[=VALUE], label!=…, all=true")
     add("-f", "--force", action="store_true", help="do not ask")
 
 

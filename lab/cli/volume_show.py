@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
 
 from lab.cli import gotemplate, output
-from lab.cli.container_show import FORMAT_HELP, filter_text
+from lab.cli.list_flags import FORMAT_HELP, add_filter, label_of
 from lab.cli.template_values import Value
 from lab.container.image.filters import parse_filters
 from lab.container.volumes import description, points
@@ -33,15 +32,7 @@ _HEADINGS = {
 def add_ls(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``ls``."""
     add = parser.add_argument
-    add(
-        "-f",
-        "--filter",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        type=filter_text,
-        help=f"{', '.join(description.LISTED)}; repeatable",
-    )
+    add_filter(parser, "-f", names=", ".join(description.LISTED))
     add("--format", metavar="FORMAT", default="", help=FORMAT_HELP)
     add("-q", "--quiet", action="store_true", help="show names only")
 
@@ -64,7 +55,7 @@ def _row(volume: Volume, mountpoint: str) -> dict[str, Value]:
         "Driver": DRIVER,
         "Group": "N/A",
         "Labels": ",".join(f"{key}={value}" for key, value in sorted(volume.labels.items())),
-        "Label": _label_of(volume.labels),
+        "Label": label_of(volume.labels),
         "Links": "N/A",
         "Mountpoint": mountpoint,
         "Name": volume.name,
@@ -72,10 +63,6 @@ def _row(volume: Volume, mountpoint: str) -> dict[str, Value]:
         "Size": "N/A",
         "Status": "N/A",
     }
-
-
-def _label_of(labels: Mapping[str, str]) -> Callable[[Value], Value]:
-    return lambda name: labels.get(str(name), "")
 
 
 def add_inspect(parser: argparse.ArgumentParser) -> None:

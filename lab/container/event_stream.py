@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.container import events
+from lab.container import events, labels
 from lab.linux import inotify
 from lab.units import NS_PER_S
 
@@ -114,8 +114,7 @@ _HOLDS: Mapping[str, Callable[[Event, str, str], bool]] = {
 
 
 def _label(text: str) -> Condition:
-    key, equals, value = text.partition("=")
-    return lambda event: key in event.attributes and (not equals or event.attributes[key] == value)
+    return lambda event: labels.hold(event.attributes, text)
 
 
 def shown(event: Event) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lab.container import port_bindings
+from lab.container import labels, port_bindings
 from lab.container.port_bindings import ContainerPort
 from lab.errors import ContainerError
 
@@ -80,8 +80,7 @@ def _created_since(instant_ns: int) -> Condition:
 
 
 def _label(text: str) -> Condition:
-    key, equals, value = text.partition("=")
-    return lambda container: key in container.labels and (not equals or container.labels[key] == value)
+    return lambda container: labels.hold(container.labels, text)
 
 
 def _matching(name: str, text: str) -> re.Pattern[str]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from lab.container import labels
 from lab.container.image.reference import Reference
 from lab.container.spec.image import ImageConfig
 from lab.errors import ContainerError, SpecError
@@ -82,13 +83,7 @@ def _dangling(value: str) -> Condition:
 
 
 def _label(text: str) -> Condition:
-    key, equals, value = text.partition("=")
-
-    def holds(image: Listed) -> bool:
-        labels = image.config.config.labels
-        return key in labels and (not equals or labels[key] == value)
-
-    return holds
+    return lambda image: labels.hold(image.config.config.labels, text)
 
 
 def _not(condition: Condition) -> Condition:

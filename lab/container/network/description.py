@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from lab.container import labels
 from lab.container.log_file import timestamp
 from lab.container.network.model import Attachment, Network
 from lab.errors import ContainerError
@@ -108,8 +109,7 @@ def _any(holds: list[Condition], name: str) -> Condition:
 
 def has_label(text: str) -> Condition:
     """Return whether a network has the label "KEY", or "KEY=VALUE"."""
-    key, equals, value = text.partition("=")
-    return lambda network: key in network.labels and (not equals or network.labels[key] == value)
+    return lambda network: labels.hold(network.labels, text)
 
 
 def _of_type(value: str) -> Condition:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from lab.container import labels
 from lab.container.log_file import timestamp
 from lab.container.volumes.model import DRIVER, Volume
 from lab.errors import ContainerError
@@ -52,8 +53,7 @@ def _any(holds: list[Condition], name: str) -> Condition:
 
 def has_label(text: str) -> Condition:
     """Return whether a volume has the label "KEY", or "KEY=VALUE"."""
-    key, equals, value = text.partition("=")
-    return lambda volume: key in volume.labels and (not equals or volume.labels[key] == value)
+    return lambda volume: labels.hold(volume.labels, text)
 
 
 def _dangling(value: str, used: Collection[str]) -> Condition:
