@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 
 from lab.errors import UnavailableError
 from lab.linux.compiler import compile_c
 
+_COMPILING = threading.Lock()
 _MACHINE_FLAGS = ("-O2", "-shared", "-fPIC", "-s")
 
 
@@ -22,7 +24,9 @@ def ensure(cache: str, source_name: str, flags: tuple[str, ...]) -> str:
     name = f"{source_name.removesuffix('.c')}-{hashlib.sha256(source).hexdigest()[:16]}"
     path = os.path.join(cache, "compiled", name)
     if not os.path.exists(path):
-        _compile(source, path, flags)
+        with _COMPILING:  # the others of this process wait for the one that does it
+            if not os.path.exists(path):
+                _compile(source, path, flags)
     return path
 
 
@@ -39,7 +43,7 @@ def _compile(source: bytes, path: str, flags: tuple[str, ...]) -> None:
     temporary = f"{path}.{os.getpid()}.new"
     try:
         compile_c(source, temporary, (*flags, "-Wextra", "-Werror"), purpose=os.path.basename(path))
-        os.replace(temporary, path)  # many may make it at once: the last one stays, and all are the same
+        os.replace(temporary, path)  # many processes may make it at once: the last one stays, and all are the same
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
