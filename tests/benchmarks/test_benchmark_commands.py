@@ -88,7 +88,7 @@ def commands(fresh_paths: Paths, tmp_path: Path) -> Iterator[Commands]:
 
 def _with_bytecode(directory: str) -> dict[str, str]:
     """An installed program has its bytecode, whatever the environment of the tests says of it."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE", SWITCH)}
+    kept = {name: value for name, value in os.environ.items() if name != SWITCH and not name.startswith("PYTHON")}
     return {**kept, "PYTHONPYCACHEPREFIX": directory, "DOCKER_BUILDKIT": "0"}
 
 

@@ -69,7 +69,8 @@ class Script:
 
 def environment(**more: str) -> dict[str, str]:
     """Return this environment without what has commands carried out in their own process."""
-    return {**{name: value for name, value in os.environ.items() if name != SWITCH}, **more}
+    kept = {name: value for name, value in os.environ.items() if name != SWITCH and not name.startswith("PYTHON")}
+    return {**kept, **more}
 
 
 def _directory(pid: int) -> str:

@@ -55,6 +55,7 @@ def by_both(
             return look(containers), look(in_python)
 
         yield run
+        other.release_network()
 
 
 def _runs(containers: Containers) -> bool:
