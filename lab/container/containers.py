@@ -27,6 +27,7 @@ from lab.container.pipes import open_stdin
 from lab.container.record import FILE as RECORD_FILE
 from lab.container.record import ContainerRecord
 from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Streams
+from lab.container.spawner_start import has_shared
 from lab.container.spec import codec
 from lab.container.spec.runtime import JOINS, Process, Status, User
 from lab.container.state import ContainerState
@@ -153,6 +154,10 @@ class Containers:
 
     def _load(self, container_id: str, name: str) -> Container:
         state = self.engine.state(container_id)
+        if state.status == Status.STOPPED and not supervision.is_noted(state.bundle) and has_shared(self.paths):
+            with contextlib.suppress(StartFailed):  # it is noted by now, or nobody has seen it
+                self._await_end(container_id, time.monotonic_ns() + _NOTED_NS)
+            state = self.engine.state(container_id)
         left = supervision.read_pid_file(state.bundle)
         return Container(
             name=name or container_id,
@@ -428,11 +433,15 @@ class Containers:
         container = self.get(container_id)
         if container.ended is not None or not container.started_ns:
             return container.exit_code
+        try:
+            return self._await_end(container.id, deadline_ns)
+        except StartFailed:
+            return self.get(container.id).exit_code
+
+    def _await_end(self, container_id: str, deadline_ns: int | None) -> int | None:
+        """Return the exit code once the end is noted, also of one whose process has ended already."""
         while True:
-            try:  # also when its process has just ended: its end is noted before we are told
-                running = self.engine.spawner.attach(container.id, Streams())
-            except StartFailed:
-                return self.get(container.id).exit_code
+            running = self.engine.spawner.attach(container_id, Streams())
             with contextlib.closing(running), contextlib.suppress(SpawnerDied):  # another one goes on with it
                 return running.wait(deadline_ns)
 

@@ -458,6 +458,11 @@ def read_exit_file(bundle: str) -> Ended | None:
     return Ended(text) if text else None
 
 
+def is_noted(bundle: str) -> bool:
+    """Return whether it is known how the last run of a container ended, if there was one and it has ended."""
+    return not os.path.exists(os.path.join(bundle, PID_FILE)) or os.path.exists(os.path.join(bundle, EXIT_FILE))
+
+
 def cancel_restart(bundle: str) -> None:
     """Let a container that waits for its restart be one that has ended; any other stays as it is."""
     ended = read_exit_file(bundle)

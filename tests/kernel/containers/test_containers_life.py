@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -202,6 +203,27 @@ def test_a_prune_removes_what_does_not_run(lab: Lab) -> None:
     told = lab.ok("container", "prune", "-f").split("\n")
     assert set(off) <= set(told)
     assert lab.ids() == [on]
+
+
+def test_nobody_is_told_of_an_end_before_it_is_known_how_it_ended(lab: Lab) -> None:
+    lab.ok("run", "-d", "--name", "one", "busybox", "sleep", "1000")
+    (first,) = lab.spawners()
+    os.kill(first, signal.SIGKILL)  # whose successor is not the process's parent, which makes an end known at once
+    wait_until(lambda: not lab.spawners())
+    lab.ok("exec", "one", "true")
+    (spawner,) = lab.spawners()
+    pid = lab.get("one").state.pid
+    os.kill(spawner, signal.SIGSTOP)  # as one that has not come to it yet
+    try:
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
+        lister = lab.begin("ps", "-a", "--format", "{{.Status}}")
+        with pytest.raises(subprocess.TimeoutExpired):
+            lister.wait(2)
+    finally:
+        os.kill(spawner, signal.SIGCONT)
+    out, _ = lister.communicate(timeout=30)
+    assert out.startswith(f"Exited ({lab.get('one').exit_code})".encode())
 
 
 def test_an_init_reaps_all_that_its_program_leaves(lab: Lab) -> None:
