@@ -13,6 +13,7 @@ from lab.cli.attachment import (
     Detached,
     DetachFilter,
     Relay,
+    SignalProxy,
     detach_sequence,
     following_size,
     forwarding_signals,
@@ -54,11 +55,12 @@ def stay_with(
     with ExitStack() as stack:
         sequence = detach_sequence(wanted.keys)
         relay = Relay(keys=DetachFilter(sequence) if options.terminal else None)  # bytes of a pipe are nobody's keys
+        begun = _take_over(stack, containers, container_id, options, wanted)
         with _connected(relay, containers, container_id, options, wanted.streams) as streams:
             events.note(containers.engine.directory.bundle(container_id), "attach")
             running = connect(streams)
         stack.callback(running.close)
-        _enter_terminal(stack, containers, container_id, options, wanted)
+        begun()
         try:
             relay.run()
             code = running.wait()
@@ -88,15 +90,22 @@ def _go_on(
             return running.wait()
 
 
-def _enter_terminal(
+def _take_over(
     stack: ExitStack, containers: Containers, container_id: str, options: RunOptions, wanted: Attachment
-) -> None:
+) -> Callable[[], None]:
+    """Have keys and signals meant for the container before it is there; return what to call once it is.
+
+    So none of them comes to this command instead, in between: signals are kept until then.
+    """
     if options.terminal:
         if "stdin" in wanted.streams and options.open_stdin:
             stack.enter_context(raw_terminal(STDIN))
-        stack.enter_context(following_size(lambda rows, columns: _resize(containers, container_id, rows, columns)))
-    elif wanted.forwards:
-        stack.enter_context(forwarding_signals(lambda number: _send(containers, container_id, number)))
+        size = following_size(lambda rows, columns: _resize(containers, container_id, rows, columns))
+        return lambda: stack.enter_context(size)
+    proxy = SignalProxy(lambda number: _send(containers, container_id, number))
+    if wanted.forwards:
+        stack.enter_context(forwarding_signals(proxy.take))
+    return proxy.begin
 
 
 def _resize(containers: Containers, container_id: str, rows: int, columns: int) -> None:

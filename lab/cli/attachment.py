@@ -216,6 +216,28 @@ def following_size(resize: Callable[[int, int], None]) -> Iterator[None]:
         signal.signal(signal.SIGWINCH, before)
 
 
+class SignalProxy:
+    """Hands signals on once there is somebody to get them; those that come before are kept."""
+
+    def __init__(self, send: Callable[[int], None]) -> None:
+        """``send`` gets each signal."""
+        self._send = send
+        self._kept: list[int] | None = []
+
+    def take(self, number: int) -> None:
+        """Hand a signal on, or keep it."""
+        if self._kept is None:
+            self._send(number)
+        else:
+            self._kept.append(number)
+
+    def begin(self) -> None:
+        """Hand on what has been kept, and from now on everything at once."""
+        kept, self._kept = self._kept or [], None
+        for number in kept:
+            self._send(number)
+
+
 @contextmanager
 def forwarding_signals(send: Callable[[int], None]) -> Iterator[None]:
     """Hand all signals that this command gets to ``send`` while the block lasts."""

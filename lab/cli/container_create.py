@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace, paths: Paths) -> int:
     try:
         return _run(arguments, paths)
     except StartFailed as error:
-        output.error(str(error))
+        output.error(str(error), hint=error.hint)
         return error.exit_code
     except LabError as error:
         output.error(str(error), hint=error.hint)

@@ -62,7 +62,7 @@ def exec(arguments: argparse.Namespace, paths: Paths) -> int:  # noqa: A001 - th
             tell_end(code)
             return code
         except StartFailed as error:
-            output.error(str(error))
+            output.error(str(error), hint=error.hint)
             return max(error.exit_code, EXIT_CANNOT_EXECUTE)  # docker's, also where there is no such user
 
 

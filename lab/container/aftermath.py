@@ -8,28 +8,43 @@ of these at once, or one that was late, do no harm; and one that is killed leave
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 from collections.abc import Callable, Sequence
 
 from lab.container.containers import Containers
+from lab.container.follow_up import TRY_AGAIN
+from lab.container.spawner_client import StartFailed
 from lab.errors import LabError
 from lab.paths import Paths
 
+_PASSES = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)  # what there will be enough of again
 _LONGEST_S = 120  # then the kernel ends us: what can hang is a disk or a network file system, and nobody waits for it
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Carry out VERB (a key of ``_VERBS``) on a container: VERB ID ROOT CACHE RUN."""
+def main(arguments: Sequence[str]) -> int:
+    """Carry out VERB (a key of ``_VERBS``) on a container: VERB ID ROOT CACHE RUN.
+
+    Returns 0, or ``TRY_AGAIN`` if only something that passes was in the way.
+    """
     signal.alarm(_LONGEST_S)
     verb, container_id, root, cache, run = arguments
     with Containers(Paths(root=root, cache=cache, run=run)) as containers:
-        _VERBS[verb](containers, container_id)
+        try:
+            _VERBS[verb](containers, container_id)
+        except StartFailed as error:
+            if error.errno not in _PASSES:
+                raise
+            return TRY_AGAIN
+    return 0
 
 
 def _restart(containers: Containers, container_id: str) -> None:
     try:
         containers.start_again(container_id)
-    except LabError:  # as docker has it: what cannot be started is not tried for ever
+    except LabError as error:  # as docker has it: what cannot be started is not tried for ever
+        if isinstance(error, StartFailed) and error.errno in _PASSES:
+            raise
         with contextlib.suppress(LabError):
             containers.cancel_restart(container_id)
 

@@ -12,8 +12,16 @@ import sys
 from lab.container import supervision
 from lab.container.loop import ONLY_ERRORS, Loop
 
-_PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from lab.container.aftermath import main; main(sys.argv[2:])"
+_PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from lab.container.aftermath import main
+sys.exit(main(sys.argv[2:]))
+"""
+TRY_AGAIN = 75
+"""The exit code of one that could not do it now; of sysexits.h."""
 _RETRY_NS = 500_000_000  # between attempts to make a process where none can be made
+_AGAIN_NS = 5_000_000_000  # between attempts of what could not be done, which cost a process each
 _SIGKILL = 9
 
 
@@ -77,10 +85,13 @@ class FollowUps:
             return
 
         def reap(_: int) -> None:
-            os.waitid(os.P_PIDFD, process, os.WEXITED)
+            status = os.waitid(os.P_PIDFD, process, os.WEXITED)
             self._loop.forget(process)
             os.close(process)
-            self._commands -= 1
+            if status is not None and status.si_status == TRY_AGAIN:
+                self._loop.later(_AGAIN_NS, lambda: self._launch(container_id, verb))
+            else:
+                self._commands -= 1
 
         self._loop.watch(process, reap)
 

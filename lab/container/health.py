@@ -15,12 +15,13 @@ Source: docs.docker.com/reference/dockerfile, HEALTHCHECK; github.com/moby/moby,
 
 from __future__ import annotations
 
+import errno
 import marshal
 import os
 import signal
 import time
 
-from lab.container import spawner, supervision, wire
+from lab.container import messages, supervision, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs milliseconds on the container start path
@@ -44,6 +45,7 @@ RESULTS = 5
 OUTPUT_BYTES = 4096
 TIMED_OUT, NOT_STARTED = -1, 126
 _CUT = b"..."
+_WE_LACK = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # which is no fault of the container
 
 
 class Check:
@@ -175,23 +177,34 @@ class Monitor:
         if self._check.is_frozen():
             self._schedule()
             return
-        run = self._run = _Run(self._loop, self._on_result)
+        try:
+            run = self._run = _Run(self._loop, self._on_result)
+        except OSError:  # no descriptor is left to find anything out with
+            self._schedule()
+            return
         self._loop.later(self._check.timeout_ns, lambda: self._on_timeout(run))
         try:
             self._launch(self._check.plan, self._check.cgroup, run.output_end, run.answers_end)
         except OSError as error:
-            run.finish(NOT_STARTED, str(error).encode())
+            if error.errno in _WE_LACK:
+                self._leave(run)
+            else:
+                run.finish(NOT_STARTED, str(error).encode())
         finally:
             run.close_ends()
+
+    def _leave(self, run: _Run) -> None:
+        """Let a run go that says nothing about the container, and look again in time."""
+        run.close()
+        self._run = None
+        self._schedule()
 
     def _on_timeout(self, run: _Run) -> None:
         if self._run is not run or self._is_over:
             return
         if self._check.is_frozen():  # it could not answer
             run.kill()
-            run.close()
-            self._run = None
-            self._schedule()
+            self._leave(run)
         else:
             run.kill()
             seconds = self._check.timeout_ns / 1_000_000_000
@@ -226,7 +239,12 @@ class _Run:
         self._pid = 0
         self._buffer, self._text = bytearray(), bytearray()
         self._output, self.output_end = os.pipe()
-        self._answers, self.answers_end = os.pipe()
+        try:
+            self._answers, self.answers_end = os.pipe()
+        except OSError:
+            os.close(self._output)
+            os.close(self.output_end)
+            raise
         os.set_blocking(self._output, False)
         loop.watch(self._output, self._on_output)
         loop.watch(self._answers, self._on_answer)
@@ -281,9 +299,9 @@ class _Run:
         self._buffer += data
         while (message := wire.parse(self._buffer)) is not None:
             kind, *rest = message
-            if kind == spawner.STARTED:
+            if kind == messages.STARTED:
                 self._pid = rest[0]
-            elif kind == spawner.FAILED:
+            elif kind == messages.FAILED:
                 self.finish(NOT_STARTED, f"{rest[0]}: {rest[2]}: {rest[3]}".encode())
                 return
             else:

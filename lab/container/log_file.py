@@ -50,7 +50,7 @@ class Log:
 
     def append(self, stream: str, data: bytes) -> None:
         """Add what has come from a stream. A full disk loses lines, which the log says when there is room again."""
-        if self._descriptor < 0:
+        if not self._most_files:
             return
         entry = entries(stream, data, time.time_ns())
         if self._lost_bytes:
@@ -58,8 +58,8 @@ class Log:
             entry = entries("stderr", note.encode(), time.time_ns()) + entry
         try:
             self._write(entry)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        except OSError as error:  # that of a container which has been removed by force meanwhile is nobody's loss
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENOENT):
                 raise
             self._lost_bytes += len(data)
         else:
@@ -71,7 +71,7 @@ class Log:
             return
         view, start = memoryview(text), 0
         while start < len(text):
-            if self._size_bytes >= self._most_bytes:
+            if self._size_bytes >= self._most_bytes or self._descriptor < 0:
                 self._rotate()
             end = text.find(b"\n", start + max(0, self._most_bytes - self._size_bytes - 1)) + 1 or len(text)
             self._write_whole(view[start:end])
@@ -84,6 +84,13 @@ class Log:
         self._size_bytes += len(text)
 
     def _rotate(self) -> None:
+        if self._descriptor >= 0:  # else it was put away before, and there was no room for a new one
+            self._put_away()
+            self.close()
+        self._descriptor = self._open()
+        self._size_bytes = 0
+
+    def _put_away(self) -> None:
         for number in range(self._most_files - 1, 0, -1):
             source = f"{self._path}.{number - 1}" if number > 1 else self._path
             try:
@@ -92,14 +99,12 @@ class Log:
                 continue
         if self._most_files == 1:
             os.unlink(self._path)
-        self.close()
-        self._descriptor = self._open()
-        self._size_bytes = 0
 
     def close(self) -> None:
         """Close the log."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def entries(stream: str, data: bytes, at_ns: int) -> bytes:

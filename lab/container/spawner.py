@@ -16,7 +16,7 @@ import marshal
 import os
 import time
 
-from lab.container import init, machine, supervision, user_namespace, wire
+from lab.container import init, machine, messages, supervision, user_namespace, wire
 from lab.container.child import Child, give_up, kill, parse_frames, reap
 from lab.container.follow_up import FollowUps
 from lab.container.loop import Loop
@@ -35,35 +35,6 @@ if TYPE_CHECKING:
     from lab.container.network.model import AttachmentFields
 
     SupervisionFields = tuple[str, bool, str, supervision.Policy]
-
-SPAWN = "spawn"
-"""A request: (SPAWN, flags, marshalled plan, detached, fields of its attachments, supervision or None, identity of a
-process whose pid namespace is to be the child's or None); with reply pipe, stdin, stdout, stderr, the v2 cgroup to be
-born in if flags have CLONE_INTO_CGROUP, the pipe of ``LIMITS_NUMBER`` if the plan has one, and one descriptor for each
-letter of the supervision's streams.
-
-A supervision is (bundle, has a terminal, streams, policy as in ``supervision``). The letters are "o" and "e" for pipes
-that get the output, "i" for one to be typed on the terminal, "k" for what is only kept open, "p" for what holds
-ports, "r" to hold none any more, "t" for the socket over
-which the terminal comes."""
-
-JOIN = "join"
-"""A request: (JOIN, flags, marshalled plan, detached); with reply pipe, stdin, stdout, stderr, pidfd of the container's
-first process, and the v2 cgroup as above."""
-
-ATTACH = "attach"
-"""A request: (ATTACH, container id, streams); with reply pipe and the streams' descriptors."""
-RESIZE = "resize"
-"""A request without answer but the end of the pipe: (RESIZE, container id, rows, columns); with reply pipe."""
-RESTART = "restart"
-"""A request without answer but the end of the pipe: (RESTART, container id, restart policy, most restarts); with reply
-pipe."""
-
-STARTED = "started"
-"""An answer: (STARTED, pid, ns of clone, ns of exec, ((first letter of a mark's name, ns), ...)): the program runs."""
-ATTACHED = "attached"  # (ATTACHED, bytes of the log that were written before)
-FAILED = "failed"  # (FAILED, step, errno, reason, path): it has not, and nothing is left of it
-EXITED = "exited"  # (EXITED, exit code, ns)
 
 PIDFD_NUMBER = 199
 """The descriptor under which the child of a JOIN finds the container's pidfd; init_plan counts binds from 200."""
@@ -161,7 +132,7 @@ class Spawner:
     def _refuse(self, engine: sockets.Socket, descriptors: tuple[int, ...]) -> None:
         """Refuse a request for which no descriptors are left; that of its answer has come, by the spare's place."""
         if descriptors:
-            wire.answer(descriptors[0], (FAILED, *wire.FULL))
+            wire.answer(descriptors[0], (messages.FAILED, *wire.FULL))
             _close(descriptors)
         else:  # only if the limit has just been lowered
             wire.refuse(engine)
@@ -195,11 +166,12 @@ class Spawner:
         stdio, others, given = tuple(rest[:3]), rest[3 : len(rest) - len(streams)], rest[len(rest) - len(streams) :]
         cgroup = others.pop(0) if flags & ns.CLONE_INTO_CGROUP else -1
         numbers = Numbered()
-        supervised = None
+        supervised, go = None, -1
         try:
             if others:
                 numbers.put(others.pop(), LIMITS_NUMBER)
-            go = numbers.pipe(GO_NUMBER) if network else -1
+            if network:
+                go = numbers.pipe(GO_NUMBER)
             mapping = numbers.channel(USERS_NUMBER) if users is not None else None
             if fields is not None:
                 supervised = self._supervise(fields, given)
@@ -209,6 +181,7 @@ class Spawner:
         except OSError:
             if supervised is not None:
                 supervised.failed()
+            _close((go,) if go >= 0 else ())
             raise
         finally:
             numbers.close()  # only the child's copies are left: it will see other ends close
@@ -216,8 +189,7 @@ class Spawner:
                 self._leave_pid_namespace()
         child.listing = listing
         if users is not None and mapping is not None:
-            with mapping:
-                user_namespace.prepare(child.pid, users, mapping, stdio)
+            _map_users(child, users, mapping, stdio)
         if supervised is not None and fields is not None:
             _begin(child, supervised)
         if network:
@@ -227,7 +199,11 @@ class Spawner:
     def _supervise(self, fields: SupervisionFields, given: list[int]) -> Supervised:
         bundle, has_terminal, streams, policy = fields
         supervised = Supervised(self._loop, bundle, policy, self._peek, has_terminal=has_terminal)
-        _give(supervised, streams, given)
+        try:
+            _give(supervised, streams, given)
+        except OSError:
+            supervised.failed()
+            raise
         return supervised
 
     def _join(self, engine: int, descriptors: tuple[int, ...], flags: int, plan: bytes, detached: bool) -> None:
@@ -250,9 +226,9 @@ class Spawner:
     ) -> None:
         flags = ns.CLONE_INTO_CGROUP if cgroup >= 0 else 0
         numbers = Numbered()
-        numbers.put(container, PIDFD_NUMBER)
-        ns.setns(container, ns.CLONE_NEWPID, path="the container's pid namespace")  # for children only
         try:
+            numbers.put(container, PIDFD_NUMBER)
+            ns.setns(container, ns.CLONE_NEWPID, path="the container's pid namespace")  # for children only
             self._clone(flags, cgroup, plan, stdio, reply, engine=engine, detached=detached)
         finally:
             self._leave_pid_namespace()
@@ -273,8 +249,8 @@ class Spawner:
         reply, *given = descriptors
         child = self._find(container_id)
         assert child.supervised is not None
-        wire.answer(reply, (ATTACHED, child.supervised.log_size_bytes))
-        _give(child.supervised, streams, given)
+        _give(child.supervised, streams, given)  # which may fail: only then it is answered
+        wire.answer(reply, (messages.ATTACHED, child.supervised.log_size_bytes))
         child.listeners.append(reply)
         _close(given)
 
@@ -353,14 +329,20 @@ class Spawner:
         os.close(child.status)
         child.status = -1
         marks, failure = parse_frames(child.frames, child.table)
-        if failure is None and marks and marks[-1][0] == init.EXECUTING:
-            wire.answer(child.reply, (STARTED, child.pid, child.spawned_ns, now_ns, tuple(marks[:-1])))
-            if child.supervised is not None:
-                child.supervised.take_console()
-                child.supervised.actor.note("start")
-                self._check_health(child, child.supervised, adopted=False)
-        else:
+        if failure is not None or not marks or marks[-1][0] != init.EXECUTING:
             self._on_failure(child, failure)
+            return
+        if child.supervised is not None:
+            try:
+                child.supervised.take_console()
+            except OSError as error:
+                kill(child)
+                self._on_failure(child, ("take_terminal", error.errno or 0, error.strerror or str(error), ""))
+                return
+        wire.answer(child.reply, (messages.STARTED, child.pid, child.spawned_ns, now_ns, tuple(marks[:-1])))
+        if child.supervised is not None:
+            child.supervised.actor.note("start")
+            self._check_health(child, child.supervised, adopted=False)
 
     def _on_failure(self, child: Child, failure: wire.Message | None) -> None:
         code = reap(child)
@@ -369,7 +351,7 @@ class Spawner:
         supervised = child.supervised
         if supervised is not None:
             supervised.failed()
-        is_seen = self._finish(child, (FAILED, *failure))
+        is_seen = self._finish(child, (messages.FAILED, *failure))
         if supervised is not None and supervised.removes and not is_seen:
             self._follow_ups.run(supervised.id, "remove")
 
@@ -379,15 +361,15 @@ class Spawner:
         code, now_ns = reap(child), time.monotonic_ns()
         supervised = child.supervised
         if supervised is None:
-            self._finish(child, (EXITED, code, now_ns))
+            self._finish(child, (messages.EXITED, code, now_ns))
             return
         if child.monitor is not None:
             child.monitor.stop()
-        restarts = supervised.ended(code)
+        ran_ns = now_ns - child.spawned_ns
+        restarts = supervised.ended(code, lambda: self._follow_ups.restart(supervised.id, ran_ns))
         witness = child.reply if supervised.removes else -1
-        is_seen = self._finish(child, (EXITED, code, now_ns), kept=witness)
+        is_seen = self._finish(child, (messages.EXITED, code, now_ns), kept=witness)
         if restarts:
-            self._follow_ups.restart(supervised.id, now_ns - child.spawned_ns)
             return
         self._follow_ups.settle(supervised.id)
         if is_seen and witness >= 0:
@@ -398,11 +380,16 @@ class Spawner:
 
     def _check_health(self, child: Child, supervised: Supervised, *, adopted: bool) -> None:
         bundle = self._follow_ups.bundle(supervised.id)
-        if not os.path.exists(os.path.join(bundle, supervision.CHECK_FILE)):
+        if not os.path.exists(os.path.join(bundle, supervision.CHECK_FILE)) or child.pidfd not in self._children:
             return
         from lab.container import health  # whose pages only those containers pay for that are checked
 
-        check, left = health.read_check(bundle), supervision.read_pid_file(bundle)
+        try:
+            check, left = health.read_check(bundle), supervision.read_pid_file(bundle)
+            known = health.read(bundle) if adopted else None
+        except OSError:  # no descriptor is left now
+            self._loop.later(_RETRY_NS, lambda: self._check_health(child, supervised, adopted=adopted))
+            return
         if check is None or left is None:
             return
 
@@ -415,7 +402,7 @@ class Spawner:
                 self._on_unhealthy(child, supervised, check.on_failure)
 
         child.monitor = health.Monitor(self._loop, bundle, check, started_ns=left.started_ns, launch=launch, tell=tell)
-        child.monitor.begin(health.read(bundle) if adopted else None)
+        child.monitor.begin(known)
 
     def _launch_check(self, child: Child, plan: bytes, cgroup: str, output: int, answers: int) -> None:
         opened = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
@@ -442,35 +429,46 @@ class Spawner:
         """Go on with the containers that an earlier spawner of this root has left when it died."""
         directory = os.path.join(self._paths[0], "containers")
         for name in os.listdir(directory) if os.path.isdir(directory) else ():
-            bundle = os.path.join(directory, name)
-            left = supervision.read_pid_file(bundle)
-            if left is None:
-                continue
-            ended = supervision.read_exit_file(bundle)
-            if ended is None:
+            self._go_on(name)
+
+    def _go_on(self, name: str) -> None:
+        bundle = self._follow_ups.bundle(name)
+        try:
+            left, ended = supervision.read_pid_file(bundle), supervision.read_exit_file(bundle)
+            if left is not None and ended is None:
                 self._adopt(bundle, left)
-            elif ended.next_restart:
-                self._follow_ups.run(name, "restart")
-            elif left.policy[3]:
-                self._follow_ups.run(name, "remove")
+        except OSError:  # no descriptor is left now
+            self._loop.later(_RETRY_NS, lambda: self._go_on(name))
+            return
+        if left is None or ended is None:
+            return
+        if ended.next_restart:
+            self._follow_ups.run(name, "restart")
+        elif left.policy[3]:
+            self._follow_ups.run(name, "remove")
 
     def _adopt(self, bundle: str, left: supervision.Left) -> None:
-        supervised = Supervised(self._loop, bundle, left.policy, self._peek, has_terminal=left.has_terminal)
         try:
             process = os.pidfd_open(left.pid)
         except ProcessLookupError:
             process = -1
-        if process < 0 or not _is_same(left):
-            if supervised.ended(supervision.LOST_CODE):
-                self._follow_ups.restart(supervised.id, 0)
-            elif supervised.removes:
-                self._follow_ups.run(supervised.id, "remove")
+        lives = process >= 0 and _is_same(left)
+        try:
+            supervised = Supervised(self._loop, bundle, left.policy, self._peek, has_terminal=left.has_terminal)
+        except OSError:
             _close((process,) if process >= 0 else ())
+            raise
+        supervised.go_on(left)
+        if lives:
+            child = Child(left.pid, process, status=-1, reply=-1, engine=-1, detached=True)
+            child.supervised = supervised
+            self._watch(child)
+            self._check_health(child, supervised, adopted=True)
             return
-        child = Child(left.pid, process, status=-1, reply=-1, engine=-1, detached=True)
-        child.supervised = supervised
-        self._watch(child)
-        self._check_health(child, supervised, adopted=True)
+        _close((process,) if process >= 0 else ())
+        restarts = supervised.ended(supervision.LOST_CODE, lambda: self._follow_ups.restart(supervised.id, 0))
+        if supervised.removes and not restarts:
+            self._follow_ups.run(supervised.id, "remove")
 
     def _finish(self, child: Child, message: wire.Message, *, kept: int = -1) -> bool:
         """Tell all who wait, let the child go, and return whether somebody was told; a pipe that is ``kept`` stays."""
@@ -486,17 +484,17 @@ class Spawner:
 
 
 _REQUESTS: dict[str, Callable[..., None]] = {
-    SPAWN: Spawner._spawn,
-    JOIN: Spawner._join,
-    ATTACH: Spawner._attach,
-    RESIZE: Spawner._resize,
-    RESTART: Spawner._set_restart,
+    messages.SPAWN: Spawner._spawn,
+    messages.JOIN: Spawner._join,
+    messages.ATTACH: Spawner._attach,
+    messages.RESIZE: Spawner._resize,
+    messages.RESTART: Spawner._set_restart,
 }
 
 
 def _give(supervised: Supervised, streams: str, descriptors: list[int]) -> None:
-    """Hand copies of the descriptors to who supervises; the originals stay the request's."""
-    for letter, descriptor in zip(streams, map(os.dup, descriptors), strict=True):
+    """Hand copies of the descriptors to who supervises, all or none; the originals stay the request's."""
+    for letter, descriptor in zip(streams, _copies(descriptors), strict=True):
         if letter == "i":
             supervised.type(descriptor)
         elif letter == "k":
@@ -509,6 +507,17 @@ def _give(supervised: Supervised, streams: str, descriptors: list[int]) -> None:
             supervised.expect_console(descriptor)
         else:
             supervised.listen("stdout" if letter == "o" else "stderr", descriptor)
+
+
+def _copies(descriptors: list[int]) -> list[int]:
+    copies: list[int] = []
+    try:
+        for descriptor in descriptors:
+            copies.append(os.dup(descriptor))
+    except OSError:
+        _close(copies)
+        raise
+    return copies
 
 
 def _is_same(left: supervision.Left) -> bool:
@@ -524,6 +533,14 @@ def _begin(child: Child, supervised: Supervised) -> None:
         supervised.began(child.pid)
     except OSError as error:  # a full disk: what nobody would know of must not run
         give_up(child, "note_the_start", error)
+
+
+def _map_users(child: Child, users: user_namespace.Setup, channel: sockets.Socket, stdio: tuple[int, ...]) -> None:
+    with channel:
+        try:
+            user_namespace.prepare(child.pid, users, channel, stdio)
+        except OSError as error:  # it could not even be told what has failed
+            give_up(child, "map_users", error)
 
 
 def _connect(child: Child, network: tuple[AttachmentFields, ...], go: int) -> None:
@@ -543,7 +560,7 @@ def _connect(child: Child, network: tuple[AttachmentFields, ...], go: int) -> No
 
 def _fail(reply: int, kind: object, error: OSError) -> None:
     path = str(error.filename or "")
-    wire.answer(reply, (FAILED, str(kind), error.errno or 0, error.strerror or str(error), path))
+    wire.answer(reply, (messages.FAILED, str(kind), error.errno or 0, error.strerror or str(error), path))
 
 
 def _close(descriptors: Iterable[int]) -> None:

@@ -15,15 +15,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lab.container import assembler, compiled, init_plan, spawner, spawner_start, user_namespace, wire
+from lab.container import assembler, compiled, init_plan, messages, spawner_start, user_namespace, wire
 from lab.container.network.model import AttachmentFields
 from lab.errors import ContainerError, KernelError
 from lab.linux import namespaces as ns
 from lab.linux import sockets
 from lab.paths import Paths
 
-_ENOENT, _E2BIG, _ENFILE, _EMFILE, _EMSGSIZE = 2, 7, 23, 24, 90
-_SPAWNERS_OWN = (wire.FULL[0], spawner.SPAWN, spawner.JOIN, spawner.ATTACH)
+_ENOENT, _ESRCH, _E2BIG, _ENFILE, _EMFILE, _EMSGSIZE = 2, 3, 7, 23, 24, 90
+_SPAWNERS_OWN = (wire.FULL[0], messages.SPAWN, messages.JOIN, messages.ATTACH)
 _FULL_HINT = "the spawner needs five for each container: stop some, or have it start where `ulimit -Hn` is higher"
 _USER_STEP = "set_named_user"  # whose own errors say all, in docker's words
 EncodedPlan = bytes
@@ -98,15 +98,15 @@ class Running:
             if message is None:
                 self.close()
                 raise _gone(self._channel)
-            if message[0] == spawner.STARTED:
+            if message[0] == messages.STARTED:
                 _, self.pid, spawned_ns, started_ns, marks = message
                 seen = ((_MARKS[letter], at_ns) for letter, at_ns in marks)
                 self.marks_ns = (("spawned", spawned_ns), *seen, ("userspace", started_ns))
                 return
-            if message[0] == spawner.ATTACHED:
+            if message[0] == messages.ATTACHED:
                 self.log_bytes = message[1]
                 return
-            if message[0] == spawner.FAILED:
+            if message[0] == messages.FAILED:
                 self.close()
                 raise StartFailed(*message[1:])
 
@@ -305,7 +305,7 @@ class SpawnerClient:
         fields, streams = (
             (None, ()) if supervision is None else (supervision.fields(), supervision.streams.descriptors())
         )
-        message = (spawner.SPAWN, born, plan, detached, network, fields, pid_namespace, users, listing)
+        message = (messages.SPAWN, born, plan, detached, network, fields, pid_namespace, users, listing)
         given = tuple(number for number in (cgroup, limits) if number is not None)
         return self._request(message, (*_numbers(stdio), *given, *streams))
 
@@ -324,7 +324,7 @@ class SpawnerClient:
         """
         flags = ns.CLONE_INTO_CGROUP if cgroup is not None else 0
         given = () if cgroup is None else (cgroup,)
-        running = self._request((spawner.JOIN, flags, self.encode(plan), detached), (*_numbers(stdio), pidfd, *given))
+        running = self._request((messages.JOIN, flags, self.encode(plan), detached), (*_numbers(stdio), pidfd, *given))
         running.await_started()
         return running
 
@@ -337,7 +337,7 @@ class SpawnerClient:
             StartFailed: it does not run.
             SpawnerDied: the spawner ended meanwhile.
         """
-        running = self._request((spawner.ATTACH, container_id, streams.letters()), streams.descriptors())
+        running = self._request((messages.ATTACH, container_id, streams.letters()), streams.descriptors())
         running.await_started()
         return running
 
@@ -347,17 +347,22 @@ class SpawnerClient:
         Raises:
             SpawnerDied: the spawner ended meanwhile.
         """
-        self._request((spawner.RESIZE, container_id, rows, columns), ()).close()
+        self._request((messages.RESIZE, container_id, rows, columns), ()).close()
 
     def set_restart(self, container_id: str, *, restart: str, restarts_most: int) -> None:
         """Give a supervised container another restart policy; one that does not run is no error.
 
         Raises:
+            StartFailed: it cannot be noted.
             SpawnerDied: the spawner ended meanwhile.
         """
-        running = self._request((spawner.RESTART, container_id, restart, restarts_most), ())
-        with contextlib.suppress(StartFailed, SpawnerDied), contextlib.closing(running):
-            running.await_started()  # the end of the pipe: it is done
+        running = self._request((messages.RESTART, container_id, restart, restarts_most), ())
+        with contextlib.suppress(SpawnerDied), contextlib.closing(running):
+            try:
+                running.await_started()  # the end of the pipe: it is done
+            except StartFailed as error:
+                if error.errno != _ESRCH:
+                    raise
 
     def close(self) -> None:
         """Let the spawner go: it kills what is not detached, and ends when nothing is left; safe to call twice."""

@@ -50,7 +50,7 @@ LOST_CODE = 255
 
 _CHUNK_BYTES = 65536
 _FIRST_DELAY_NS, _LONGEST_DELAY_NS, _SETTLED_NS = 100_000_000, 60_000_000_000, 10_000_000_000
-_RETRY_NS = 500_000_000  # between attempts to note an end on a full disk
+_RETRY_NS = 500_000_000  # between attempts to note an end where that cannot be done now
 _BACKLOG_BYTES = 1 << 20  # what may wait for a listener before the container has to
 
 
@@ -251,14 +251,19 @@ class Supervised:
         self.actor = events.Actor(bundle)
         self._peek = peek
         self._log = Log(bundle)
-        self._outputs = {} if has_terminal else {name: self._open(name) for name in PIPES}
+        self._outputs: dict[str, Output] = {}
         self._waiting: list[tuple[str, Listener]] = []
         self._inputs: list[TerminalInput] = []
         self._kept: list[int] = []
         self._ports: list[int] = []
         self._channel = -1
-        self._has_begun = False
-        self._before: tuple[tuple[str, str], ...] = ()  # what the files said of the run before this one
+        self._run = (0, 0)  # pid and start of its first process, once that is noted
+        try:
+            for name in () if has_terminal else PIPES:
+                self._outputs[name] = self._open(name)
+        except OSError:
+            self._let_go()
+            raise
 
     @property
     def log_size_bytes(self) -> int:
@@ -277,13 +282,19 @@ class Supervised:
         self._channel = channel
 
     def take_console(self) -> None:
-        """Receive the terminal that the container has opened for itself; one without has none."""
+        """Receive the terminal that the container has opened for itself; one without has none.
+
+        Raises:
+            OSError: it has not come, or there is no descriptor left for it.
+        """
         if self._channel < 0:
             return
         with sockets.Socket(fileno=self._channel) as channel:
             self._channel = -1
-            _, (master, *_) = sockets.receive_descriptors(channel, 1, 1, sockets.MSG_DONTWAIT)
-        output = self._outputs["stdout"] = Output(self._loop, "stdout", master, self._log, None)
+            _, masters = sockets.receive_descriptors(channel, 1, 1, sockets.MSG_DONTWAIT)
+        if not masters:  # the kernel has dropped it
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        output = self._outputs["stdout"] = Output(self._loop, "stdout", masters[0], self._log, None)
         for _, listener in self._waiting:
             output.add(listener)
         self._waiting.clear()
@@ -331,43 +342,52 @@ class Supervised:
             OSError: it cannot be noted, and everything is as before; the start has to fail.
         """
         left = Left(pid, start_time_ticks(pid), time.time_ns(), has_terminal=self._has_terminal, policy=self._policy)
-        before = tuple((name, text) for name in (PID_FILE, EXIT_FILE) if (text := read_text(self._path(name))))
+        for name in (PID_FILE, EXIT_FILE):
+            self._remove(_before(name))
+        if os.path.exists(self._path(PID_FILE)):
+            os.link(self._path(PID_FILE), self._path(_before(PID_FILE)))
         self._write(PID_FILE, left.text())
-        self._has_begun, self._before = True, before
-        self._remove(EXIT_FILE)
+        self.go_on(left)
+        self._move(EXIT_FILE, _before(EXIT_FILE))
+
+    def go_on(self, left: Left) -> None:
+        """Look after a run that is noted already."""
+        self._run = left.pid, left.started_ticks
 
     def failed(self) -> None:
         """Let go of everything: the start has failed, and the container is as before."""
-        if self._has_begun:
-            self._remove(PID_FILE)
-            for name, text in reversed(self._before):  # the exit file first: it alone means nothing
-                self._note(name, text)
+        if self._run[0]:
+            self._move(_before(EXIT_FILE), EXIT_FILE)
+            if not self._move(_before(PID_FILE), PID_FILE):
+                self._remove(PID_FILE)
         self._let_go()
 
     def set_restart(self, name: str, most: int) -> None:
         """Follow another restart policy from now on."""
         _, _, done, removes = self._policy
-        self._policy = (name, most, done, removes)
+        policy = (name, most, done, removes)
         left = read_pid_file(self._bundle)
         if left is not None:
-            left.policy = self._policy
+            left.policy = policy
             self._write(PID_FILE, left.text())
+        self._policy = policy
 
     @property
     def removes(self) -> bool:
         """Whether the container is to be removed when it has ended."""
         return self._policy[3]
 
-    def ended(self, code: int) -> bool:
+    def ended(self, code: int, restart: Callable[[], None]) -> bool:
         """Read the rest of its output, then note how it ended: whoever sees the note has all of the output.
 
-        Returns whether it is to be started again.
+        Returns whether it is to be started again; ``restart`` is called then, once that is noted.
         """
         self._let_go()
         restarts = self._is_to_restart(code)
         self.actor.died(code)
         departure.begin(self._loop, self._bundle)
-        self._note(EXIT_FILE, f"{code} {time.time_ns()} {self._policy[2] + 1 if restarts else 0}")
+        text = f"{code} {time.time_ns()} {self._policy[2] + 1 if restarts else 0}"
+        self._note_end(text, restart if restarts else _nothing)
         return restarts
 
     def _is_to_restart(self, code: int) -> bool:
@@ -378,13 +398,16 @@ class Supervised:
             name == "on-failure" and code != 0 and (not most or done < most)
         )
 
-    def _note(self, name: str, text: str) -> None:
+    def _note_end(self, text: str, then: Callable[[], None]) -> None:
         try:
-            self._write(name, text)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            self._loop.later(_RETRY_NS, lambda: self._note(name, text))
+            left = read_pid_file(self._bundle)
+            if left is None or (left.pid, left.started_ticks) != self._run:
+                return  # somebody has removed it meanwhile, or started it again
+            self._write(EXIT_FILE, text)
+        except OSError:  # a full disk, or no descriptor is left now
+            self._loop.later(_RETRY_NS, lambda: self._note_end(text, then))
+        else:
+            then()
 
     def _let_go(self) -> None:
         for output in self._outputs.values():
@@ -409,6 +432,23 @@ class Supervised:
             os.unlink(self._path(name))
         except FileNotFoundError:
             return
+
+    def _move(self, name: str, to: str) -> bool:
+        """Give a file another name, for which a full disk has room; return whether there was one."""
+        try:
+            os.rename(self._path(name), self._path(to))
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def _before(name: str) -> str:
+    """Return where a file is kept that told of the run before, until a start has not failed."""
+    return f".{name}.before"
+
+
+def _nothing() -> None:
+    return
 
 
 class Left:

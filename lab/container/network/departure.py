@@ -43,9 +43,10 @@ def begin(loop: Loop, bundle: str) -> None:
     left = os.path.join(bundle, _LEFT)
     try:
         os.rename(os.path.join(bundle, FILE), left)
-    except FileNotFoundError:
+        has_rules = bool(_forget_names(left))
+    except OSError:  # nothing was noted; or no descriptor is left: the next command settles it
         return
-    if _forget_names(left):
+    if has_rules:
         argv = (_LOCK, bundle, _NFT, "-f", left)
         try:
             process = os.pidfd_open(os.posix_spawn(_LOCK, argv, {}))

@@ -7,6 +7,8 @@ explicit deletion waits 30 ms for RCU, so a target is disconnected by dropping i
 
 from __future__ import annotations
 
+import os
+
 from lab.linux import rtnetlink as rt
 from lab.linux import sockets
 
@@ -85,12 +87,23 @@ def host_side(attachment: Attachment | PlainAttachment, netns_fd: int) -> None:
     To be called in the host's network namespace. Source: rtnetlink(7), linux/veth.h.
 
     Raises:
-        OSError: errno and the link: EEXIST (the link's name is taken), ENODEV (the bridge is not there), EPERM.
+        OSError: errno and the link: EEXIST (the link's name is taken), ENOENT (the bridge is not there), EPERM, EMFILE.
     """
-    bridge_index = sockets.if_nametoindex(attachment.bridge)
+    bridge_index = _index_of(attachment.bridge)
     with rt.open_socket() as channel:
         port = (_bridge_port(attachment),) if attachment.isolated or attachment.hairpin else ()
         rt.transact(channel, (_new_veth(attachment, bridge_index, netns_fd), *port))
+
+
+def _index_of(link: str) -> int:
+    try:
+        return sockets.if_nametoindex(link)
+    except OSError:  # which it says of everything: that there is no such link, and that no socket can be had
+        descriptor = os.open(f"/sys/class/net/{link}/ifindex", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int(os.read(descriptor, 16))
+    finally:
+        os.close(descriptor)
 
 
 def inside(attachment: Attachment | PlainAttachment, channel: sockets.Socket | None = None) -> None:

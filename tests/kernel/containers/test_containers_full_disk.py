@@ -7,9 +7,14 @@ import resource
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from lab.container import log_file, logs, supervision
+from lab.container.log_file import Log
+from lab.container.loop import Loop
+from lab.container.supervision import Peek, Supervised
 from lab.linux import mount
 from lab.paths import Paths
 
@@ -41,8 +46,25 @@ def small(lab_root: Lab) -> Iterator[Lab]:
             mount.umount2(directory, 0)
 
 
+@pytest.fixture
+def bundle() -> Iterator[str]:
+    """Return the directory of a container, on a file system of 1 MiB with room for few files."""
+    with tempfile.TemporaryDirectory(prefix="lab-test-") as directory:
+        mount.mount("tmpfs", directory, "tmpfs", 0, "size=1m,nr_inodes=8")
+        try:
+            path = os.path.join(directory, "bundle")
+            os.mkdir(path)
+            yield path
+        finally:
+            mount.umount2(directory, 0)
+
+
 def fill(lab: Lab) -> None:
-    with open(os.path.join(lab.paths.root, "fill"), "wb", buffering=0) as file:
+    fill_up(os.path.join(lab.paths.root, "fill"))
+
+
+def fill_up(path: str) -> None:
+    with open(path, "wb", buffering=0) as file:
         try:
             while file.write(bytes(4096)):
                 continue
@@ -69,6 +91,72 @@ def test_a_start_without_space_fails_and_leaves_the_others_supervised(small: Lab
     small.ok("stop", "-t", "0", "other")
     assert small.get("other").exit_code == 137  # somebody saw it end
     assert small("start", "-a", "one").code == 3
+
+
+def run_of(loop: Loop, bundle: str, pid: int, restart: str = "no") -> Supervised:
+    """Return one run of a container with a terminal, that is noted to have begun."""
+    run = Supervised(loop, bundle, (restart, 0, 0, False), Peek(), has_terminal=True)
+    run.began(pid)
+    return run
+
+
+def test_an_end_that_is_noted_late_is_not_noted_of_the_next_run(bundle: str) -> None:
+    loop, filling = Loop(), os.path.join(bundle, "fill")
+    run = run_of(loop, bundle, os.getpid())
+    fill_up(filling)
+    assert not run.ended(3, lambda: None)
+    assert supervision.read_exit_file(bundle) is None
+    os.unlink(filling)
+    following = run_of(loop, bundle, os.getppid())
+    loop.step()  # the time has come to try again
+    assert supervision.read_exit_file(bundle) is None
+    following.ended(4, lambda: None)
+    ended = supervision.read_exit_file(bundle)
+    assert ended is not None
+    assert ended.code == 4
+
+
+def test_a_restart_waits_until_the_end_before_it_is_noted(bundle: str) -> None:
+    loop, filling, restarts = Loop(), os.path.join(bundle, "fill"), list[int]()
+    run = run_of(loop, bundle, os.getpid(), restart="always")
+    fill_up(filling)
+    assert run.ended(3, lambda: restarts.append(1))
+    loop.step()
+    assert restarts == []
+    os.unlink(filling)
+    loop.step()
+    assert restarts == [1]
+    ended = supervision.read_exit_file(bundle)
+    assert ended is not None
+    assert (ended.code, ended.next_restart) == (3, 1)
+
+
+def test_a_start_that_fails_on_a_full_disk_leaves_what_was_known_before(bundle: str) -> None:
+    loop, filling = Loop(), os.path.join(bundle, "fill")
+    run_of(loop, bundle, os.getpid()).ended(3, lambda: None)
+    before = tuple(supervision.read_text(os.path.join(bundle, name)) for name in ("pid", "exit"))
+    run = run_of(loop, bundle, os.getppid())
+    fill_up(filling)
+    run.failed()
+    assert tuple(supervision.read_text(os.path.join(bundle, name)) for name in ("pid", "exit")) == before
+
+
+def test_a_log_that_cannot_be_begun_anew_goes_on_when_there_is_room(bundle: str) -> None:
+    with open(os.path.join(bundle, log_file.LIMITS_FILE), "w", encoding="ascii") as file:
+        file.write("100 3")
+    log, others = Log(bundle), [os.path.join(bundle, str(number)) for number in range(3)]
+    for path in others:  # with which the file system has as many files as it may
+        with open(path, "wb"):
+            continue
+    for number in range(9):
+        log.append("stdout", b"line %d\n" % number)
+    os.unlink(others[0])
+    log.append("stdout", b"last\n")
+    log.close()
+    text = "".join(Path(path).read_text(encoding="ascii") for path in logs.files(bundle))
+    assert [line.split()[-1] for line in text.splitlines() if " line " in line] == [*"345"]  # of the two files before
+    assert "[21 bytes of output were not logged: no space left" in text
+    assert text.endswith("last\n")
 
 
 def test_containers_have_as_many_descriptors_as_the_host_gives_whatever_the_users_shell_says(lab: Lab) -> None:
