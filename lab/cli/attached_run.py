@@ -8,19 +8,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from lab.cli.attachment import (
-    DETACH_KEYS,
-    Detached,
-    DetachFilter,
-    Relay,
-    SignalProxy,
-    detach_sequence,
-    following_size,
-    forwarding_signals,
-    raw_terminal,
-)
+from lab.cli.attachment import Relay, SignalProxy, following_size, forwarding_signals, raw_terminal
 from lab.container import event_actors, events
 from lab.container.containers import Containers
+from lab.container.detach_keys import DETACH_KEYS, Detached, DetachFilter, detach_sequence
 from lab.container.options.run import RunOptions
 from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Streams
 from lab.errors import EXIT_OK, LabError

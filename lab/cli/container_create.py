@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 from lab.cli import output
 from lab.cli.attached_run import Attachment, stay_with
-from lab.cli.attachment import DETACH_KEYS
 from lab.cli.run_flags import add_common, options_of
 from lab.container.containers import Containers, Created
+from lab.container.detach_keys import DETACH_KEYS
 from lab.container.options.run import RunOptions
 from lab.container.spawner_client import StartFailed
 from lab.errors import EXIT_OK, ImageNotFound, LabError, SpecError, disk_hint

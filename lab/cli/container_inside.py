@@ -10,10 +10,11 @@ from contextlib import ExitStack, contextmanager
 
 from lab.cli import output
 from lab.cli.attached_run import STDERR, STDIN, STDOUT, Attachment, stay_with
-from lab.cli.attachment import DETACH_KEYS, Detached, DetachFilter, Relay, detach_sequence, following_size, raw_terminal
+from lab.cli.attachment import Relay, following_size, raw_terminal
 from lab.cli.run_flags import environment_lines
 from lab.container import console, events
 from lab.container.containers import Container, Containers
+from lab.container.detach_keys import DETACH_KEYS, Detached, DetachFilter, detach_sequence
 from lab.container.spawner_client import Running, StartFailed, Stdio
 from lab.container.spec.runtime import Process
 from lab.errors import EXIT_FAILURE, EXIT_OK, SpecError, StateConflict

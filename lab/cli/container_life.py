@@ -7,9 +7,9 @@ import contextlib
 
 from lab.cli import output
 from lab.cli.attached_run import Attachment, stay_with
-from lab.cli.attachment import DETACH_KEYS
 from lab.container import events
 from lab.container.containers import Containers
+from lab.container.detach_keys import DETACH_KEYS
 from lab.container.options.signals import signal_number
 from lab.errors import EXIT_OK, NoSuchContainer, SpecError
 from lab.paths import Paths

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 
 from lab.cli import gotemplate, output
 from lab.cli.list_flags import FORMAT_HELP, add_filter, label_of
 from lab.cli.template_values import Value, formatted
-from lab.container import inspection, port_bindings, selection
+from lab.container import inspection, listing, port_bindings, selection
 from lab.container.containers import Container, Containers
 from lab.container.image.filters import parse_filters
-from lab.container.image.stored import StoredImage
-from lab.container.storage import disk
 from lab.container.volumes import points
-from lab.errors import EXIT_OK, LabError
+from lab.errors import EXIT_OK
 from lab.paths import Paths
 from lab.units import format_age_ns, format_decimal_bytes
 
@@ -60,8 +57,11 @@ def add_ps(parser: argparse.ArgumentParser) -> None:
 def ps(arguments: argparse.Namespace, paths: Paths) -> int:
     """List containers, the newest first."""
     with Containers(paths) as containers:
-        images = ImagesByName(containers)
-        rows = [_row(each, containers, images, arguments) for each in _wanted(containers, images, arguments)]
+        images = listing.ImagesByName(containers)
+        filters = parse_filters(arguments.filter, selection.LISTED)
+        last = 1 if arguments.latest else arguments.last
+        found = listing.find(containers, images, filters, every=arguments.all, last=last)
+        rows = [_row(each, containers, images, arguments) for each in found]
     output.text(gotemplate.render_rows(arguments.format, rows, _HEADINGS, default=_default_format(arguments)))
     return EXIT_OK
 
@@ -72,67 +72,8 @@ def _default_format(arguments: argparse.Namespace) -> str:
     return gotemplate.table((*_COLUMNS, *("{{.Size}}",) * arguments.size))
 
 
-def _wanted(containers: Containers, images: ImagesByName, arguments: argparse.Namespace) -> list[Container]:
-    filters = parse_filters(arguments.filter, selection.LISTED)
-    holds = selection.conditions(filters, lambda name: containers.get(name).record.created_ns)
-    last = 1 if arguments.latest else arguments.last
-    shows_all = arguments.all or last > 0 or "status" in filters
-    found = [each for each in containers.all() if shows_all or each.is_running or each.status == "restarting"]
-    if holds:
-        listed = ((each, _listed(each, images)) for each in found)
-        found = [each for each, facts in listed if all(condition(facts) for condition in holds)]
-    return found[:last] if last > 0 else found
-
-
-def _listed(container: Container, images: ImagesByName) -> selection.Listed:
-    mounts = points.read(container.state.bundle)
-    return selection.Listed(
-        id=container.id,
-        name=container.name,
-        status=container.status,
-        created_ns=container.record.created_ns,
-        exit_code=container.exit_code,
-        has_run=bool(container.started_ns),
-        health=inspection.health_status(container) or "none",
-        labels=inspection.labels(container),
-        networks=inspection.network_names(container),
-        volumes=tuple(text for mount in mounts for text in (mount.source, mount.destination, mount.name) if text),
-        exposed=frozenset(inspection.exposed_ports(container)),
-        published=frozenset(port_bindings.published(container.record.options.publish)),
-        is_of=lambda name: images.is_of(container, name),
-    )
-
-
-class ImagesByName:
-    """Images by name or id, and which of them containers were made of, directly or not; each is looked up once."""
-
-    def __init__(self, containers: Containers) -> None:
-        """Look nothing up yet."""
-        self._images = containers.images
-        self._known: dict[str, StoredImage | None] = {}
-
-    def is_of(self, container: Container, name: str) -> bool:
-        """Return whether a container's image is the one of this name, or was made of it: its first layers and steps."""
-        ancestor, image = self.find(name), self.find(container.record.image_id)
-        if ancestor is None:
-            return False
-        if ancestor.config_digest == container.record.image_id or image is None:
-            return ancestor.config_digest == container.record.image_id
-        steps, layers = ancestor.config.history, ancestor.chain_ids
-        return bool(steps) and image.config.history[: len(steps)] == steps and image.chain_ids[: len(layers)] == layers
-
-    def find(self, name: str) -> StoredImage | None:
-        """Return the image that is meant; None if there is none, or it is damaged."""
-        if name not in self._known:
-            try:
-                self._known[name] = self._images.resolve(name)
-            except LabError:
-                self._known[name] = None
-        return self._known[name]
-
-
 def _row(
-    container: Container, containers: Containers, images: ImagesByName, arguments: argparse.Namespace
+    container: Container, containers: Containers, images: listing.ImagesByName, arguments: argparse.Namespace
 ) -> dict[str, Value]:
     now_ns, whole = time.time_ns(), arguments.no_trunc
     shows_mounts = any(word in arguments.format for word in _ABOUT_MOUNTS)  # else its mounts are not read
@@ -164,15 +105,12 @@ def ellipsis(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
-def image_shown(container: Container, images: ImagesByName, *, whole: bool) -> str:
+def image_shown(container: Container, images: listing.ImagesByName, *, whole: bool) -> str:
     """Return what an image is called: as its user called it, its id if that name has been given to another image."""
-    name = container.record.options.image
-    image = images.find(name)
-    is_same = image is not None and image.config_digest == container.record.image_id
-    digits = container.record.image_id.removeprefix("sha256:")
-    if is_same and not digits.startswith(name.removeprefix("sha256:")):
-        return name if whole else name.partition("@")[0]
-    return container.record.image_id if whole else digits[:SHORT]
+    name = images.name_of(container)
+    if whole:
+        return name
+    return name.partition("@")[0] if name != container.record.image_id else name.removeprefix("sha256:")[:SHORT]
 
 
 def command_shown(args: tuple[str, ...], *, whole: bool) -> str:
@@ -183,16 +121,6 @@ def command_shown(args: tuple[str, ...], *, whole: bool) -> str:
 
 
 def _size(container: Container, containers: Containers) -> str:
-    own, all_bytes = sizes(container, containers)
+    own, all_bytes = listing.sizes(container, containers)
     virtual = f" (virtual {format_decimal_bytes(all_bytes)})" if all_bytes else ""
     return f"{format_decimal_bytes(own)}{virtual}"
-
-
-def sizes(container: Container, containers: Containers) -> tuple[int, int]:
-    """Return the bytes that a container has written, and those of all its files with its image's."""
-    own = disk.content_bytes(container.state.upper)
-    try:
-        below = containers.images.content_bytes(containers.images.resolve(container.record.image_id))
-    except LabError:  # the image has been removed by force, or is damaged: its layers are still there
-        below = sum(disk.content_bytes(layer) for layer in container.state.layers if os.path.isdir(layer))
-    return own, own + below

@@ -6,12 +6,10 @@ import argparse
 from collections.abc import Callable
 
 from lab.cli import gotemplate, output
-from lab.cli.container_show import sizes
-from lab.container import inspection, port_bindings
-from lab.container.containers import Container, Containers
+from lab.container import inspecting, inspection, port_bindings
+from lab.container.containers import Containers
 from lab.container.image.description import inspect_document
 from lab.errors import EXIT_FAILURE, EXIT_OK, ImageNotFound, LabError, NoSuchContainer, SpecError
-from lab.linux.cgroup import usage
 from lab.paths import Paths
 
 _TYPES = ("container", "image")
@@ -47,7 +45,7 @@ def _inspect(arguments: argparse.Namespace, paths: Paths, kinds: tuple[str, ...]
     documents, errors = [], []
     with Containers(paths) as containers:
         finders: dict[str, Find] = {
-            "container": lambda name: _container(containers, name, sized=arguments.size),
+            "container": lambda name: inspecting.document(containers, name, sized=arguments.size),
             "image": lambda name: inspect_document(containers.images, containers.images.resolve(name)),
         }
         for name in arguments.names:
@@ -69,19 +67,6 @@ def _first(name: str, finders: tuple[Find, ...]) -> dict[str, object]:
             if len(finders) == 1:
                 raise
     raise NoSuchContainer(f"No such object: {name}", hint="lab ps -a; lab images")
-
-
-def _container(containers: Containers, name: str, *, sized: bool) -> dict[str, object]:
-    container = containers.get(name)
-    own, whole = sizes(container, containers) if sized else (None, None)
-    facts = inspection.Facts(oom_killed=_ran_out_of_memory(containers, container), layer_bytes=own, root_bytes=whole)
-    return inspection.document(container, containers.engine.directory.load_spec(container.id), facts)
-
-
-def _ran_out_of_memory(containers: Containers, container: Container) -> bool:
-    """Return whether the kernel killed for memory in its last run, whose cgroup stays until it is started again."""
-    memory = containers.engine.runtime.layout.hierarchy("memory")
-    return memory is not None and bool(usage.oom_kills(memory.directory(container.state.cgroup)))
 
 
 def add_port(parser: argparse.ArgumentParser) -> None:

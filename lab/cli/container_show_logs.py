@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import select
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable
 
+from lab.container import following
 from lab.container import logs as reading
-from lab.container.containers import Container, Containers
+from lab.container.containers import Containers
 from lab.container.image.filters import until_ns
-from lab.errors import EXIT_OK, ContainerError, NoSuchContainer, SpecError
+from lab.errors import EXIT_OK, ContainerError, SpecError
 from lab.paths import Paths
 
 _STDOUT, _STDERR = 1, 2
@@ -45,7 +44,7 @@ def logs(arguments: argparse.Namespace, paths: Paths) -> int:
         )
         with reading.Reader(container.state.bundle, wanted) as reader:
             if arguments.follow and container.is_running:
-                write(_follow(containers, container, reader, wanted))
+                write(following.follow(containers, container, reader, wanted))
             else:
                 write(reader.pieces())
     return EXIT_OK
@@ -75,35 +74,3 @@ def _instant_ns(name: str, text: str) -> int | None:
     except ContainerError:
         reason = f'failed to parse value as time or duration: "{text}"'
         raise SpecError(f'invalid value for "{name}": {reason}', hint=f"--{name} 10m") from None
-
-
-def _follow(
-    containers: Containers, container: Container, reader: reading.Reader, wanted: reading.Wanted
-) -> Iterator[reading.Piece]:
-    def left() -> int | None:
-        return None if wanted.until_ns is None else wanted.until_ns - time.time_ns()
-
-    with ExitStack() as stack:
-        try:
-            process = os.pidfd_open(container.state.pid)
-        except ProcessLookupError:
-            yield from reader.pieces()
-            return
-        stack.callback(os.close, process)
-        ended = _end_of(containers, container.id, process)
-        yield from reading.follow(reader, container.state.bundle, ended=ended, process=process, until=left)
-
-
-def _end_of(containers: Containers, container_id: str, process: int) -> Callable[[], bool]:
-    """Return what tells whether a container's end has been noted; it has that done where nobody is there to do it."""
-
-    def ended() -> bool:
-        try:
-            found = containers.get(container_id)
-        except NoSuchContainer:
-            return True
-        if found.ended is None and select.select([process], [], [], 0)[0]:  # also while it has not been reaped
-            containers.engine.spawner.ensure()
-        return found.ended is not None
-
-    return ended

@@ -89,19 +89,13 @@ def _ls_format(arguments: argparse.Namespace) -> str:
 
 
 def _listed(store: ImageStore, arguments: argparse.Namespace) -> Iterator[tuple[StoredImage, tuple[Reference, ...]]]:
-    """Give each image once with the names that are asked for, the youngest first."""
-    from lab.container.image.filters import LISTED, Listed, conditions, instant_ns, matches, parse_filters
+    from lab.container.image.chosen import listed
+    from lab.container.image.filters import LISTED, parse_filters
 
     filters = parse_filters(arguments.filter, LISTED)
     if arguments.reference:
         filters.setdefault("reference", []).append(arguments.reference)
-    patterns = filters.get("reference", [])
-    holds = conditions(filters, lambda name: instant_ns(store.resolve(name).config.created) or 0, time.time_ns())
-    youngest_first = sorted(store.grouped(), key=lambda each: -(instant_ns(each[0].config.created) or 0))
-    for image, names in youngest_first:
-        if all(condition(Listed(names=names, config=image.config)) for condition in holds):
-            wanted = (name for name in names if not patterns or any(matches(each, name) for each in patterns))
-            yield image, tuple(wanted)
+    return listed(store, filters)
 
 
 def _rows(

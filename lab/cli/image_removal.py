@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from typing import TYPE_CHECKING
 
 from lab.cli import output
@@ -13,7 +12,6 @@ from lab.units import format_decimal_bytes
 
 if TYPE_CHECKING:
     from lab.container.image.store import Removed
-    from lab.container.image.stored import StoredImage
 
 _DANGLING_WARNING = "WARNING! This will remove all dangling images."
 _ALL_WARNING = "WARNING! This will remove all images without at least one container associated to them."
@@ -94,21 +92,16 @@ def add_prune(parser: argparse.ArgumentParser) -> None:
 
 def prune(arguments: argparse.Namespace, paths: Paths) -> int:
     """Remove what no container uses."""
-    from lab.container.image.filters import PRUNED, Listed, conditions, parse_filters
+    from lab.container.image.filters import PRUNED, parse_filters
     from lab.container.image.store import ImageStore
+    from lab.container.pruning import prune_images
 
     filters = parse_filters(arguments.filter, PRUNED)
     with_names = arguments.all or filters.pop("dangling", ["true"])[-1].lower() in ("false", "0")
     if not arguments.force and not output.confirmed(_ALL_WARNING if with_names else _DANGLING_WARNING):
         return EXIT_OK
     store = ImageStore.open(paths)
-    holds = conditions(filters, lambda _: 0, time.time_ns())
-
-    def wanted(image: StoredImage) -> bool:
-        listed = Listed(names=(), config=image.config)
-        return all(condition(listed) for condition in holds)
-
-    _tell_pruned(store.prune(wanted, with_names=with_names))
+    _tell_pruned(prune_images(store, filters, with_names=with_names))
     return EXIT_OK
 
 

@@ -17,10 +17,6 @@ from lab.paths import Paths
 
 if TYPE_CHECKING:
     from lab.container.image.archive import Loaded
-    from lab.container.image.export import Exported
-    from lab.container.image.reference import Reference
-    from lab.container.image.store import ImageStore
-    from lab.container.image.stored import StoredImage
 
 STDIN = "-"
 _DOWNLOAD_TIMEOUT_S = 60
@@ -34,11 +30,12 @@ def add_save(parser: argparse.ArgumentParser) -> None:
 
 def save(arguments: argparse.Namespace, paths: Paths) -> int:
     """Write images to one archive, in docker's form and as an OCI layout at once."""
+    from lab.container.image.chosen import exported
     from lab.container.image.export import replacing, write_archive
     from lab.container.image.store import ImageStore
 
     store = ImageStore.open(paths)
-    images = _exported(store, arguments.images)
+    images = exported(store, arguments.images)
     if not arguments.output:
         if sys.stdout.isatty():
             raise LabError("cowardly refusing to save to a terminal", hint="use the -o flag, or redirect")
@@ -51,39 +48,6 @@ def save(arguments: argparse.Namespace, paths: Paths) -> int:
     with replacing(arguments.output) as temporary, open(temporary, "wb") as target:
         write_archive(store.blobs, images, target)
     return EXIT_OK
-
-
-def _exported(store: ImageStore, asked: list[str]) -> list[Exported]:
-    """Return the images, each once, with the names that are asked for."""
-    from lab.container.image.export import Exported
-
-    found: dict[str, Exported] = {}
-    for text in asked:
-        for image, ours in _asked_for(store, text):
-            before = found[image.config_digest].names if image.config_digest in found else ()
-            found[image.config_digest] = Exported(image=image, names=tuple(dict.fromkeys((*before, *ours))))
-    return list(found.values())
-
-
-def _asked_for(store: ImageStore, text: str) -> Iterator[tuple[StoredImage, list[Reference]]]:
-    """Give the images that a name or id means, with the names that are meant; a bare repository means all its tags."""
-    from lab.container.image import names
-
-    reference = names.parsed(text)
-    is_bare = reference is not None and not reference.digest and ":" not in text.rpartition("/")[2]
-    tagged = list(_all_tags(store, reference.repository)) if reference is not None and is_bare else []
-    if tagged:
-        yield from tagged
-        return
-    image = store.resolve(text)
-    yield image, [name for name in store.names_of(image) if name == reference]
-
-
-def _all_tags(store: ImageStore, repository: str) -> Iterator[tuple[StoredImage, list[Reference]]]:
-    for image, names in store.grouped():
-        ours = [name for name in names if name.repository == repository and name.tag]
-        if ours:
-            yield image, ours
 
 
 def add_load(parser: argparse.ArgumentParser) -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import time
 
 from lab.cli import output
 from lab.cli.list_flags import add_filter, pairs
-from lab.cli.network_show import members
-from lab.container import connections, event_actors
+from lab.container import connections, event_actors, pruning
 from lab.container.containers import Containers
-from lab.container.image.filters import parse_filters, until_ns
-from lab.container.network.description import PRUNED, has_label
-from lab.container.network.model import Endpoint, Network
+from lab.container.image.filters import parse_filters
+from lab.container.network.description import PRUNED
+from lab.container.network.model import Endpoint
 from lab.container.network.networks import Networks
 from lab.container.network.request import Request
 from lab.container.options.endpoints import hardware_address, ip
@@ -53,13 +50,9 @@ def create(arguments: argparse.Namespace, paths: Paths) -> int:
         options=pairs(arguments.opt),
     )
     network = Networks(paths).create(request)
-    _note(paths, "create", network)
+    event_actors.note_network(paths.run, "create", network.id, {"name": network.name, "type": network.driver})
     output.line(network.id)
     return EXIT_OK
-
-
-def _note(paths: Paths, action: str, network: Network) -> None:
-    event_actors.note_network(paths.run, action, network.id, {"name": network.name, "type": network.driver})
 
 
 def add_rm(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +66,7 @@ def rm(arguments: argparse.Namespace, paths: Paths) -> int:
     networks, code = Networks(paths), EXIT_OK
     for name in arguments.names:
         try:
-            _remove(paths, networks, networks.find(name))
+            pruning.remove_network(paths, networks.find(name))
             output.line(name)
         except NoSuchNetwork as error:
             if not arguments.force:
@@ -83,11 +76,6 @@ def rm(arguments: argparse.Namespace, paths: Paths) -> int:
             output.error(str(error), hint=error.hint)
             code = EXIT_FAILURE
     return code
-
-
-def _remove(paths: Paths, networks: Networks, network: Network) -> None:
-    networks.remove(network)
-    _note(paths, "destroy", network)
 
 
 def add_prune(parser: argparse.ArgumentParser) -> None:
@@ -102,19 +90,8 @@ def prune(arguments: argparse.Namespace, paths: Paths) -> int:
     filters = parse_filters(arguments.filter, PRUNED)
     if not arguments.force and not output.confirmed(_WARNING):
         return EXIT_OK
-    now_ns = time.time_ns()
-    until = [until_ns(text, now_ns) for text in filters.get("until", ())]
-    wanted = [has_label(text) for text in filters.get("label", ())]
-    spared = [has_label(text) for text in filters.get("label!", ())]
-    networks, removed = Networks(paths), []
     with Containers(paths) as containers:
-        used = members(containers)
-    for network in sorted(networks.made(), key=lambda each: each.name):
-        meant = all(network.created_ns < instant for instant in until) and all(holds(network) for holds in wanted)
-        if meant and not any(holds(network) for holds in spared) and not used.get(network.id):
-            with contextlib.suppress(LabError):  # somebody has just connected a container
-                _remove(paths, networks, network)
-                removed.append(network.name)
+        removed = pruning.prune_networks(containers, filters)
     if removed:
         output.text("Deleted Networks:\n" + "".join(f"{name}\n" for name in removed) + "\n")
     return EXIT_OK

@@ -8,11 +8,11 @@ from lab.cli import gotemplate, output
 from lab.cli.container_show import SHORT
 from lab.cli.list_flags import FORMAT_HELP, add_filter, label_of
 from lab.cli.template_values import Value
+from lab.container.connected import members
 from lab.container.containers import Containers
 from lab.container.image.filters import parse_filters
 from lab.container.inspection import local_time
 from lab.container.network import description
-from lab.container.network.description import Member
 from lab.container.network.model import Network
 from lab.container.network.networks import Networks
 from lab.errors import EXIT_FAILURE, EXIT_OK, NoSuchNetwork
@@ -66,19 +66,6 @@ def _row(network: Network, *, whole: bool) -> dict[str, Value]:
         "Label": label_of(network.labels),
         "CreatedAt": local_time(network.created_ns),
     }
-
-
-def members(containers: Containers) -> dict[str, list[Member]]:
-    """Return who runs on each network, by its id."""
-    networks = Networks(containers.paths)
-    own = networks.find("bridge").id
-    found: dict[str, list[Member]] = {}
-    for container in containers.all():
-        for endpoint in container.state.known_endpoints if container.is_running else ():
-            if endpoint.attachment is not None:
-                member = (container.id, container.name, endpoint.attachment)
-                found.setdefault(endpoint.network_id or own, []).append(member)
-    return found
 
 
 def add_inspect(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -12,12 +11,9 @@ from lab.errors import EXIT_OK, ImageNotFound, SpecError
 from lab.paths import Paths
 
 if TYPE_CHECKING:
-    from lab.cli.registry_progress import LayerLines
     from lab.container.image.reference import Reference
     from lab.container.image.store import ImageStore
-    from lab.container.registry.pull import Pulled
     from lab.container.registry.session import Session
-    from lab.container.spec.image import Platform
 
 _PLATFORM_HELP = "the image for this platform, such as linux/arm64, of those that the registry has"
 
@@ -119,37 +115,9 @@ def _pull_one(
     quiet: bool,
 ) -> None:
     from lab.cli.registry_progress import LayerLines
-    from lab.container import event_actors
-    from lab.container.image.packages import debian_architecture
-    from lab.container.registry.platforms import parse_platform
-    from lab.container.registry.pull import Pull
-    from lab.container.registry.pull import pull as pull_image
+    from lab.container.registry.transfers import fetch_noted, warn_of_another_platform
 
     lines = LayerLines(stream, quiet=quiet)
-    wanted = Pull(
-        reference=reference,
-        platform=parse_platform(platform or "linux", architecture=debian_architecture()),
-        unpack=os.geteuid() == 0,
-    )
-    pulled = pull_image(registries, store, wanted, lines)
-    labels = pulled.image.config.config.labels
-    event_actors.note_image(paths.run, "pull", reference.familiar, {**labels, "name": reference.repository})
-    lines.told(f"Digest: {pulled.digest}")
-    lines.told(f"Status: {_status(pulled)} {reference.familiar}")
+    pulled = fetch_noted(paths, store, registries, reference, platform, lines)
     if platform and not quiet:
-        _warn_of_another_platform(pulled, reference, wanted.platform, lines)
-
-
-def _warn_of_another_platform(pulled: Pulled, reference: Reference, wanted: Platform, lines: LayerLines) -> None:
-    from lab.container.registry.platforms import matches, platform_of
-
-    actual = platform_of(pulled.image.config)
-    if not matches(actual, wanted):
-        lines.told(
-            f"WARNING: image with reference {reference.repository} was found but does not match the specified platform:"
-            f" wanted {wanted}, actual: {actual}"
-        )
-
-
-def _status(pulled: Pulled) -> str:
-    return "Downloaded newer image for" if pulled.is_new else "Image is up to date for"
+        warn_of_another_platform(pulled, reference, platform, lines)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lab.cli import gotemplate, output
-from lab.cli.container_show import SHORT, ImagesByName, command_shown, image_shown
+from lab.cli.container_show import SHORT, command_shown, image_shown
 from lab.cli.list_flags import FORMAT_HELP, add_filter
 from lab.cli.template_values import Value
-from lab.cli.volume_change import prune_unused
-from lab.container import disk_usage, inspection, labels
-from lab.container.containers import Container, Containers
-from lab.container.disk_usage import ACTIVE, ContainerUsage, ImageUsage, Summary, Usage
+from lab.container import disk_usage, inspection, pruning
+from lab.container.containers import Containers
+from lab.container.disk_usage import ContainerUsage, ImageUsage, Summary, Usage
 from lab.container.image.build_cache import BuildCache
-from lab.container.image.filters import Listed, conditions, instant_ns, parse_filters, until_ns
-from lab.container.image.stored import StoredImage
-from lab.container.storage import disk
-from lab.errors import EXIT_OK, LabError, StateConflict
+from lab.container.image.filters import instant_ns, parse_filters
+from lab.container.listing import ImagesByName
+from lab.errors import EXIT_OK, StateConflict
 from lab.paths import Paths
 from lab.units import format_age_ns, format_decimal_bytes
 
@@ -158,7 +156,7 @@ def prune(arguments: argparse.Namespace, paths: Paths) -> int:
         freed = _prune_containers(containers, filters) + _prune_images(containers, filters, with_names=arguments.all)
     if arguments.volumes:
         of_labels = {name: values for name, values in filters.items() if name != "until"}
-        freed += prune_unused(paths, of_labels, with_named=False)
+        freed += _prune_volumes(paths, of_labels)
     if not filters:
         freed += _prune_build_cache(paths)
     _tell_freed(freed)
@@ -170,45 +168,22 @@ def _tell_freed(size_bytes: int) -> None:
 
 
 def _prune_containers(containers: Containers, filters: Mapping[str, Sequence[str]]) -> int:
-    removed, freed = [], 0
-    wanted = _container_condition(filters)
-    for container in containers.all():
-        if container.status not in ACTIVE and wanted(container):
-            size_bytes = disk.content_bytes(container.state.upper)
-            try:
-                containers.remove(container.id)
-            except LabError:  # it was started or removed meanwhile
-                continue
-            removed.append(container.id)
-            freed += size_bytes
+    removed, freed = pruning.prune_containers(containers, filters)
     _tell("Deleted Containers:", removed)
     return freed
 
 
-def _container_condition(filters: Mapping[str, Sequence[str]]) -> Callable[[Container], bool]:
-    now_ns = time.time_ns()
-    until = [until_ns(text, now_ns) for text in filters.get("until", ())]
-
-    def has(container: Container, text: str) -> bool:
-        return labels.hold(inspection.labels(container), text)
-
-    return lambda container: (
-        all(container.record.created_ns < instant for instant in until)
-        and all(has(container, text) for text in filters.get("label", ()))
-        and not any(has(container, text) for text in filters.get("label!", ()))
-    )
-
-
 def _prune_images(containers: Containers, filters: Mapping[str, Sequence[str]], *, with_names: bool) -> int:
-    holds = conditions(filters, lambda _: 0, time.time_ns())
-
-    def wanted(image: StoredImage) -> bool:
-        return all(condition(Listed(names=(), config=image.config)) for condition in holds)
-
-    removed = containers.images.prune(wanted, with_names=with_names)
+    removed = pruning.prune_images(containers.images, filters, with_names=with_names)
     lines = [*(f"untagged: {name}" for name in removed.untagged), *(f"deleted: {each}" for each in removed.deleted)]
     _tell("Deleted Images:", lines)
     return removed.freed_bytes
+
+
+def _prune_volumes(paths: Paths, filters: Mapping[str, Sequence[str]]) -> int:
+    removed, freed = pruning.prune_volumes(paths, filters, with_named=False)
+    _tell("Deleted Volumes:", removed)
+    return freed
 
 
 def _prune_build_cache(paths: Paths) -> int:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
 
 from lab.cli import output
 from lab.cli.list_flags import add_filter, pairs
+from lab.container import pruning
 from lab.container.image.filters import parse_filters
-from lab.container.storage import disk
-from lab.container.volumes import description, points
+from lab.container.volumes import description
 from lab.container.volumes.model import DRIVER
 from lab.container.volumes.store import VolumeStore
-from lab.errors import EXIT_OK, LabError, NoSuchVolume, SpecError
+from lab.errors import EXIT_OK, NoSuchVolume, SpecError
 from lab.paths import Paths
 from lab.units import format_decimal_bytes
 
@@ -96,28 +95,8 @@ def prune(arguments: argparse.Namespace, paths: Paths) -> int:
     with_named = description.takes_all(filters, arguments.all)
     if not arguments.force and not output.confirmed(_ALL_WARNING if with_named else _ANONYMOUS_WARNING):
         return EXIT_OK
-    freed = prune_unused(paths, filters, with_named=with_named)
-    output.line(f"Total reclaimed space: {format_decimal_bytes(freed, digits=_DIGITS)}")
-    return EXIT_OK
-
-
-def prune_unused(paths: Paths, filters: Mapping[str, Sequence[str]], *, with_named: bool) -> int:
-    """Remove volumes that no container has, tell which, and return the bytes that they had."""
-    store, removed, freed = VolumeStore(paths), [], 0
-    store.remove_unfinished()
-    used = points.users(paths.containers)
-    holds = description.conditions(filters, used)
-    for volume in store.all():
-        wanted = with_named or volume.is_anonymous
-        if not wanted or volume.name in used or not all(condition(volume) for condition in holds):
-            continue
-        size_bytes = disk.content_bytes(store.data(volume.name))
-        try:
-            store.remove(volume.name)
-        except LabError:  # it was used or removed meanwhile
-            continue
-        removed.append(volume.name)
-        freed += size_bytes
+    removed, freed = pruning.prune_volumes(paths, filters, with_named=with_named)
     if removed:
         output.text("\n".join(("Deleted Volumes:", *removed, "", "")))
-    return freed
+    output.line(f"Total reclaimed space: {format_decimal_bytes(freed, digits=_DIGITS)}")
+    return EXIT_OK
