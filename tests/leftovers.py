@@ -30,11 +30,14 @@ _FOREIGN = (
     "/run/runc",
     "/run/containers",
     "/run/libpod",
+    "/dev/shm/libpod",
     "/var/lib/containers",
     "/var/lib/cni",
 )
-# Parents that are made once and are empty: libvirt's for all guests, ours for all runs.
-_KEPT_CGROUPS = ("/machine", "/lab")
+# Parents that are made once and are empty: libvirt's for all guests, docker's for all containers, ours for all runs.
+_KEPT_CGROUPS = ("/machine", "/docker", "/lab")
+_KEPT_MOUNTS = ("/run/netns",)
+"""Where `ip netns add` mounts the directory over itself once, for all namespaces to come."""
 
 
 @contextmanager
@@ -75,7 +78,7 @@ def _is_ours(path: str) -> bool:
 def _mounts() -> frozenset[str]:
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         points = [line.split()[4] for line in file]
-    return frozenset(f"mount {point}" for point in points if _is_ours(point))
+    return frozenset(f"mount {point}" for point in points if _is_ours(point) and point not in _KEPT_MOUNTS)
 
 
 def _links() -> frozenset[str]:

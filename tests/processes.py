@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
 
-from lab.linux import process_cpu
+from lab.linux import mount, process_cpu
 
 _POLL_S = 0.01
 
@@ -35,3 +36,18 @@ def wait_until(condition: Callable[[], object], *, within_s: float = 20) -> None
     while not condition():
         assert time.monotonic() < deadline, "it did not come to be"
         time.sleep(_POLL_S)  # what is waited for is another process's doing
+
+
+def unmount(directory: str) -> None:
+    """Unmount what processes that were killed had open: one that /proc no longer names may still be closing its files."""
+
+    def gone() -> bool:
+        try:
+            mount.umount2(directory, 0)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            return False
+        return True
+
+    wait_until(gone)
