@@ -5,7 +5,7 @@
 #   sudo ./lab.sh test [ARG...]  set up, with the peers and the tools, and run every test (ARG goes to tox)
 #   ./lab.sh ANYTHING            `lab ANYTHING` in the same environment
 #
-# Safe to repeat: a step that is done is not done again until this file or pyproject.toml changes.
+# Safe to repeat: a step that is done is not done again until a file changes that says what is installed.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
@@ -46,7 +46,9 @@ need_root() {
     [ "$(id -u)" -eq 0 ] || refuse "$1 needs root: run 'sudo $0 $2'"
 }
 
-digest() { cat "$here/lab.sh" "$here/pyproject.toml" | sha256sum | cut -d ' ' -f 1; }
+digest() {
+    (cd "$here" && cat lab.sh pyproject.toml setup.py bin/* lab/cli/command_client.c) | sha256sum | cut -d ' ' -f 1
+}
 
 # is_done STEP: whether STEP was finished with these very files.
 is_done() { [ "$(cat "$venv/$1.stamp" 2>/dev/null)" = "$(digest)" ]; }

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from lab.cli.main import entry
+from lab.cli.console import entry
 
 entry()

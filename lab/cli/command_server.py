@@ -2,40 +2,38 @@
 
 It is no daemon that the lab needs: it holds no state, a command that does not find it works as well, and it ends by
 itself, 30 seconds after the last command, or when its socket, its root or a file that it has loaded is replaced. It
-serves commands of one likeness (``command_client.likeness``) and of its own user only. It hands signals on, kills the
-worker of a command that was killed, and tells how a worker has ended; when it dies, the kernel kills its workers.
+serves commands of its own user only, and of one likeness: it has it from the command that has started it, and clients
+(``command_client.c``) ask none that is not like them. It hands signals on, kills the worker of a command that was
+killed, and tells how a worker has ended; when it dies, the kernel kills its workers.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
-import marshal
 import os
+import resource
 import select
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from lab.cli import command_worker
+from lab.cli import command_worker, output
 from lab.cli import main as command_line
-from lab.cli.command_client import (
-    DECLINED,
-    ENDED,
-    GROUP_SIGNALS,
-    LOCK_NUMBER,
-    READY,
-    STATUS_BYTES,
-    likeness,
-    peer,
-    socket_name,
-)
 from lab.container.record import ContainerRecord
 from lab.container.spec import codec
 from lab.container.spec.runtime import Spec
 from lab.container.state import ContainerState
+from lab.errors import EXIT_OK, EXIT_USAGE
 from lab.linux import inotify, sockets
+
+PROTOCOL = "1"
+"""What server and client say to each other, as in ``command_client.c``; a client of another version starts none."""
+READY, ENDED, DECLINED = b"r", b"e", b"d"
+"""What a server says: it waits for a command; it has ended (then its status follows); it cannot be begun now."""
+LOCK_NUMBER = 3
+"""The descriptor under which a server gets the lock that is held until it listens."""
 
 _PREPARED = (
     "concurrent.futures.thread", "encodings.ascii", "textwrap", "traceback",
@@ -49,6 +47,11 @@ _PREPARED = (
 )  # fmt: skip
 """What commands import; a command that needs more imports it in its worker."""
 _PREPARED_VERBS = (("container", ("run", "exec", "rm", "ls", "start", "stop")), ("builder", ("build",)))
+_GROUP_SIGNALS = frozenset((signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGCONT))
+"""Those that a terminal sends to a whole process group."""
+_STATUS_BYTES = 4
+_PEER_BYTES = 12  # of struct ucred: pid, uid, gid
+_DESCRIPTORS_EACH, _DESCRIPTORS_OTHER = 2, 64  # of a command: its connection and its worker; while it is begun, more
 _IDLE_NS = 30_000_000_000
 _BACKLOG = 4096
 _NS_PER_MS = 1_000_000
@@ -69,8 +72,8 @@ class Command:
     def signal(self, number: int) -> None:
         """Hand on what the client got; to suspend a process is not its own choice here, since its session is ours."""
         number = signal.SIGSTOP if number == signal.SIGTSTP else number
-        with suppress(ProcessLookupError):
-            (os.killpg if number in GROUP_SIGNALS or number == signal.SIGSTOP else os.kill)(self.pid, number)
+        with suppress(OSError):  # the worker has ended, or this is no signal
+            (os.killpg if number in _GROUP_SIGNALS or number == signal.SIGSTOP else os.kill)(self.pid, number)
 
     def kill(self) -> None:
         """Kill the worker, if there is one."""
@@ -109,7 +112,7 @@ class CommandServer:
         self._path = path
         self._inode = os.stat(path).st_ino
         self._code = _code_times()
-        self._identity = likeness()
+        self._most = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _DESCRIPTORS_OTHER) // _DESCRIPTORS_EACH
         self._poll = select.poll()
         self._actions: dict[int, Callable[[], None]] = {}
         self._commands = 0
@@ -146,8 +149,8 @@ class CommandServer:
     def _accept(self) -> None:
         with suppress(BlockingIOError, ConnectionAbortedError):
             channel = sockets.accept(self._listener)
-            if peer(channel)[1] != os.geteuid():
-                channel.close()
+            if _user_of(channel) != os.geteuid() or self._commands >= self._most:
+                channel.close()  # who is not greeted carries its command out by itself
             elif _code_times() != self._code:
                 channel.close()
                 self._retire()  # the next command gets a server with the new code
@@ -177,21 +180,19 @@ class CommandServer:
 
     def _begin(self, command: Command, data: bytes, descriptors: tuple[int, ...]) -> None:
         try:
-            if not self._is_alike(data) or len(descriptors) != command_worker.DESCRIPTORS:
-                command.channel.send(DECLINED)
-                return
             worker = self._take_standby()
             while not worker.give(data, descriptors):  # it was killed while it waited
                 self._reap(worker)
                 worker = self._fork()
+        except OSError:  # no process, or no memory, to be had
+            with suppress(OSError):  # the client's end is read next
+                command.channel.send(DECLINED)
+            return
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         command.pid, command.pidfd = worker.pid, worker.pidfd
         self._on_readable(command.pidfd, lambda: self._end(command))
-
-    def _is_alike(self, data: bytes) -> bool:
-        return bool(marshal.loads(data)[0] == self._identity == likeness())  # we may have been moved meanwhile
 
     def _take_standby(self) -> Standby:
         worker, self._standby = self._standby or self._fork(), None
@@ -219,10 +220,11 @@ class CommandServer:
         command.pid = 0
         _drain(command.channel)
         with suppress(OSError):  # it was killed, and nobody waits
-            command.channel.send(ENDED + status.to_bytes(STATUS_BYTES, sys.byteorder), sockets.MSG_DONTWAIT)
+            command.channel.send(ENDED + status.to_bytes(_STATUS_BYTES, sys.byteorder), sockets.MSG_DONTWAIT)
         self._drop(command)
         if self._standby is None and self._listens:
-            self._standby = self._fork()  # now, while the caller is busy with what comes next
+            with suppress(OSError):  # the next command tries again
+                self._standby = self._fork()  # now, while the caller is busy with what comes next
 
     def _abandon(self, command: Command) -> None:
         """A client has gone: its worker ends as if it had been killed in its place."""
@@ -270,6 +272,12 @@ def _drain(channel: sockets.Socket) -> None:
             pass
 
 
+def _user_of(channel: sockets.Socket) -> int:
+    """Return the user of the process at the other end of a unix socket."""
+    credentials = channel.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, _PEER_BYTES)
+    return int.from_bytes(credentials[4:8], sys.byteorder)
+
+
 def _code_times() -> tuple[int, ...]:
     """Return when each file that this process has loaded was written; one that has gone counts as a change."""
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
@@ -295,24 +303,32 @@ def prepare() -> None:
         codec.prepare(document)
 
 
-def main(run: str, name: str) -> None:
+def serve(run: str, name: str) -> None:
     """Serve the commands that connect to a socket in a root's run directory; ``LOCK_NUMBER`` is held until then."""
     os.chdir("/")
     os.umask(0o077)
     prepare()
     gc.collect()
     gc.freeze()  # a collection in a worker would copy every page that it touches
-    if socket_name(likeness()) != name:
-        return
     path = os.path.join(run, name)
     with suppress(FileNotFoundError):
         os.unlink(path)  # of one that was killed
     listener = sockets.Socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET)
     directory = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    listener.bind(f"/proc/self/fd/{directory}/{name}")
+    listener.bind(f"/proc/self/fd/{directory}/{name}")  # a socket's path ends at 107 bytes
     os.close(directory)
     listener.setblocking(False)
     listener.listen(_BACKLOG)
     server = CommandServer(listener, path)
     os.close(LOCK_NUMBER)
     server.run()
+
+
+def main() -> int:
+    """Be ``lab-command-server PROTOCOL RUN SOCKET``, which the console script starts; return the exit code."""
+    protocol, *rest = sys.argv[1:] or ("",)
+    if protocol == PROTOCOL and len(rest) == 2:
+        serve(*rest)
+        return EXIT_OK
+    output.error("this is started by the console script of the same version", hint="lab ps")
+    return EXIT_USAGE

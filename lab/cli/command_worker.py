@@ -1,17 +1,18 @@
 """The worker of a command server: takes a command's place, and carries it out as its own process would have.
 
 What it takes over is what a program sees of its surroundings: arguments, environment, streams, working directory,
-umask, and which signals are ignored or blocked. What it cannot take over is the same already: the server has compared
+umask, and which signals are ignored or blocked. What it cannot take over is the same already: the client has compared
 it. It is in a process group of its own, which stands for the command's.
 """
 
 from __future__ import annotations
 
+import _locale
 import atexit
 import io
-import marshal
 import os
 import signal
+import struct
 import sys
 import threading
 import time
@@ -26,23 +27,25 @@ REQUEST_BYTES = 1 << 18
 DESCRIPTORS = 4
 _FIRST_OTHER = 3
 _DESCRIPTORS_MOST = 1 << 20
+_HEAD = struct.Struct("=QQII")
+_COERCED = "C.UTF-8"
+_LENIENT_LOCALES = frozenset(("C", "POSIX", _COERCED, "C.utf8"))
 
 
 class Request:
-    """A command as its client sends it."""
+    """A command as its client sends it: ``request_head`` of ``command_client.c``, then words that end with NUL."""
 
-    __slots__ = ("argv", "blocked", "environ", "errors", "ignored", "umask")
+    __slots__ = ("argv", "blocked", "environ", "ignored", "umask")
 
-    def __init__(
-        self, argv: list[str], environ: dict[bytes, bytes], umask: int, ignored: int, blocked: list[int], errors: str
-    ) -> None:
-        """Take what was sent: ``ignored`` has bit n-1 for signal n, ``errors`` is how streams treat what is no text."""
-        self.argv = argv
-        self.environ = environ
-        self.umask = umask
-        self.ignored = ignored
-        self.blocked = blocked
-        self.errors = errors
+    def __init__(self, data: bytes) -> None:
+        """Take a message apart; bit n-1 of ``ignored`` and ``blocked`` stands for signal n."""
+        self.ignored, self.blocked, self.umask, arguments = _HEAD.unpack_from(data)
+        words = data[_HEAD.size : -1].split(b"\0")
+        self.argv = [os.fsdecode(word) for word in words[:arguments]]
+        self.environ: dict[bytes, bytes] = {}
+        for name, equals, value in (word.partition(b"=") for word in words[arguments:]):
+            if name and equals:
+                self.environ.setdefault(name, value)  # the first counts, as everywhere
 
 
 def work(server: int, channel: sockets.Socket) -> NoReturn:
@@ -52,7 +55,7 @@ def work(server: int, channel: sockets.Socket) -> NoReturn:
         _settle(server, channel)
         data, descriptors = sockets.receive_descriptors(channel, REQUEST_BYTES, DESCRIPTORS)
         if data:  # else the server has ended
-            request = Request(*marshal.loads(data)[1:])
+            request = Request(data)
             _take_over(request, descriptors)
             code = main.outcome(request.argv)
             _finish()
@@ -95,8 +98,20 @@ def _take_over(request: Request, descriptors: tuple[int, ...]) -> None:
     os.environb.update(request.environ)
     time.tzset()
     sys.argv[:] = ["lab", *request.argv]
-    _open_streams(request.errors)
+    _open_streams(_take_locale())
     _set_signals(request)
+
+
+def _take_locale() -> str:
+    """Do with the locale what an interpreter does when it starts; return how its streams treat what is no text."""
+    try:
+        locale = _locale.setlocale(_locale.LC_CTYPE, "")
+    except _locale.Error:  # there is none of this name here
+        locale = "C"
+    if locale in ("C", "POSIX") and not os.environ.get("LC_ALL"):
+        os.environ["LC_CTYPE"] = _COERCED  # for its children, too: PEP 538
+        _locale.setlocale(_locale.LC_CTYPE, "")
+    return "surrogateescape" if locale in _LENIENT_LOCALES else "strict"
 
 
 def _open_streams(errors: str) -> None:
@@ -120,4 +135,5 @@ def _set_signals(request: Request) -> None:
     for number in signal.valid_signals():
         if request.ignored >> (number - 1) & 1:
             signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
+    blocked = [number for number in signal.valid_signals() if request.blocked >> (number - 1) & 1]
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -21,8 +21,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a checkout that has not been set up and that every user may read."""
     directory = Path("/tmp") / tmp_path_factory.mktemp("lab-test-checkout").name
     directory.mkdir(mode=0o755)
-    for name in ("lab.sh", "pyproject.toml"):
-        shutil.copy(REPOSITORY / name, directory)
+    for name in ("lab.sh", "pyproject.toml", "setup.py", "bin/lab", "lab/cli/command_client.c"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, directory / name)
     yield directory
     shutil.rmtree(directory)
 

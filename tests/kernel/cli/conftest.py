@@ -6,34 +6,34 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import console_script
 import pytest
 from processes import command_lines, parent, wait_until
 
-from lab.cli.command_client import SWITCH
 from lab.container.containers import Containers
 from lab.container.image.bootstrap import BaseImage, bootstrap
 from lab.container.image.store import ImageStore
 from lab.paths import Paths
 
-SCRIPT = Path(__file__).parents[3] / "bin" / "lab"
+SWITCH = "LAB_COMMAND_SERVER"
 TIMEOUT_S = 60
 
 
 class Script:
     """`lab --root`: what is asked of it, and the servers that it has."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, program: Path, paths: Paths) -> None:
+        self.program = program
         self.paths = paths
 
     def argv(self, *words: str) -> tuple[str, ...]:
         if words[0] == "run":
             words = ("run", "--network", "none", *words[1:])
-        return (sys.executable, str(SCRIPT), "--root", self.paths.root, *words)
+        return (str(self.program), "--root", self.paths.root, *words)
 
     def __call__(self, *words: str, **how: object) -> subprocess.CompletedProcess[str]:
         wanted = {"capture_output": True, "text": True, "timeout": TIMEOUT_S, "env": environment(), **how}
@@ -47,8 +47,8 @@ class Script:
 
     def servers(self) -> list[int]:
         """Return the pids of this root's command servers, without their workers."""
-        mark = f"main({self.paths.run!r}".encode()
-        found = [pid for pid, line in command_lines() if b"command_server" in line and mark in line]
+        mark = f"\0{self.paths.run}\0".encode()
+        found = [pid for pid, line in command_lines() if b"lab-command-server" in line and mark in line]
         return [pid for pid in found if parent(pid) not in found]
 
     def workers(self) -> list[int]:
@@ -90,13 +90,19 @@ def _end(lab: Script) -> None:
     wait_until(lambda: not lab.servers())
 
 
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the console script as it is installed where there is a compiler."""
+    return console_script.install(tmp_path_factory.mktemp("bin"))
+
+
 @pytest.fixture
-def lab() -> Iterator[Script]:
+def lab(installed: Path) -> Iterator[Script]:
     """Return the script on a root with a busybox image."""
     root = tempfile.mkdtemp(prefix="lab-test-")
     paths = Paths.under(root)
     bootstrap(ImageStore.open(paths), BaseImage.BUSYBOX, progress=lambda _: None)
-    script = Script(paths)
+    script = Script(installed, paths)
     yield script
     _end(script)
     shutil.rmtree(root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,12 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from lab.cli.command_client import EXIT_SERVER_DIED, SWITCH
+from .conftest import SWITCH, TIMEOUT_S, Script, environment, wait_until
 
-from .conftest import SCRIPT, TIMEOUT_S, Script, environment, wait_until
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.needs("root"),
+    pytest.mark.needs("overlay"),
+    pytest.mark.skipif(shutil.which("cc") is None, reason="without a compiler there is no client"),
+]
 
-pytestmark = [pytest.mark.root, pytest.mark.needs("root"), pytest.mark.needs("overlay")]
-
+EXIT_SERVER_DIED = 125
 AT_ONCE = 100
 _SHORT_IDLE_NS = 200_000_000
 
@@ -133,7 +138,7 @@ def test_a_controlling_terminal_interrupts_and_resizes(served: Script) -> None:
     pid, master = pty.fork()
     if pid == 0:
         script = "trap 'echo was interrupted; exit 5' INT; echo up; while :; do sleep .05; done"
-        os.execve(sys.executable, served.argv("run", "--rm", "-it", "busybox", "sh", "-c", script), environment())
+        os.execve(served.program, served.argv("run", "--rm", "-it", "busybox", "sh", "-c", script), environment())
     shown = b""
     while b"up" not in shown:
         shown += os.read(master, 1024)
@@ -212,7 +217,7 @@ def test_the_server_ends_when_nobody_needs_it_and_leaves_no_socket(lab: Script) 
     program = (
         "from lab.cli import command_server as server\n"
         f"server._IDLE_NS = {_SHORT_IDLE_NS}\n"
-        f"server.main({lab.paths.run!r}, {name!r})"
+        f"server.serve({lab.paths.run!r}, {name!r})"
     )
     with open(os.devnull, "rb") as lock:
         os.dup2(lock.fileno(), 3) if lock.fileno() != 3 else None
@@ -237,5 +242,32 @@ def test_many_commands_at_once_all_work(served: Script) -> None:
     wait_until(lambda: not served.workers())
 
 
-def test_the_console_script_is_executable() -> None:
-    assert os.access(SCRIPT, os.X_OK)
+@pytest.mark.parametrize("locale", [{}, {"LANG": "C"}, {"LC_ALL": "C"}, {"LANG": "xx_XX.UTF-8"}, {"LANG": "C.UTF-8"}])
+def test_a_worker_has_the_locale_of_a_process_of_its_own(served: Script, locale: dict[str, str]) -> None:
+    kept = {name: value for name, value in environment().items() if name != "LANG" and not name.startswith("LC_")}
+    names = ("-e", "LANG", "-e", "LC_ALL", "-e", "LC_CTYPE")
+    argv = ("run", "--rm", *names, "busybox", "sh", "-c", "env | grep ^L | sort")
+    ours = served(*argv, env={**kept, **locale})
+    assert ours.stdout == served(*argv, env={**kept, **locale, SWITCH: "off"}).stdout
+    assert [name for name in ("LANG", "LC_ALL") if f"{name}=" in ours.stdout] == [*locale]
+
+
+def test_words_that_are_no_text_come_through(served: Script) -> None:
+    word = os.fsdecode(b"\xff\xfe")
+    for more in ({}, {SWITCH: "off"}):
+        done = served("run", "--rm", "busybox", "echo", word, env=environment(**more), text=False)
+        assert (done.stdout, done.stderr) == (b"\xff\xfe\n", b"")
+
+
+def test_commands_beyond_the_servers_descriptors_are_carried_out_all_the_same(lab: Script) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (70, 70))  # room for three commands
+
+    lab("ps", preexec_fn=limit)
+    wait_until(lab.sockets)
+    begun = [lab.begin("events", preexec_fn=limit) for _ in range(5)]
+    wait_until(lambda: len(lab.workers()) == 3)
+    for command in begun:
+        command.terminate()
+        command.communicate(timeout=TIMEOUT_S)
+    assert {command.returncode for command in begun} == {-signal.SIGTERM}
