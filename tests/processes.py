@@ -39,7 +39,7 @@ def wait_until(condition: Callable[[], object], *, within_s: float = 20) -> None
 
 
 def unmount(directory: str) -> None:
-    """Unmount what processes that were killed had open: one that /proc no longer names may still be closing its files."""
+    """Unmount what killed processes had open; one without a command line in /proc may still be closing its files."""
 
     def gone() -> bool:
         try:
