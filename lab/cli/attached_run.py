@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from lab.cli.attachment import Relay, SignalProxy, following_size, forwarding_signals, raw_terminal
-from lab.container import event_actors, events
+from lab.container import event_actors, events, log_place
 from lab.container.containers import Containers
 from lab.container.detach_keys import DETACH_KEYS, Detached, DetachFilter, detach_sequence
 from lab.container.options.run import RunOptions
@@ -47,38 +47,82 @@ def stay_with(
         sequence = detach_sequence(wanted.keys)
         relay = Relay(keys=DetachFilter(sequence) if options.terminal else None)  # bytes of a pipe are nobody's keys
         begun = _take_over(stack, containers, container_id, options, wanted)
+        bundle = containers.engine.directory.bundle(container_id)
+        before_bytes = log_place.size_bytes(bundle)
         with _connected(relay, containers, container_id, options, wanted.streams) as streams:
-            events.note(containers.engine.directory.bundle(container_id), "attach")
+            events.note(bundle, "attach")
             running = connect(streams)
         stack.callback(running.close)
+        place = _place(stack, bundle, running.log_bytes or before_bytes)
         begun()
         try:
-            relay.run()
-            code = running.wait()
+            try:
+                relay.run()
+                code = running.wait()
+            except SpawnerDied:
+                code = _go_on(relay, containers, container_id, options, wanted, place)
         except Detached:
-            events.note(containers.engine.directory.bundle(container_id), "detach")
+            events.note(bundle, "detach")
             return EXIT_OK
-        except SpawnerDied:
-            code = _go_on(relay, containers, container_id, options, wanted)
         if options.removes:
             with contextlib.suppress(LabError):  # the spawner may be faster, where it thinks that we are gone
                 containers.remove(container_id, force=True)
         return EXIT_OK if code is None else code
 
 
+def _place(stack: ExitStack, bundle: str, offset_bytes: int) -> log_place.Place | None:
+    """Return where in its log what a container writes from now on will be; None for one without log."""
+    try:
+        place = log_place.Place(bundle, offset_bytes)
+    except FileNotFoundError:
+        return None
+    stack.callback(place.close)
+    return place
+
+
 def _go_on(
-    relay: Relay, containers: Containers, container_id: str, options: RunOptions, wanted: Attachment
+    relay: Relay,
+    containers: Containers,
+    container_id: str,
+    options: RunOptions,
+    wanted: Attachment,
+    place: log_place.Place | None,
 ) -> int | None:
-    """Connect again, with the outputs only: the container has outlived who supervised it, and has another one now."""
+    """Connect again: the container has outlived who supervised it, and has another one now.
+
+    What it has written meanwhile is in its log. Its standard input is a pipe that it has kept, or its terminal.
+    """
+    names = set(wanted.streams) - (set() if options.terminal else {"stdin"})
+    bundle = containers.engine.directory.bundle(container_id)
     while True:
-        with _connected(relay, containers, container_id, options, set(wanted.streams) - {"stdin"}) as streams:
+        with _connected(relay, containers, container_id, options, names) as streams:
             try:
                 running = containers.engine.spawner.attach(container_id, streams)
             except StartFailed:  # it has ended meanwhile
+                _catch_up(relay, bundle, place, names, None)
                 return containers.wait(container_id)
         with contextlib.closing(running), contextlib.suppress(SpawnerDied):
+            _catch_up(relay, bundle, place, names, running.log_bytes)
             relay.run()
             return running.wait()
+
+
+def _catch_up(
+    relay: Relay, bundle: str, place: log_place.Place | None, names: Collection[str], end_bytes: int | None
+) -> None:
+    """Write what is in the log since ``place``, up to ``end_bytes`` of its last file, and has not been written."""
+    if place is None:
+        return
+    from lab.container import logs  # which only this needs
+
+    skipped_bytes = dict(relay.written_bytes)
+    with logs.Reader(bundle, logs.Wanted(), since=place, end_bytes=end_bytes) as reader:
+        for to_error, data in reader.pieces():
+            target = STDERR if to_error else STDOUT
+            known = min(len(data), skipped_bytes.get(target, 0))
+            skipped_bytes[target] = skipped_bytes.get(target, 0) - known
+            if known < len(data) and ("stderr" if to_error else "stdout") in names:
+                relay.write(target, data[known:])
 
 
 def _take_over(

@@ -32,6 +32,7 @@ class _Input:
         os.set_blocking(target, False)
         self._selector, self._source, self._target, self._keys = selector, source, target, keys
         self._pending = bytearray()
+        self._has_ended = False
         selector.register(source, selectors.EVENT_READ, self._read)
 
     def _read(self) -> None:
@@ -39,6 +40,7 @@ class _Input:
         if not data:
             self._selector.unregister(self._source)
             os.close(self._target)
+            self._has_ended = True
             return
         try:
             self._pending += data if self._keys is None else self._keys.feed(data)
@@ -66,6 +68,18 @@ class _Input:
             self._selector.unregister(self._target)
             self._selector.register(self._source, selectors.EVENT_READ, self._read)
 
+    def redirect(self, target: int) -> None:
+        """Write to another pipe from now on; one that has ended closes that as well."""
+        os.set_blocking(target, False)
+        if self._has_ended:
+            os.close(target)
+            return
+        if self._pending:
+            self._selector.unregister(self._target)
+            self._selector.register(target, selectors.EVENT_WRITE, self._go_on)
+        os.close(self._target)
+        self._target = target
+
 
 class Relay:
     """Copies between this command's own streams and pipes, until all output has come."""
@@ -75,6 +89,8 @@ class Relay:
         self._selector = selectors.PollSelector()  # which takes plain files as well
         self._keys = keys
         self._outputs = 0
+        self._inputs: dict[int, _Input] = {}
+        self.written_bytes: dict[int, int] = {}
 
     def output(self, source: int, target: int) -> None:
         """Copy from the pipe or terminal ``source``, which is closed at its end, to this command's ``target``."""
@@ -86,7 +102,7 @@ class Relay:
             except OSError:  # EIO: a terminal whose last user has gone
                 data = b""
             if data:
-                _write_all(target, data)
+                self.write(target, data)
             else:
                 self._selector.unregister(source)
                 os.close(source)
@@ -94,9 +110,20 @@ class Relay:
 
         self._selector.register(source, selectors.EVENT_READ, copy)
 
+    def write(self, target: int, data: bytes) -> None:
+        """Write to this command's ``target``; ``written_bytes`` counts it."""
+        _write_all(target, data)
+        self.written_bytes[target] = self.written_bytes.get(target, 0) + len(data)
+
     def input(self, source: int, target: int) -> None:
-        """Copy from this command's ``source`` to the pipe ``target``, which is closed at the end."""
-        _Input(self._selector, source, target, self._keys)
+        """Copy from this command's ``source`` to the pipe ``target``, which is closed at the end.
+
+        A further call for the same source lets ``target`` take the place of the pipe before, which is closed.
+        """
+        if source in self._inputs:
+            self._inputs[source].redirect(target)
+        else:
+            self._inputs[source] = _Input(self._selector, source, target, self._keys)
 
     def run(self) -> None:
         """Copy until all outputs have ended.

@@ -58,21 +58,18 @@ def exec(arguments: argparse.Namespace, paths: Paths) -> int:  # noqa: A001 - th
             terminal=arguments.tty,
         )
         try:
-            tell_end = _tell_begin(container, process)
-            code = _exec(containers, container, process, arguments)
-            tell_end(code)
-            return code
+            return _exec(containers, container, process, arguments, exec_id=_tell_begin(container, process))
         except StartFailed as error:
             output.error(str(error), hint=error.hint)
             return max(error.exit_code, EXIT_CANNOT_EXECUTE)  # docker's, also where there is no such user
 
 
-def _tell_begin(container: Container, process: Process) -> Callable[[int], None]:
-    """Let the container's events tell of a program that is executed, and return what lets them tell of its end."""
-    actor, exec_id = events.Actor(container.state.bundle), f'"execID": "{secrets.token_hex(32)}"'
+def _tell_begin(container: Container, process: Process) -> str:
+    """Let the container's events tell of a program that is executed, and return the id under which they do."""
+    actor, exec_id = events.Actor(container.state.bundle), secrets.token_hex(32)
     for action in ("exec_create", "exec_start"):
-        actor.note(f"{action}: {' '.join(process.args)}", exec_id)
-    return lambda code: actor.note("exec_die", f'{exec_id}, "exitCode": "{code}"')
+        actor.note(f"{action}: {' '.join(process.args)}", events.execution(exec_id))
+    return exec_id
 
 
 def _running(containers: Containers, reference: str) -> Container:
@@ -84,28 +81,29 @@ def _running(containers: Containers, reference: str) -> Container:
     return container
 
 
-def _exec(containers: Containers, container: Container, process: Process, arguments: argparse.Namespace) -> int:
+def _exec(
+    containers: Containers, container: Container, process: Process, arguments: argparse.Namespace, *, exec_id: str
+) -> int:
+    def begin(stdio: Stdio) -> Running:
+        return containers.engine.exec(container.id, process, stdio=stdio, detached=True, exec_id=exec_id)
+
     if arguments.detach:
         with _null() as null:
-            containers.engine.exec(
-                container.id, process, stdio=Stdio(stdin=null, stdout=null, stderr=null), detached=True
-            ).close()
+            begin(Stdio(stdin=null, stdout=null, stderr=null)).close()
         return EXIT_OK
     if arguments.tty:
-        return _exec_terminal(containers, container, process, arguments)
+        return _exec_terminal(begin, arguments)
     relay = Relay()
     with _null() as null, _streams(relay, STDIN if arguments.interactive else null) as stdio:
-        running = containers.engine.exec(container.id, process, stdio=stdio, detached=True)
+        running = begin(stdio)
     relay.run()
     return _code(running)
 
 
-def _exec_terminal(
-    containers: Containers, container: Container, process: Process, arguments: argparse.Namespace
-) -> int:
+def _exec_terminal(begin: Callable[[Stdio], Running], arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         pair = stack.enter_context(console.Pair())
-        running = containers.engine.exec(container.id, process, stdio=pair.stdio, detached=True)
+        running = begin(pair.stdio)
         master = pair.receive()
         relay = Relay(keys=DetachFilter(detach_sequence(arguments.detach_keys)))
         relay.output(os.dup(master), STDOUT)

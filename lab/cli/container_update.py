@@ -6,24 +6,23 @@ import argparse
 
 from lab.cli import output
 from lab.cli.container_life import add_names
-from lab.cli.run_flags import bytes_of, restart_policy
+from lab.cli.flag_values import size, size_or_unlimited
+from lab.cli.run_flags import restart_policy
 from lab.container.containers import Containers
 from lab.errors import SpecError
 from lab.paths import Paths
 
-_PLAIN = {
+_FIELDS = {
     "cpu_period": "cpu_period_us",
     "cpu_quota": "cpu_quota_us",
     "cpu_shares": "cpu_shares",
     "cpus": "cpus",
     "cpuset_cpus": "cpuset_cpus",
     "cpuset_mems": "cpuset_mems",
-    "pids_limit": "pids_limit",
-}
-_SIZES = {
     "memory": "memory_bytes",
     "memory_reservation": "memory_reservation_bytes",
     "memory_swap": "memory_swap_bytes",
+    "pids_limit": "pids_limit",
 }
 
 
@@ -31,9 +30,9 @@ def add_update(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `update`."""
     add = parser.add_argument
     add("--restart", metavar="POLICY", help="no, always, unless-stopped, on-failure[:TIMES]")
-    add("-m", "--memory", metavar="BYTES", help="such as 512m")
-    add("--memory-swap", metavar="BYTES", help="memory and swap together; -1 for any amount")
-    add("--memory-reservation", metavar="BYTES", help="what it is asked to stay below under pressure")
+    add("-m", "--memory", metavar="BYTES", type=size, help="such as 512m")
+    add("--memory-swap", metavar="BYTES", type=size_or_unlimited, help="memory and swap together; -1 for any amount")
+    add("--memory-reservation", metavar="BYTES", type=size, help="what it is asked to stay below under pressure")
     add("--cpus", metavar="N", type=float, help="processors' worth of time, such as 1.5")
     add("-c", "--cpu-shares", metavar="N", type=int, help="weight beside other containers")
     add("--cpu-period", metavar="US", type=int, help="length of a period in microseconds")
@@ -72,12 +71,8 @@ def _update_limits(containers: Containers, reference: str, changes: dict[str, ob
 def _changes(arguments: argparse.Namespace) -> dict[str, object]:
     """Return the fields of ``RunOptions`` that are asked for."""
     found: dict[str, object] = {
-        field: getattr(arguments, flag) for flag, field in _PLAIN.items() if getattr(arguments, flag)
+        field: getattr(arguments, flag) for flag, field in _FIELDS.items() if getattr(arguments, flag)
     }
-    for flag, field in _SIZES.items():
-        text = getattr(arguments, flag)
-        if text:
-            found[field] = bytes_of(text, flag.replace("_", "-"), unlimited=flag == "memory_swap")
     if arguments.blkio_weight:
         found["block_io"] = (f"blkio-weight={arguments.blkio_weight}",)
     return found

@@ -79,6 +79,11 @@ EXIT_DOCKER_USAGE = 125
 _LINE_WIDTH = 100
 _QUIET = "warning"
 _WRONG_COUNT = re.compile(r"the following arguments are required|unrecognized arguments: (?!-)")
+_REASONS: dict[object, str] = {
+    int: 'strconv.ParseInt: parsing "{}": invalid syntax',
+    float: "failed to parse {} as a rational number",
+}
+"""What docker says of a value that is no number."""
 _INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 
 EPILOG = """examples:
@@ -101,7 +106,18 @@ class Parser(argparse.ArgumentParser):
 
 
 class DockerParser(Parser):
-    """A parser of docker's verbs, whose wrong flags end with docker's exit code."""
+    """A parser of docker's verbs, whose wrong flags end with docker's words and exit code."""
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> object:
+        """Say of a flag's value what is wrong with it as docker does; argparse says it of its destination."""
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            flags = sorted(action.option_strings, key=lambda flag: flag.startswith("--"))
+            if not flags:
+                raise
+            reason = _REASONS[action.type].format(arg_string) if action.type in _REASONS else error.message
+            self.error(f'invalid argument "{arg_string}" for "{", ".join(flags)}" flag: {reason}')
 
     def error(self, message: str) -> NoReturn:
         """Write one sentence and a hint, and exit with 125 for a wrong flag, with 1 for a wrong number of arguments."""
@@ -310,6 +326,8 @@ def _code(argv: Sequence[str]) -> int:
         return main(argv)
     except SystemExit as ended:  # a parser's, after its help or what is wrong
         return ended.code if isinstance(ended.code, int) else EXIT_OK
+    except KeyboardInterrupt:  # before the command had begun, or once it was done
+        return EXIT_INTERRUPTED
 
 
 def entry() -> NoReturn:

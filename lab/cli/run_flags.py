@@ -8,15 +8,21 @@ import os
 import socket
 from dataclasses import replace
 
+from lab.cli.flag_values import duration_ns, size, size_or_unlimited
 from lab.cli.list_flags import pairs
 from lab.container.options import endpoints
 from lab.container.options.run import RunOptions
 from lab.container.spec.image import Healthcheck
-from lab.errors import LabError, SpecError
-from lab.units import parse_bytes, parse_duration_ns
+from lab.errors import SpecError
 
 _RESTARTS = ("no", "always", "unless-stopped", "on-failure")
 _ON_UNHEALTHY = ("none", "kill", "restart", "stop")
+_HEALTH_TIMES = {
+    "interval": "how long after one check the next one comes, such as 30s; 0: the image's, or 30s",
+    "timeout": "how long one check may take; 0: the image's, or 30s",
+    "start-period": "how long after the start failures do not count; 0: the image's, or none",
+    "start-interval": "in place of the interval, before the first success in the start period; 0: the image's, or 5s",
+}
 _BLOCK_IO = ("blkio-weight", "device-read-bps", "device-write-bps", "device-read-iops", "device-write-iops")
 
 
@@ -68,9 +74,9 @@ def _add_life(parser: argparse.ArgumentParser) -> None:
     add("--stop-signal", metavar="SIGNAL", default="", help="what asks it to end (default: the image's, or TERM)")
     add("--stop-timeout", metavar="SECONDS", type=int, default=None, help="how long a stop waits (default: 10)")
     add("--health-cmd", metavar="COMMAND", default="", help="how to find out whether it works, by a shell")
-    for flag in ("interval", "timeout", "start-period", "start-interval"):
-        add(f"--health-{flag}", metavar="DURATION", default="", help="such as 30s")
-    add("--health-retries", metavar="N", type=int, default=0, help="failures in a row until it is unhealthy")
+    for flag, text in _HEALTH_TIMES.items():
+        add(f"--health-{flag}", metavar="DURATION", type=duration_ns, default=0, help=text)
+    add("--health-retries", metavar="N", type=int, default=0, help="failures in a row until it is unhealthy (3)")
     add("--health-on-failure", choices=_ON_UNHEALTHY, default="none", help="what is done to one that is unhealthy")
     add("--no-healthcheck", action="store_true", help="ask nothing, whatever the image says")
     add(
@@ -79,14 +85,14 @@ def _add_life(parser: argparse.ArgumentParser) -> None:
         default="json-file",
         help="none: nothing is kept; else a file",
     )
-    add("--log-opt", metavar="NAME=VALUE", action="append", default=[], help="max-size, max-file; repeatable")
+    add("--log-opt", metavar="NAME=VALUE", action="append", default=[], help="max-size, max-file, compress; repeatable")
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("-m", "--memory", metavar="BYTES", default="", help="such as 512m")
-    add("--memory-swap", metavar="BYTES", default="", help="memory and swap together; -1 for any amount")
-    add("--memory-reservation", metavar="BYTES", default="", help="what it is asked to stay below under pressure")
+    add("-m", "--memory", metavar="BYTES", type=size, help="such as 512m")
+    add("--memory-swap", metavar="BYTES", type=size_or_unlimited, help="memory and swap together; -1 for any amount")
+    add("--memory-reservation", metavar="BYTES", type=size, help="what it is asked to stay below under pressure")
     add("--memory-swappiness", metavar="N", type=int, default=None, help="0 to 100")
     add("--cpus", metavar="N", type=float, default=None, help="processors' worth of time, such as 1.5")
     add("-c", "--cpu-shares", metavar="N", type=int, default=None, help="weight beside other containers (1024)")
@@ -127,7 +133,7 @@ def _add_storage(parser: argparse.ArgumentParser) -> None:
     add("--volumes-from", metavar="CONTAINER[:ro]", action="append", default=[], help="what it has; repeatable")
     add("--tmpfs", metavar="PATH[:OPTIONS]", action="append", default=[], help="a file system in memory; repeatable")
     add("--read-only", action="store_true", help="nothing of the root file system can be written")
-    add("--shm-size", metavar="BYTES", default="", help="size of /dev/shm (default: 64m)")
+    add("--shm-size", metavar="BYTES", type=size, help="size of /dev/shm (default: 64m)")
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
@@ -224,9 +230,9 @@ def _with_life(options: RunOptions, arguments: argparse.Namespace) -> RunOptions
 def _with_limits(options: RunOptions, arguments: argparse.Namespace) -> RunOptions:
     return replace(
         options,
-        memory_bytes=bytes_of(arguments.memory, "memory") or None,
-        memory_swap_bytes=bytes_of(arguments.memory_swap, "memory-swap", unlimited=True) or None,
-        memory_reservation_bytes=bytes_of(arguments.memory_reservation, "memory-reservation") or None,
+        memory_bytes=arguments.memory or None,
+        memory_swap_bytes=arguments.memory_swap or None,
+        memory_reservation_bytes=arguments.memory_reservation or None,
         memory_swappiness=None if arguments.memory_swappiness == -1 else arguments.memory_swappiness,
         cpus=arguments.cpus or None,
         cpu_shares=arguments.cpu_shares,
@@ -239,7 +245,7 @@ def _with_limits(options: RunOptions, arguments: argparse.Namespace) -> RunOptio
         oom_score_adj=arguments.oom_score_adj,
         oom_kill_disable=arguments.oom_kill_disable,
         ulimits=tuple(arguments.ulimit),
-        shm_bytes=bytes_of(arguments.shm_size, "shm-size") if arguments.shm_size else None,
+        shm_bytes=arguments.shm_size,
     )
 
 
@@ -269,7 +275,7 @@ def _with_surroundings(options: RunOptions, arguments: argparse.Namespace) -> Ru
     return replace(
         options,
         tmpfs=tuple(arguments.tmpfs),
-        volumes=tuple(map(_volume, arguments.volume)),
+        volumes=tuple(map(volume, arguments.volume)),
         mounts=tuple(arguments.mount),
         volumes_from=tuple(arguments.volumes_from),
         network=asked[0].network if asked else "bridge",
@@ -307,39 +313,22 @@ def restart_policy(text: str, *, removes: bool = False) -> tuple[str, int]:
 
 
 def _healthcheck(arguments: argparse.Namespace) -> Healthcheck | None:
-    times = [arguments.health_interval, arguments.health_timeout, arguments.health_start_period]
-    given = (arguments.health_cmd, *times, arguments.health_start_interval, arguments.health_retries)
+    numbers = {name: getattr(arguments, f"health_{name.replace('-', '_')}") for name in (*_HEALTH_TIMES, "retries")}
+    if not (arguments.health_cmd or any(numbers.values())):
+        return Healthcheck(test=("NONE",)) if arguments.no_healthcheck else None
     if arguments.no_healthcheck:
-        if any(given):
-            raise SpecError("--no-healthcheck conflicts with --health-* options")
-        return Healthcheck(test=("NONE",))
-    if not any(given):
-        return None
-    interval, timeout, start_period = (parse_duration_ns(text) if text else 0 for text in times)
+        raise SpecError("--no-healthcheck conflicts with --health-* options")
+    for name, number in numbers.items():
+        if number < 0:
+            raise SpecError(f"--health-{name} cannot be negative")
     return Healthcheck(
         test=("CMD-SHELL", arguments.health_cmd) if arguments.health_cmd else (),
-        interval=interval,
-        timeout=timeout,
-        start_period=start_period,
-        start_interval=parse_duration_ns(arguments.health_start_interval) if arguments.health_start_interval else 0,
-        retries=arguments.health_retries,
+        interval=numbers["interval"],
+        timeout=numbers["timeout"],
+        start_period=numbers["start-period"],
+        start_interval=numbers["start-interval"],
+        retries=numbers["retries"],
     )
-
-
-def bytes_of(text: str, flag: str, *, unlimited: bool = False) -> int:
-    """Return the bytes that a flag asks for, 0 for none; -1 is taken where there can be ``unlimited``.
-
-    Raises:
-        SpecError: it is no size.
-    """
-    if not text:
-        return 0
-    if unlimited and text == "-1":
-        return -1
-    try:
-        return parse_bytes(text)
-    except (LabError, ValueError):
-        raise SpecError(f'invalid argument "{text}" for "--{flag}" flag: invalid size: \'{text}\'') from None
 
 
 def _lines(paths: list[str]) -> list[str]:
@@ -397,7 +386,7 @@ def _address(text: str) -> str:
     raise SpecError(f'invalid argument "{text}" for "--dns" flag: {text} is not an ip address')
 
 
-def _volume(text: str) -> str:
+def volume(text: str) -> str:
     """Return a volume with a relative source, which begins with a dot, made absolute."""
     source, separator, rest = text.partition(":")
     if separator and source.startswith("."):

@@ -74,7 +74,11 @@ def as_docker_reads(parser: argparse.ArgumentParser, argv: Sequence[str]) -> lis
             parser.error(f"unrecognized arguments: {word}")
         found += _plain(flags, word)
         if _wants_value(flags, word) and words:
-            found.append(words.pop(0))
+            value = words.pop(0)
+            if value.startswith("-"):  # which argparse would take for a flag
+                found[-1] += f"={value}" if word.startswith("--") else value
+            else:
+                found.append(value)
     return [*found, "--", *others] if others else found
 
 

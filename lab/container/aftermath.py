@@ -65,9 +65,17 @@ def _restart_unhealthy(containers: Containers, container_id: str) -> None:
         containers.start(container_id).close()
 
 
+def _pack_log(containers: Containers, container_id: str) -> None:
+    from lab.container import log_packing  # few logs are compressed
+
+    with contextlib.suppress(OSError):  # a full disk: they stay as they are
+        log_packing.pack(containers.engine.directory.bundle(container_id))
+
+
 _VERBS: dict[str, Callable[[Containers, str], None]] = {
     "restart": _restart,
     "remove": _remove,
+    "pack-log": _pack_log,
     "stop-unhealthy": _stop_unhealthy,
     "restart-unhealthy": _restart_unhealthy,
 }

@@ -25,6 +25,7 @@ class Child:
     __slots__ = (
         "detached",
         "engine",
+        "execution",
         "frames",
         "listeners",
         "listing",
@@ -49,6 +50,7 @@ class Child:
         self.detached = detached
         self.frames = bytearray()
         self.listing = ""
+        self.execution: tuple[str, str] | None = None  # as in ``messages``
         self.table = b""  # what the machine's failures mean, marshalled
         self.supervised: Supervised | None = None
         self.monitor: Monitor | None = None

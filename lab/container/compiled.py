@@ -10,6 +10,7 @@ from lab.errors import UnavailableError
 from lab.linux.compiler import compile_c
 
 _COMPILING = threading.Lock()
+_KEEPER_FLAGS = ("-Os", "-static", "-s")  # a page or two for each terminal
 _MACHINE_FLAGS = ("-O2", "-shared", "-fPIC", "-s")
 
 
@@ -34,6 +35,14 @@ def machine(cache: str) -> str:
     """Return the path of the library of ``machine.c``; "" where there is no compiler, and plans take Python."""
     try:
         return ensure(cache, "machine.c", _MACHINE_FLAGS)
+    except UnavailableError:
+        return ""
+
+
+def terminal_keeper(cache: str) -> str:
+    """Return the path of the program of ``terminal_keeper.c``; "" where there is no compiler for it."""
+    try:
+        return ensure(cache, "terminal_keeper.c", _KEEPER_FLAGS)
     except UnavailableError:
         return ""
 

@@ -181,6 +181,10 @@ class Containers:
         """
         from lab.container.options.sharing import with_ids
 
+        if options.healthcheck is not None:
+            from lab.container.options.health import refuse_too_short
+
+            refuse_too_short(options.healthcheck)
         with self.images.content_shared():  # until the container says on disk which layers it stands on
             image = self.images.resolve(options.image)
             options = with_ids(options, self.find)
@@ -491,9 +495,15 @@ class Containers:
         container, name = self.get(container_id), new.removeprefix("/")
         if name == container.name:
             raise StateConflict("Renaming a container with the same name as its current name")
-        self.names.rename(container.id, name)
-        text = self._actor(container.record, name, container.state.cgroup)
-        _replace_text(os.path.join(container.state.bundle, events.ACTOR_FILE), text)
+        path = os.path.join(container.state.bundle, events.ACTOR_FILE)
+        try:
+            _write_text(path + ".new", self._actor(container.record, name, container.state.cgroup))
+            self.names.rename(container.id, name)  # the last that a full disk can refuse
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path + ".new")
+            raise
+        os.replace(path + ".new", path)
         events.note(container.state.bundle, "rename", event_actors.members({"oldName": f"/{container.name}"}))
 
     def process(
@@ -532,7 +542,7 @@ def _log_files(options: RunOptions) -> dict[str, str]:
     from lab.container.options import logs as log_options
 
     limits = log_options.limits(options.log_driver, options.log_options)
-    return {} if limits is None else {log_file.LIMITS_FILE: f"{limits[0]} {limits[1]}"}
+    return {} if limits is None else {log_file.LIMITS_FILE: " ".join(str(int(each)) for each in limits)}
 
 
 def stop_signal(record: ContainerRecord) -> int:
@@ -552,8 +562,3 @@ def _read_named(path: str) -> str:
 def _write_text(path: str, text: str) -> None:
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
-
-
-def _replace_text(path: str, text: str) -> None:
-    _write_text(path + ".new", text)
-    os.replace(path + ".new", path)

@@ -168,17 +168,19 @@ class Engine:
                 ipam.release(self._paths.networks, attachment)
             raise
 
-    def exec(self, container_id: str, process: Process, *, stdio: Stdio, detached: bool = False) -> Running:
+    def exec(
+        self, container_id: str, process: Process, *, stdio: Stdio, detached: bool = False, exec_id: str = ""
+    ) -> Running:
         """Run a further program in a running container, under the same limits; return once it runs.
 
-        One that is ``detached`` outlives this engine.
+        One that is ``detached`` outlives this engine. With ``exec_id`` the container's events tell of its end.
 
         Raises:
             NoSuchContainer: there is none.
             StateConflict: it does not run.
             StartFailed: the program could not be executed.
         """
-        return self._runtime.exec(container_id, process, stdio=stdio, detached=detached)
+        return self._runtime.exec(container_id, process, stdio=stdio, detached=detached, exec_id=exec_id)
 
     def process(
         self, container_id: str, args: tuple[str, ...], *, env: tuple[str, ...] = (), cwd: str = "/"

@@ -55,6 +55,16 @@ def note(bundle: str, action: str, more: str = "") -> None:
     Actor(bundle).note(action, more)
 
 
+def execution(exec_id: str) -> str:
+    """Return what tells the events of one execution in a container from those of others."""
+    return f'"execID": "{exec_id}"'
+
+
+def note_end_of_execution(bundle: str, exec_id: str, code: int) -> None:
+    """Write down that a program has ended which was executed in the container in this directory."""
+    note(bundle, "exec_die", f'{execution(exec_id)}, "exitCode": "{code}"')
+
+
 def oom_kills(text: str) -> int:
     """Return N of the line "oom_kill N"; 0 if there is none."""
     return sum(int(line[9:]) for line in text.split("\n") if line[:9] == "oom_kill ")

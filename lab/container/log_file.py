@@ -1,7 +1,8 @@
 """The log of one container, as its supervisor writes it; reading it is ``logs.py``.
 
 One line an entry: time, stream, F for a full line or P for a part, text. A log that is kept short is several files:
-``container.log``, before it ``container.log.1``, before that ``container.log.2``.
+``container.log``, before it ``container.log.1``, before that ``container.log.2``; or ``container.log.1.gz`` and so on,
+where they are compressed, which ``log_packing.py`` does in a process of its own.
 
 The form is that of Kubernetes' container runtimes: lines can be cut, joined and read by ``cut`` and ``grep``.
 Source: github.com/kubernetes/design-proposals-archive, node/kubelet-cri-logging.md.
@@ -12,13 +13,19 @@ This file is imported by the spawner: nothing heavy here.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 LOG_FILE = "container.log"
 LIMITS_FILE = "log-limits"
-"""Most bytes in a file of the log (0: any number), and most files (0: there is no log); without it there is one file
-of any length."""
+"""Most bytes in a file of the log (0: any number), most files (0: there is no log), and 1 if those that are put away
+are to be compressed; without it there is one file of any length. Its lock is held by who gives them other names."""
+PACKED = ".gz"
 
 _MODE = 0o640
 _BLOCK_BYTES = 65536
@@ -27,13 +34,16 @@ _BLOCK_BYTES = 65536
 class Log:
     """The log of one container, appended to."""
 
-    def __init__(self, bundle: str) -> None:
+    def __init__(self, bundle: str, pack: Callable[[], None] | None = None) -> None:
         """Open the log in a container's directory, and make it if it is not there.
 
         An entry that was not written whole, because the disk was full or the writer was killed, is taken off its end.
+        ``pack`` is called when a file has been put away that is to be compressed.
         """
+        self._bundle = bundle
         self._path = os.path.join(bundle, LOG_FILE)
-        self._most_bytes, self._most_files = _limits(bundle)
+        self._most_bytes, self._most_files, self._packs = _limits(bundle)
+        self._pack = pack
         self._descriptor = self._open()
         self._size_bytes = _whole_bytes(self._descriptor) if self._descriptor >= 0 else 0
         self._lost_bytes = 0
@@ -85,26 +95,72 @@ class Log:
 
     def _rotate(self) -> None:
         if self._descriptor >= 0:  # else it was put away before, and there was no room for a new one
-            self._put_away()
+            if not self._put_away():
+                return
             self.close()
         self._descriptor = self._open()
         self._size_bytes = 0
 
-    def _put_away(self) -> None:
-        for number in range(self._most_files - 1, 0, -1):
-            source = f"{self._path}.{number - 1}" if number > 1 else self._path
-            try:
-                os.rename(source, f"{self._path}.{number}")
-            except FileNotFoundError:
-                continue
-        if self._most_files == 1:
-            os.unlink(self._path)
+    def _put_away(self) -> bool:
+        """Return whether the file that is written has another name now; it has to wait while others are compressed."""
+        lock = lock_names(self._bundle, waits=False) if self._packs else -1
+        if lock is None:
+            return False
+        try:
+            self._shift()
+        finally:
+            if lock >= 0:
+                os.close(lock)
+        if self._packs and self._pack is not None:
+            self._pack()
+        return True
+
+    def _shift(self) -> None:
+        last = self._most_files - 1
+        for suffix in ("", PACKED):
+            _unlink(f"{self._path}.{last}{suffix}" if last else self._path + suffix)
+            for number in range(last, 1, -1):
+                _rename(f"{self._path}.{number - 1}{suffix}", f"{self._path}.{number}{suffix}")
+        _rename(self._path, f"{self._path}.1")
 
     def close(self) -> None:
         """Close the log."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def lock_names(bundle: str, *, waits: bool) -> int | None:
+    """Return a descriptor by whose closing other processes may give the files of a log other names again.
+
+    None where one of them does so now, and this one does not wait for it.
+
+    Raises:
+        FileNotFoundError: the log has one file.
+    """
+    lock = os.open(os.path.join(bundle, LIMITS_FILE), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+    except OSError as error:
+        os.close(lock)
+        if error.errno != errno.EAGAIN:
+            raise
+        return None
+    return lock
+
+
+def _rename(path: str, to: str) -> None:
+    try:
+        os.rename(path, to)
+    except FileNotFoundError:
+        return
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
 
 
 def entries(stream: str, data: bytes, at_ns: int) -> bytes:
@@ -121,13 +177,13 @@ def timestamp(at_ns: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09d}Z"
 
 
-def _limits(bundle: str) -> tuple[int, int]:
+def _limits(bundle: str) -> tuple[int, int, bool]:
     try:
         with open(os.path.join(bundle, LIMITS_FILE), encoding="ascii") as file:
-            most_bytes, most_files = map(int, file.read().split())
+            most_bytes, most_files, *packs = map(int, file.read().split())
     except FileNotFoundError:
-        return 0, 1
-    return most_bytes, most_files
+        return 0, 1, False
+    return most_bytes, most_files, any(packs)
 
 
 def _whole_bytes(descriptor: int) -> int:

@@ -1,7 +1,8 @@
 """Reading what a container has written: the log that ``log_file.py`` writes, from any place, in constant memory.
 
-A log is one file, or several when it is kept short: ``container.log``, before it ``container.log.1`` and so on. Each of
-its lines is an entry: time, stream, F or P, text. P is a part of a line, whose rest, up to an F, comes later.
+A log is one file, or several when it is kept short: ``container.log``, before it ``container.log.1`` and so on, which
+may be compressed. Each of its lines is an entry: time, stream, F or P, text. P is a part of a line, whose rest, up to
+an F, comes later.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lab.container import log_file
+from lab.container.log_place import Place
 from lab.linux import inotify
 
 _BLOCK_BYTES = 1 << 18
 _TIME_END, _STREAM, _TAG, _TEXT = 30, slice(31, 37), slice(38, 39), 40  # an entry's head has one length
 _STDOUT, _WHOLE_LINES = b"stdout", b"stdout F "
-_ROTATED = re.compile(rf"{re.escape(log_file.LOG_FILE)}\.(\d+)")
+_ROTATED = re.compile(rf"{re.escape(log_file.LOG_FILE)}\.(\d+)({re.escape(log_file.PACKED)})?")
 _CHANGES = inotify.IN_MODIFY | inotify.IN_MOVED_TO | inotify.IN_MOVED_FROM | inotify.IN_CREATE | inotify.IN_DELETE_SELF
 
 Piece = tuple[bool, bytes]
@@ -91,25 +93,39 @@ class Renderer:
 
 
 def files(bundle: str) -> tuple[str, ...]:
-    """Return the files of a container's log that exist, the oldest first."""
-    numbers = [int(found[1]) for name in os.listdir(bundle) if (found := _ROTATED.fullmatch(name))]
-    paths = [f"{log_file.LOG_FILE}.{number}" for number in sorted(numbers, reverse=True)]
-    found_paths = (os.path.join(bundle, name) for name in (*paths, log_file.LOG_FILE))
+    """Return the files of a container's log that exist, the oldest first; compressed ones end with ``PACKED``."""
+    present = sorted(os.listdir(bundle), reverse=True)  # so that of both forms of a file the plain one stays
+    names = {int(found[1]): name for name in present if (found := _ROTATED.fullmatch(name))}
+    oldest_first = (*(names[number] for number in sorted(names, reverse=True)), log_file.LOG_FILE)
+    found_paths = (os.path.join(bundle, name) for name in oldest_first)
     return tuple(path for path in found_paths if os.path.exists(path))
 
 
 class Reader:
     """A log from some place on, read forward; to be used in a ``with`` block."""
 
-    def __init__(self, bundle: str, wanted: Wanted) -> None:
+    def __init__(
+        self, bundle: str, wanted: Wanted, *, since: Place | None = None, end_bytes: int | None = None
+    ) -> None:
         """Open the log of the container in this directory, at the place where what is wanted begins.
+
+        That is ``since``, if it is given. With ``end_bytes`` it is read up to there in what is its last file now.
 
         Raises:
             OSError: a file cannot be read.
         """
         self._bundle = bundle
         self._renderer = Renderer(wanted)
-        self._open = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in files(bundle)]
+        self._end: tuple[int, int] | None = None
+        self._packed: set[int] = set()
+        if since is None:
+            self._open = [self._opened(path) for path in files(bundle)]
+        else:
+            self._open = [os.dup(since.file)]
+            os.lseek(self._open[0], since.offset_bytes, os.SEEK_SET)
+            self._look_for_newer()
+        if end_bytes is not None and self._open:
+            self._end = self._open[-1], end_bytes
         if wanted.tail is not None and self._open:
             self._skip_to_tail(wanted.tail)
 
@@ -127,8 +143,30 @@ class Reader:
         """Whether entries after ``until_ns`` have been reached."""
         return self._renderer.is_beyond
 
+    def _opened(self, path: str) -> int:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if path.endswith(log_file.PACKED):
+            self._packed.add(descriptor)
+        return descriptor
+
+    def _unpack(self, index: int) -> None:
+        """Have a file as it was before it was compressed, in a file without name."""
+        descriptor = self._open[index]
+        if descriptor in self._packed:
+            self._packed.remove(descriptor)
+            import gzip  # few logs are compressed
+            import shutil
+            import tempfile
+
+            with os.fdopen(descriptor, "rb") as packed, gzip.open(packed) as source, tempfile.TemporaryFile() as plain:
+                shutil.copyfileobj(source, plain)
+                plain.flush()
+                self._open[index] = os.dup(plain.fileno())
+            os.lseek(self._open[index], 0, os.SEEK_SET)
+
     def _skip_to_tail(self, count: int) -> None:
         for index in range(len(self._open) - 1, -1, -1):
+            self._unpack(index)
             offset, count = tail_offset(self._open[index], count)
             if offset or count == 0:
                 os.lseek(self._open[index], offset, os.SEEK_SET)
@@ -139,7 +177,8 @@ class Reader:
 
     def pieces(self) -> Iterator[Piece]:
         """Give all that is there now; called again, what has come since."""
-        self._look_for_newer()
+        if self._end is None:
+            self._look_for_newer()
         while self._open:
             entries = self._entries()
             if entries:
@@ -153,7 +192,11 @@ class Reader:
 
     def _entries(self) -> list[bytes]:
         """Return the next entries; none at the end. What is just being written, and may be taken back, is left."""
-        block = os.read(self._open[0], _BLOCK_BYTES)
+        self._unpack(0)
+        size = _BLOCK_BYTES
+        if self._end is not None and self._end[0] == self._open[0]:
+            size = max(0, min(size, self._end[1] - os.lseek(self._open[0], 0, os.SEEK_CUR)))
+        block = os.read(self._open[0], size)
         whole = block.rfind(b"\n") + 1
         if not whole and len(block) == _BLOCK_BYTES:
             whole = len(block)  # no log of ours
@@ -166,9 +209,17 @@ class Reader:
         with contextlib.suppress(FileNotFoundError):  # the container has been removed: what is open is all there is
             paths = files(self._bundle)
             known = os.fstat(self._open[-1]) if self._open else None
-            same = [known is not None and os.path.samestat(os.stat(path), known) for path in paths]
-            newer = paths[same.index(True) + 1 :] if True in same else paths
-            self._open += [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in newer]
+            self._open += map(self._opened, paths if known is None else _after(known, paths))
+
+
+def _after(known: os.stat_result, paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the paths that come after the one of a known file, or of what that has been compressed to; else all."""
+    found = [os.stat(path) for path in paths]
+    same = [os.path.samestat(each, known) for each in found]
+    if True not in same:
+        times = zip(paths, found, strict=True)
+        same = [path.endswith(log_file.PACKED) and each.st_mtime_ns == known.st_mtime_ns for path, each in times]
+    return paths[same.index(True) + 1 :] if True in same else paths
 
 
 def tail_offset(descriptor: int, count: int) -> tuple[int, int]:

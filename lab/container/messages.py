@@ -6,17 +6,20 @@ How they travel is ``wire.py``. This file is imported by the spawner: nothing he
 SPAWN = "spawn"
 """A request: (SPAWN, flags, marshalled plan, detached, fields of its attachments, supervision or None, identity of a
 process whose pid namespace is to be the child's or None, the set-up of its own users or None, file that lists what is
-to die with it or ""); with reply pipe, stdin, stdout, stderr, the v2 cgroup to be born in if flags have
-CLONE_INTO_CGROUP, the pipe of ``LIMITS_NUMBER`` if the plan has one, and one descriptor for each letter of the
-supervision's streams.
+to die with it or "", an execution or None); with reply pipe, stdin, stdout, stderr, the v2 cgroup to be born in if
+flags have CLONE_INTO_CGROUP, the pipe of ``LIMITS_NUMBER`` if the plan has one, and one descriptor for each letter of
+the supervision's streams.
 
-A supervision is (bundle, has a terminal, streams, policy as in ``supervision``). The letters are "o" and "e" for pipes
-that get the output, "i" for one to be typed on the terminal, "k" for what is only kept open, "p" for what holds ports,
-"r" to hold none any more, "t" for the socket over which the terminal comes."""
+A supervision is (bundle, has a terminal, streams, policy as in ``supervision``, program that keeps the terminal or
+""). The letters are "o" and "e" for pipes that get the output, "i" for one to be typed on the terminal, "k" for what is
+only kept open, "p" for what holds ports, "r" to hold none any more, "t" for the socket over which the terminal
+comes."""
 
 JOIN = "join"
-"""A request: (JOIN, flags, marshalled plan, detached); with reply pipe, stdin, stdout, stderr, pidfd of the container's
-first process, and the v2 cgroup as above."""
+"""A request: (JOIN, flags, marshalled plan, detached, an execution or None); with reply pipe, stdin, stdout, stderr,
+pidfd of the container's first process, and the v2 cgroup as above.
+
+An execution is (directory of the container, id of the execution): its end is told among the container's events."""
 
 ATTACH = "attach"
 """A request: (ATTACH, container id, streams); with reply pipe and the streams' descriptors."""

@@ -324,10 +324,13 @@ class Runtime:
             process = None  # it has ended and been reaped already
         self.directory.save(replace(state, status=Status.RUNNING, process=process, exit_code=None))
 
-    def exec(self, container_id: str, process: Process, *, stdio: Stdio, detached: bool = False) -> Running:
+    def exec(
+        self, container_id: str, process: Process, *, stdio: Stdio, detached: bool = False, exec_id: str = ""
+    ) -> Running:
         """Run a further program in a running container, under the same limits, and return once it runs.
 
-        One that is ``detached`` outlives this process, and the spawner.
+        One that is ``detached`` outlives this process, and the spawner. With ``exec_id`` the container's events tell
+        of its end.
 
         Raises:
             NoSuchContainer: there is none.
@@ -336,8 +339,9 @@ class Runtime:
         """
         state = self.directory.load(container_id)
         confinement = self._confinement(container_id)
+        execution = (state.bundle, exec_id) if exec_id else None
         if self._rootless:
-            return self._exec_rootless(state, process, confinement, stdio, detached=detached)
+            return self._exec_rootless(state, process, confinement, stdio, detached=detached, execution=execution)
         if confinement.has_own_users:
             user_namespace.give_streams((stdio.stdin, stdio.stdout, stdio.stderr), *confinement.root)
         with _open_process(state) as pidfd, self._open_unified(state.cgroup) as cgroup_fd:
@@ -351,7 +355,9 @@ class Runtime:
                 seccomp=self._filter(process, confinement.profile),
                 detached=detached,
             )
-            return self._spawner.join(plan, stdio=stdio, pidfd=pidfd, cgroup=cgroup_fd, detached=detached)
+            return self._spawner.join(
+                plan, stdio=stdio, pidfd=pidfd, cgroup=cgroup_fd, detached=detached, execution=execution
+            )
 
     def encode_exec(self, state: ContainerState, process: Process) -> EncodedPlan:
         """Return how to run a further program, which outlives the spawner, in a container that is about to be started.
@@ -376,7 +382,14 @@ class Runtime:
         return self._spawner.encode(plan)
 
     def _exec_rootless(
-        self, state: ContainerState, process: Process, confinement: _Confinement, stdio: Stdio, *, detached: bool
+        self,
+        state: ContainerState,
+        process: Process,
+        confinement: _Confinement,
+        stdio: Stdio,
+        *,
+        detached: bool,
+        execution: tuple[str, str] | None,
     ) -> Running:
         with _open_process(state):  # or it does not run
             assert state.process is not None
@@ -388,7 +401,9 @@ class Runtime:
                 seccomp=self._filter(process, confinement.profile),
                 detached=detached,
             )
-            running = self._spawner.begin(self._spawner.encode(plan), flags=0, stdio=stdio, detached=detached)
+            running = self._spawner.begin(
+                self._spawner.encode(plan), flags=0, stdio=stdio, detached=detached, execution=execution
+            )
         running.await_started()
         return running
 

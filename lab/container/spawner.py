@@ -16,7 +16,7 @@ import marshal
 import os
 import time
 
-from lab.container import init, machine, messages, supervision, user_namespace, wire
+from lab.container import events, init, machine, messages, supervision, user_namespace, wire
 from lab.container.child import Child, give_up, kill, parse_frames, reap
 from lab.container.follow_up import FollowUps
 from lab.container.loop import Loop
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from lab.container.network.model import AttachmentFields
 
-    SupervisionFields = tuple[str, bool, str, supervision.Policy]
+    SupervisionFields = tuple[str, bool, str, supervision.Policy, str]
 
 PIDFD_NUMBER = 199
 """The descriptor under which the child of a JOIN finds the container's pidfd; init_plan counts binds from 200."""
@@ -160,6 +160,7 @@ class Spawner:
         pid_namespace: tuple[int, int] | None,
         users: user_namespace.Setup | None,
         listing: str,
+        execution: tuple[str, str] | None,
     ) -> None:
         reply, *rest = descriptors
         streams = fields[2] if fields else ""
@@ -187,7 +188,7 @@ class Spawner:
             numbers.close()  # only the child's copies are left: it will see other ends close
             if pid_namespace is not None:
                 self._leave_pid_namespace()
-        child.listing = listing
+        child.listing, child.execution = listing, execution
         if users is not None and mapping is not None:
             _map_users(child, users, mapping, stdio)
         if supervised is not None and fields is not None:
@@ -197,8 +198,8 @@ class Spawner:
         _close((*rest, *((go,) if network else ())))
 
     def _supervise(self, fields: SupervisionFields, given: list[int]) -> Supervised:
-        bundle, has_terminal, streams, policy = fields
-        supervised = Supervised(self._loop, bundle, policy, self._peek, has_terminal=has_terminal)
+        bundle, has_terminal, streams, policy, keeper = fields
+        supervised = self._supervised(bundle, policy, has_terminal=has_terminal, keeper=keeper)
         try:
             _give(supervised, streams, given)
         except OSError:
@@ -206,11 +207,28 @@ class Spawner:
             raise
         return supervised
 
-    def _join(self, engine: int, descriptors: tuple[int, ...], flags: int, plan: bytes, detached: bool) -> None:
+    def _supervised(
+        self, bundle: str, policy: supervision.Policy, *, has_terminal: bool, keeper: str = ""
+    ) -> Supervised:
+        def pack() -> None:
+            self._follow_ups.run(os.path.basename(bundle), "pack-log")
+
+        return Supervised(self._loop, bundle, policy, self._peek, has_terminal=has_terminal, keeper=keeper, pack=pack)
+
+    def _join(
+        self,
+        engine: int,
+        descriptors: tuple[int, ...],
+        flags: int,
+        plan: bytes,
+        detached: bool,
+        execution: tuple[str, str] | None,
+    ) -> None:
         reply, *rest = descriptors
         stdio, container, others = tuple(rest[:3]), rest[3], rest[4:]
         cgroup = others.pop(0) if flags & ns.CLONE_INTO_CGROUP else -1
-        self._clone_inside(container, cgroup, plan, stdio, reply, engine=engine, detached=detached)
+        child = self._clone_inside(container, cgroup, plan, stdio, reply, engine=engine, detached=detached)
+        child.execution = execution
         _close(tuple(rest))
 
     def _clone_inside(
@@ -223,13 +241,13 @@ class Spawner:
         *,
         engine: int,
         detached: bool,
-    ) -> None:
+    ) -> Child:
         flags = ns.CLONE_INTO_CGROUP if cgroup >= 0 else 0
         numbers = Numbered()
         try:
             numbers.put(container, PIDFD_NUMBER)
             ns.setns(container, ns.CLONE_NEWPID, path="the container's pid namespace")  # for children only
-            self._clone(flags, cgroup, plan, stdio, reply, engine=engine, detached=detached)
+            return self._clone(flags, cgroup, plan, stdio, reply, engine=engine, detached=detached)
         finally:
             self._leave_pid_namespace()
             numbers.close()
@@ -342,6 +360,7 @@ class Spawner:
         wire.answer(child.reply, (messages.STARTED, child.pid, child.spawned_ns, now_ns, tuple(marks[:-1])))
         if child.supervised is not None:
             child.supervised.actor.note("start")
+            child.supervised.keep_console(child.pidfd)
             self._check_health(child, child.supervised, adopted=False)
 
     def _on_failure(self, child: Child, failure: wire.Message | None) -> None:
@@ -361,6 +380,8 @@ class Spawner:
         code, now_ns = reap(child), time.monotonic_ns()
         supervised = child.supervised
         if supervised is None:
+            if child.execution is not None:
+                events.note_end_of_execution(*child.execution, code)
             self._finish(child, (messages.EXITED, code, now_ns))
             return
         if child.monitor is not None:
@@ -454,9 +475,16 @@ class Spawner:
             process = -1
         lives = process >= 0 and _is_same(left)
         try:
-            supervised = Supervised(self._loop, bundle, left.policy, self._peek, has_terminal=left.has_terminal)
+            supervised = self._supervised(bundle, left.policy, has_terminal=left.has_terminal)
         except OSError:
             _close((process,) if process >= 0 else ())
+            raise
+        try:
+            if lives:
+                supervised.recover_console()
+        except OSError:
+            supervised.failed()
+            _close((process,))
             raise
         supervised.go_on(left)
         if lives:

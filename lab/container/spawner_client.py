@@ -212,7 +212,8 @@ class Streams:
 class Supervision:
     """How the shared spawner is to look after a container: see ``supervision.py``.
 
-    ``restart`` is docker's policy, ``restarts_most`` 0 for any number, ``restarts_done`` how many this start follows.
+    ``restart`` is docker's policy, ``restarts_most`` 0 for any number, ``restarts_done`` how many this start follows;
+    ``terminal_keeper`` the program that keeps its terminal, "" for none.
     """
 
     bundle: str
@@ -222,11 +223,12 @@ class Supervision:
     restarts_most: int = 0
     restarts_done: int = 0
     removes: bool = False
+    terminal_keeper: str = ""
 
-    def fields(self) -> tuple[str, bool, str, tuple[str, int, int, bool]]:
+    def fields(self) -> tuple[str, bool, str, tuple[str, int, int, bool], str]:
         """Return what the spawner takes."""
         policy = (self.restart, self.restarts_most, self.restarts_done, self.removes)
-        return (self.bundle, self.has_terminal, self.streams.letters(), policy)
+        return (self.bundle, self.has_terminal, self.streams.letters(), policy, self.terminal_keeper)
 
 
 class SpawnerClient:
@@ -289,6 +291,7 @@ class SpawnerClient:
         pid_namespace: tuple[int, int] | None = None,
         users: user_namespace.Setup | None = None,
         listing: str = "",
+        execution: tuple[str, str] | None = None,
     ) -> Running:
         """Ask for what ``spawn`` does, and return at once: ``await_started`` of what is returned comes next.
 
@@ -296,6 +299,7 @@ class SpawnerClient:
         child finds as ``spawner.LIMITS_NUMBER``; ``pid_namespace`` is a process (pid, start in ticks) in whose pid
         namespace it is born, where ``flags`` ask for none of its own; ``users`` is the set-up of its user namespace,
         which it awaits as ``spawner.USERS_NUMBER``. ``listing`` is the cgroup.procs file of what is to die with it.
+        ``execution`` is a container's directory and an id: the container's events tell of its end with it.
 
         Raises:
             StartFailed: the plan is too long.
@@ -305,7 +309,7 @@ class SpawnerClient:
         fields, streams = (
             (None, ()) if supervision is None else (supervision.fields(), supervision.streams.descriptors())
         )
-        message = (messages.SPAWN, born, plan, detached, network, fields, pid_namespace, users, listing)
+        message = (messages.SPAWN, born, plan, detached, network, fields, pid_namespace, users, listing, execution)
         given = tuple(number for number in (cgroup, limits) if number is not None)
         return self._request(message, (*_numbers(stdio), *given, *streams))
 
@@ -317,14 +321,17 @@ class SpawnerClient:
         pidfd: int,
         cgroup: int | None = None,
         detached: bool = False,
+        execution: tuple[str, str] | None = None,
     ) -> Running:
         """Clone a process into the pid namespace of ``pidfd``, carry the plan out in it, and return as ``spawn`` does.
 
-        The plan finds the pidfd as ``spawner.PIDFD_NUMBER``. What it raises is said at ``spawn``.
+        The plan finds the pidfd as ``spawner.PIDFD_NUMBER``; ``execution`` is as at ``begin``. What it raises is said
+        at ``spawn``.
         """
         flags = ns.CLONE_INTO_CGROUP if cgroup is not None else 0
         given = () if cgroup is None else (cgroup,)
-        running = self._request((messages.JOIN, flags, self.encode(plan), detached), (*_numbers(stdio), pidfd, *given))
+        message = (messages.JOIN, flags, self.encode(plan), detached, execution)
+        running = self._request(message, (*_numbers(stdio), pidfd, *given))
         running.await_started()
         return running
 

@@ -10,15 +10,24 @@ import gc
 import os
 import resource
 import select
+import sys
+import time
 
 from lab.container import wire
 from lab.container.numbered import Numbered
 from lab.container.spawner import Spawner
-from lab.linux import sockets
+from lab.linux import pidfd, sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_IS_SECOND = "again"
 
 
 def main(control_descriptor: int) -> None:
     """Serve the engine at the other end of an inherited socket; never called in a process with threads."""
+    _begin_anew_if_compiled()
     _settle()
     own = Spawner()
     own.serve(sockets.Socket(fileno=control_descriptor))
@@ -28,6 +37,7 @@ def main(control_descriptor: int) -> None:
 
 def main_shared(listening_descriptor: int, paths: tuple[str, str, str]) -> None:
     """Serve all engines of a root (root, cache and run directory) that connect to an inherited, listening socket."""
+    _begin_anew_if_compiled()
     _settle()
     listener = sockets.Socket(fileno=listening_descriptor)
     os.set_inheritable(listening_descriptor, False)  # a program of ours that outlives us must not keep it open
@@ -55,6 +65,27 @@ def _retire(listener: sockets.Socket, run_directory: str) -> bool:
         return True
     finally:
         os.close(lock)
+
+
+def _begin_anew_if_compiled() -> None:
+    """Execute this very interpreter again if it had to compile what it has imported: the next one need not.
+
+    A compiler leaves memory behind, more than all that we need, in a process that may stay for months.
+    """
+    if _IS_SECOND in sys.argv:
+        return
+    ticks_ns = pidfd.start_time_ticks(os.getpid()) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+    began_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) + ticks_ns
+    if any(_is_newer(module, began_ns) for module in list(sys.modules.values())):
+        os.execve("/proc/self/exe", [*sys.orig_argv, _IS_SECOND], {})  # by that path it is still read-only
+
+
+def _is_newer(module: ModuleType, began_ns: int) -> bool:
+    path = getattr(module, "__cached__", None)
+    try:
+        return path is not None and os.stat(path).st_mtime_ns > began_ns
+    except OSError:  # what it has compiled could not be kept
+        return False
 
 
 def _settle() -> None:

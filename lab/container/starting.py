@@ -6,7 +6,7 @@ import contextlib
 import os
 from dataclasses import replace
 
-from lab.container import console, supervision
+from lab.container import compiled, console, supervision
 from lab.container.engine import Engine
 from lab.container.names import Names
 from lab.container.network import departure
@@ -50,7 +50,11 @@ def begin(engine: Engine, container_id: str, streams: Streams, *, restarts_done:
             wanted = replace(wanted, streams=replace(wanted.streams, ports=keeper.fileno()))
         if options.terminal:
             pair = stack.enter_context(console.Pair())
-            wanted = replace(wanted, streams=replace(wanted.streams, console=pair.receiver))
+            wanted = replace(
+                wanted,
+                streams=replace(wanted.streams, console=pair.receiver),
+                terminal_keeper=compiled.terminal_keeper(engine.paths.cache),
+            )
             return _start(engine, container_id, pair.stdio, wanted, record, keeper)
         stdio, kept = stack.enter_context(opened_pipes(state.bundle, open_stdin=options.open_stdin))
         if kept is not None and wanted.streams.kept is None and not _is_attached(wanted.streams):

@@ -6,6 +6,7 @@ It works on files of the container's directory, so that nothing is lost when it 
     pid              its first process, when that was started, and what is to happen at its end (``Left``)
     exit             how it ended and when, and the number of the restart that follows (``Ended``)
     container.log    what it wrote: ``log_file.py``
+    terminal         who keeps its terminal besides: ``terminal_keeper.py``
     check, health    its health check and what came of it: ``health.py``
 
 This file is imported by the spawner: nothing heavy here.
@@ -241,8 +242,23 @@ class TerminalInput:
 class Supervised:
     """One container under supervision, from before its start until its end is noted."""
 
-    def __init__(self, loop: Loop, bundle: str, policy: Policy, peek: Peek, *, has_terminal: bool) -> None:
-        """Open the log and the pipes; a terminal comes later, from the container itself, by ``take_console``."""
+    def __init__(
+        self,
+        loop: Loop,
+        bundle: str,
+        policy: Policy,
+        peek: Peek,
+        *,
+        has_terminal: bool,
+        keeper: str = "",
+        pack: Callable[[], None] | None = None,
+    ) -> None:
+        """Open the log and the pipes; a terminal comes later, from the container itself, by ``take_console``.
+
+        ``keeper`` is the program that keeps a terminal besides, "" for none; ``pack`` has what is put away of the log
+        compressed.
+        """
+        self._keeper = keeper
         self.id = os.path.basename(bundle)
         self._policy = policy
         self._has_terminal = has_terminal
@@ -250,7 +266,7 @@ class Supervised:
         self._bundle = bundle
         self.actor = events.Actor(bundle)
         self._peek = peek
-        self._log = Log(bundle)
+        self._log = Log(bundle, pack)
         self._outputs: dict[str, Output] = {}
         self._waiting: list[tuple[str, Listener]] = []
         self._inputs: list[TerminalInput] = []
@@ -334,6 +350,34 @@ class Supervised:
     def _console(self) -> int:
         output = self._outputs.get("stdout")
         return -1 if output is None else output.descriptor
+
+    def keep_console(self, process: int) -> None:
+        """Have ``keeper`` keep the terminal as well, until the process of a pidfd has ended.
+
+        Without terminal nothing happens; a terminal that cannot be kept ends with this process.
+        """
+        if not self._keeper or self._console() < 0:
+            return
+        from lab.container import terminal_keeper  # whose pages only those pay for that have one
+
+        try:
+            terminal_keeper.keep(self._loop, self._keeper, self._bundle, process, self._console())
+        except OSError:  # no process or descriptor is left, or the disk is full
+            return
+
+    def recover_console(self) -> None:
+        """Take the terminal that was kept when an earlier spawner died; one that was not has ended with that.
+
+        Raises:
+            OSError: there is no descriptor left for it now.
+        """
+        if not self._has_terminal:
+            return
+        from lab.container import terminal_keeper
+
+        master = terminal_keeper.recover(self._bundle)
+        if master is not None:
+            self._outputs["stdout"] = Output(self._loop, "stdout", master, self._log, None)
 
     def began(self, pid: int) -> None:
         """Note the first process of a start that is under way.

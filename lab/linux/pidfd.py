@@ -27,6 +27,18 @@ def pidfd_send_signal(pidfd: int, signal: int) -> None:
     syscall("pidfd_send_signal", pidfd, signal, None, 0, path=f"pidfd {pidfd}")
 
 
+def pidfd_getfd(pidfd: int, number: int) -> int:
+    """Return a copy of another process's descriptor, closed on exec.
+
+    Raises:
+        ProcessLookupError: it has ended.
+        PermissionError: we may not trace it.
+        OSError: with errno and the pidfd.
+    Source: man pidfd_getfd(2).
+    """
+    return syscall("pidfd_getfd", pidfd, number, 0, path=f"pidfd {pidfd}")
+
+
 def kill_listed(path: str, deadline_ns: int) -> None:
     """Kill every process that a cgroup.procs file lists, until it lists none, or CLOCK_MONOTONIC is ``deadline_ns``.
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lab.container.spec.image import Healthcheck
-from lab.units import NS_PER_S
+from lab.errors import SpecError
+from lab.units import NS_PER_MS, NS_PER_S
 
 _INTERVAL_NS = _TIMEOUT_NS = 30 * NS_PER_S
 _START_INTERVAL_NS = 5 * NS_PER_S
@@ -26,6 +27,23 @@ class HealthPlan:
     start_period_ns: int
     start_interval_ns: int
     retries: int
+
+
+def refuse_too_short(check: Healthcheck) -> None:
+    """Raise for a time that is given and below the least.
+
+    Raises:
+        SpecError: in docker's words.
+    """
+    times = {
+        "Interval": check.interval,
+        "Timeout": check.timeout,
+        "StartPeriod": check.start_period,
+        "StartInterval": check.start_interval,
+    }
+    for name, time_ns in times.items():
+        if 0 < time_ns < NS_PER_MS:
+            raise SpecError(f"{name} in Healthcheck cannot be less than 1ms", hint="such as 30s; 0 for the default")
 
 
 def effective(given: Healthcheck | None, image: Healthcheck | None) -> Healthcheck | None:

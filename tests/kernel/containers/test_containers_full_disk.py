@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import unmount
 
 from lab.container import log_file, logs, supervision
 from lab.container.log_file import Log
@@ -43,7 +44,7 @@ def small(lab_root: Lab) -> Iterator[Lab]:
             for pid in lab.spawners():
                 os.kill(pid, 9)
             wait_until(lambda: not lab.spawners() and not lab.aftermaths())
-            mount.umount2(directory, 0)
+            unmount(directory)
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def bundle() -> Iterator[str]:
             os.mkdir(path)
             yield path
         finally:
-            mount.umount2(directory, 0)
+            unmount(directory)
 
 
 def fill(lab: Lab) -> None:
@@ -91,6 +92,18 @@ def test_a_start_without_space_fails_and_leaves_the_others_supervised(small: Lab
     small.ok("stop", "-t", "0", "other")
     assert small.get("other").exit_code == 137  # somebody saw it end
     assert small("start", "-a", "one").code == 3
+
+
+def test_a_rename_without_space_changes_nothing(small: Lab) -> None:
+    container_id = small.ok("create", "--name", "one", "busybox", "true")
+    fill(small)
+    refused = small("rename", "one", "other")
+    assert (refused.code, "No space left on device" in refused.err) == (1, True)
+    assert small.ok("ps", "-a", "--format", "{{.Names}}") == "one"
+    assert not [name for name in os.listdir(small.get(container_id).state.bundle) if name.endswith(".new")]
+    free(small)
+    small.ok("rename", "one", "other")
+    assert small.ok("ps", "-a", "--format", "{{.Names}}") == "other"
 
 
 def run_of(loop: Loop, bundle: str, pid: int, restart: str = "no") -> Supervised:

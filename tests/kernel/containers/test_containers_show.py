@@ -231,6 +231,17 @@ def test_the_life_of_a_container_is_told_in_order(lab: Lab) -> None:
     ]
 
 
+def test_the_end_of_a_program_that_nobody_waits_for_is_told(lab: Lab) -> None:
+    lab.ok("run", "-d", "--name", "one", "busybox", "sleep", "100")
+    follower = lab.begin("events", "--filter", "event=exec_die", "--format", "{{.Actor.Attributes.exitCode}}")
+    wait_until(lambda: _watches(follower.pid))
+    lab.ok("exec", "-d", "one", "sh", "-c", "exit 7")
+    assert follower.stdout is not None
+    assert follower.stdout.readline() == b"7\n"
+    follower.kill()
+    follower.communicate()
+
+
 def test_events_are_shown_as_they_happen(lab: Lab) -> None:
     follower = lab.begin("events", "--filter", "event=die", "--filter", "label=x=y", "--format", "{{.ID}}")
     wait_until(lambda: _watches(follower.pid))

@@ -173,3 +173,22 @@ def test_a_client_keeps_up_with_a_writer_that_has_two_streams(lab: Lab) -> None:
     for file in (client.stdin, client.stdout, client.stderr):
         assert file is not None
         file.close()
+
+
+def test_a_client_whose_spawner_is_killed_again_and_again_misses_nothing(lab: Lab) -> None:
+    last = 400
+    script = f"for i in $(seq {last}); do echo $i; echo e$i >&2; [ $((i % 4)) = 0 ] && sleep 0.01; done; sleep 0.2"
+    client = lab.begin("run", "--name", "writer", "busybox", "sh", "-c", script)
+    for _ in range(3):
+        wait_until(lambda: lab.ids() and lab.get("writer").started_ns and lab.spawners())
+        before = lab.log("writer")
+        wait_until(lambda before=before: lab.log("writer") != before)
+        os.kill(lab.spawners()[0], signal.SIGKILL)
+    out, err = client.communicate(timeout=60)
+    assert once(out.decode().splitlines()) == [str(number) for number in range(1, last + 1)]
+    assert once(err.decode().splitlines()) == [f"e{number}" for number in range(1, last + 1)]
+
+
+def once(lines: list[str]) -> list[str]:
+    """Return lines without those that a log has twice, since its writer was killed before it had taken what it wrote."""
+    return list(dict.fromkeys(lines))

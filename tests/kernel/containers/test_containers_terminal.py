@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from lab.container.terminal_keeper import TERMINAL_FILE
 from lab.linux import pty as lab_pty
 
 from .conftest import Lab, wait_until
@@ -155,3 +156,37 @@ def test_a_container_with_a_terminal_that_nobody_sits_before_goes_on(lab: Lab) -
     lab.ok("run", "-d", "-t", "--name", "alone", "busybox", "sh", "-c", "echo hello; sleep 0.2; tty; exit 3")
     assert lab.ok("wait", "alone") == "3"
     wait_until(lambda: lab.log("alone").startswith(b"hello\r\n/dev/"))
+
+
+def test_a_terminal_outlives_the_spawner_and_who_sits_before_it_goes_on(lab: Lab) -> None:
+    with _screen(lab, "run", "-it", "--name", "one", "busybox", "sh") as screen:
+        screen.until(b"# ")
+        for number in range(2):
+            (spawner,) = lab.spawners()
+            os.kill(spawner, signal.SIGKILL)
+            wait_until(lambda before=spawner: lab.spawners() not in ([], [before]))
+            screen.type(b"echo $((%d + 40))\r" % number)
+            screen.until(b"\r\n%d\r\n" % (number + 40))
+        screen.type(b"exit 7\r")
+        assert screen.end() in (7, 255)  # which the kernel tells, or not
+    assert lab.log("one").count(b"40\r") >= 1
+
+
+def test_a_terminal_that_nobody_sits_before_outlives_the_spawner(lab: Lab) -> None:
+    lab.ok("run", "-dit", "--name", "one", "busybox", "sh")
+    (spawner,) = lab.spawners()
+    os.kill(spawner, signal.SIGKILL)
+    wait_until(lambda: not lab.spawners())
+    with _screen(lab, "attach", "one") as screen:
+        screen.type(b"echo $((20 + 22))\r")
+        screen.until(b"\r\n42\r\n")
+        screen.type(DETACH)
+        assert screen.end() == 0
+    pid, keeper = lab.get("one").state.pid, terminal_keeper_of(lab, "one")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not os.path.exists(f"/proc/{keeper}"))
+
+
+def terminal_keeper_of(lab: Lab, name: str) -> int:
+    with open(os.path.join(lab.get(name).state.bundle, TERMINAL_FILE), encoding="ascii") as file:
+        return int(file.read().split()[0])

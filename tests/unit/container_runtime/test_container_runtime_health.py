@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.container import health, supervision
-from lab.container.options.health import HealthPlan, effective, plan
+from lab.container.options.health import HealthPlan, effective, plan, refuse_too_short
 from lab.container.spec.image import Healthcheck
-from lab.units import NS_PER_S
+from lab.errors import SpecError
+from lab.units import NS_PER_MS, NS_PER_S
 
 STARTED_NS = 1_000 * NS_PER_S
 
@@ -99,3 +101,19 @@ def test_the_delay_before_a_restart_doubles_up_to_a_minute() -> None:
         seen.append(delay_ns / NS_PER_S)
     assert seen == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60, 60]
     assert supervision.restart_delay_ns(delay_ns, 10 * NS_PER_S) == 100_000_000
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        ("interval", "Interval"),
+        ("timeout", "Timeout"),
+        ("start_period", "StartPeriod"),
+        ("start_interval", "StartInterval"),
+    ],
+)
+def test_a_time_below_a_millisecond_is_refused_and_none_is_the_default(field: str, name: str) -> None:
+    for time_ns in (0, NS_PER_MS):
+        refuse_too_short(Healthcheck(test=("CMD", "true"), **{field: time_ns}))
+    with pytest.raises(SpecError, match=rf"^{name} in Healthcheck cannot be less than 1ms$"):
+        refuse_too_short(Healthcheck(test=("CMD", "true"), **{field: NS_PER_MS - 1}))

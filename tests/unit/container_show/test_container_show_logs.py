@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lab.container import logs
+from lab.container import log_file, log_packing, log_place, logs
 from lab.container.log_file import LOG_FILE, entries, timestamp
 from lab.container.logs import Reader, Wanted
 
@@ -139,3 +139,79 @@ def test_a_line_that_has_been_begun_counts_as_the_last_one(tmp_path: Path) -> No
     write(tmp_path, ("stdout", b"one\ntwo\nbegun"))
     assert read(tmp_path, Wanted(tail=1))[0] == b"begun"
     assert read(tmp_path, Wanted(tail=2))[0] == b"two\nbegun"
+
+
+def test_a_place_in_a_log_is_the_beginning_of_what_comes_later_also_when_it_is_put_away(tmp_path: Path) -> None:
+    write(tmp_path, ("stdout", b"before\n"))
+    place = log_place.Place(str(tmp_path), log_place.size_bytes(str(tmp_path)))
+    try:
+        write(tmp_path, ("stdout", b"after\n"))
+        (tmp_path / LOG_FILE).rename(tmp_path / f"{LOG_FILE}.1")
+        write(tmp_path, ("stderr", b"newer\n"))
+        end = log_place.size_bytes(str(tmp_path))
+        write(tmp_path, ("stdout", b"beyond\n"))
+        with Reader(str(tmp_path), Wanted(), since=place, end_bytes=end) as reader:
+            assert list(reader.pieces()) == [(False, b"after\n"), (True, b"newer\n")]
+            write(tmp_path, ("stdout", b"far beyond\n"))
+            assert list(reader.pieces()) == []
+    finally:
+        place.close()
+
+
+def test_a_container_without_log_has_no_place_in_it(tmp_path: Path) -> None:
+    assert log_place.size_bytes(str(tmp_path)) == 0
+    with pytest.raises(FileNotFoundError):
+        log_place.Place(str(tmp_path), 0)
+
+
+@pytest.mark.parametrize("tail", [None, 5, 40])
+def test_files_that_were_put_away_and_compressed_are_read_as_if_they_were_not(tmp_path: Path, tail: int | None) -> None:
+    (tmp_path / log_file.LIMITS_FILE).write_text("500 4 1")
+    packed: list[int] = []
+
+    def pack() -> None:
+        log_packing.pack(str(tmp_path))
+        packed.append(1)
+
+    log = log_file.Log(str(tmp_path), pack)
+    expected = [b"line %d\n" % number for number in range(60)]
+    for line in expected:
+        log.append("stdout", line)
+    log.close()
+    names = sorted(name for name in os.listdir(tmp_path) if name.startswith(LOG_FILE))
+    assert names == [LOG_FILE, *(f"{LOG_FILE}.{number}.gz" for number in (1, 2, 3))]
+    out, _ = read(tmp_path, Wanted(tail=tail))
+    lines = out.splitlines(keepends=True)
+    assert lines == expected[-len(lines) :]
+    assert len(lines) == (tail if tail == 5 else len(lines))
+    assert len(packed) > 3
+
+
+def test_reading_goes_on_when_what_was_read_has_been_compressed(tmp_path: Path) -> None:
+    (tmp_path / log_file.LIMITS_FILE).write_text("100 9 1")
+    log = log_file.Log(str(tmp_path), lambda: log_packing.pack(str(tmp_path)))
+    with Reader(str(tmp_path), Wanted()) as reader:
+        found = []
+        for number in range(20):
+            log.append("stdout", b"%d\n" % number)
+            if number % 3 == 0:
+                found += [data for _, data in reader.pieces()]
+        found += [data for _, data in reader.pieces()]
+    log.close()
+    assert b"".join(found) == b"".join(b"%d\n" % number for number in range(20))
+
+
+def test_a_file_waits_to_be_put_away_while_others_are_compressed(tmp_path: Path) -> None:
+    (tmp_path / log_file.LIMITS_FILE).write_text("100 2 1")
+    log = log_file.Log(str(tmp_path))
+    lock = log_file.lock_names(str(tmp_path), waits=True)
+    assert lock is not None
+    for number in range(9):
+        log.append("stdout", b"%d\n" % number)
+    assert not (tmp_path / f"{LOG_FILE}.1").exists()
+    os.close(lock)
+    log.append("stdout", b"9\n")
+    log.close()
+    assert read(tmp_path, Wanted())[0] == b"".join(b"%d\n" % number for number in range(10))
+    log_packing.pack(str(tmp_path))
+    assert read(tmp_path, Wanted())[0] == b"".join(b"%d\n" % number for number in range(10))
