@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 
 from lab.errors import UnavailableError
 from lab.linux.compiler import compile_c
 
-_COMPILING = threading.Lock()
 _KEEPER_FLAGS = ("-Os", "-static", "-s")  # a page or two for each terminal
 _MACHINE_FLAGS = ("-O2", "-shared", "-fPIC", "-s")
 
@@ -25,9 +23,7 @@ def ensure(cache: str, source_name: str, flags: tuple[str, ...]) -> str:
     name = f"{source_name.removesuffix('.c')}-{hashlib.sha256(source).hexdigest()[:16]}"
     path = os.path.join(cache, "compiled", name)
     if not os.path.exists(path):
-        with _COMPILING:  # the others of this process wait for the one that does it
-            if not os.path.exists(path):
-                _compile(source, path, flags)
+        _compile(source, path, flags)
     return path
 
 
@@ -48,11 +44,15 @@ def terminal_keeper(cache: str) -> str:
 
 
 def _compile(source: bytes, path: str, flags: tuple[str, ...]) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{os.getpid()}.new"
+    import fcntl  # once for a root
+
+    directory, temporary = os.path.dirname(path), f"{path}.new"
+    os.makedirs(directory, exist_ok=True)
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        compile_c(source, temporary, (*flags, "-Wextra", "-Werror"), purpose=os.path.basename(path))
-        os.replace(temporary, path)  # many processes may make it at once: the last one stays, and all are the same
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a hundred commands on a new root wait for the one that does it
+        if not os.path.exists(path):
+            compile_c(source, temporary, (*flags, "-Wextra", "-Werror"), purpose=os.path.basename(path))
+            os.replace(temporary, path)
     finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+        os.close(lock)
