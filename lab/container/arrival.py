@@ -11,12 +11,13 @@ from lab.container.naming import Naming
 from lab.container.network import departure, dns, firewall, plan, publish
 from lab.container.network.endpoints import way_out
 from lab.container.network.firewall import Publication
+from lab.container.network.holding import Keeper
 from lab.container.record import ContainerRecord
 from lab.container.state import ContainerState
 
 
 def arrive(
-    engine: Engine, state: ContainerState, record: ContainerRecord, named: Naming, keeper: publish.Keeper | None
+    engine: Engine, state: ContainerState, record: ContainerRecord, named: Naming, keeper: Keeper | None
 ) -> None:
     """Do it for a container that has its places on its networks and is about to be started; under its lock.
 

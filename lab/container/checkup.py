@@ -43,6 +43,8 @@ class Kind(StrEnum):
     DEPARTURE = "names and ports of container"
     NETWORK = "network"
     NAME_SERVER = "name server of network"
+    DEAD_BRIDGE = "bridge"
+    FIREWALL = "firewall"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,8 @@ class View:
     those of containers that this root has made, by id, with the number of processes in them. ``builds`` are work
     directories of killed builds. ``departed`` are containers that have ended and to which names or ports still lead,
     ``networks_down`` those whose bridge or rules are not there, ``unanswered`` those without their name server.
+    ``dead_bridges`` maps to roots that are not there any more, ``obstacles`` who drops what networks forward to the
+    commands that mend it.
     """
 
     ids: frozenset[str]
@@ -80,6 +84,8 @@ class View:
     departed: tuple[str, ...] = ()
     networks_down: tuple[str, ...] = ()
     unanswered: tuple[str, ...] = ()
+    dead_bridges: Mapping[str, str] = field(default_factory=dict)
+    obstacles: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan(view: View) -> tuple[Finding, ...]:
@@ -126,6 +132,11 @@ def _network_findings(view: View) -> Iterator[Finding]:
         yield Finding(kind=Kind.NETWORK, subject=name, fault="its bridge or its rules are gone", remedy="made again")
     for name in view.unanswered:
         yield Finding(kind=Kind.NAME_SERVER, subject=name, fault="it has been killed", remedy="started again")
+    for name, root in sorted(view.dead_bridges.items()):
+        yield Finding(kind=Kind.DEAD_BRIDGE, subject=name, fault=f"its root {root} is gone", remedy="removed")
+    for subject, command in view.obstacles.items():
+        fault = "it drops what containers send and get"
+        yield Finding(kind=Kind.FIREWALL, subject=subject, fault=fault, remedy=f"left to its owner, try: {command}")
 
 
 def _cgroup_findings(view: View) -> Iterator[Finding]:
@@ -157,6 +168,8 @@ def look(containers: Containers) -> View:
         departed=tuple(each.id for each in known if not each.is_running and departure.is_due(each.state.bundle)),
         networks_down=network_health.down(paths),
         unanswered=network_health.unanswered(paths, tuple(each.state for each in known if each.is_running)),
+        dead_bridges=network_health.dead_bridges(),
+        obstacles=network_health.obstacles(paths),
     )
 
 
@@ -254,6 +267,14 @@ def _answer(containers: Containers, name: str) -> None:
     network_health.answer(containers.paths, name)
 
 
+def _clear_away(_: Containers, __: str) -> None:
+    network_health.clear_away()
+
+
+def _leave(_: Containers, __: str) -> None:
+    return
+
+
 def _remove_cgroup(containers: Containers, container_id: str) -> None:
     layout, path = containers.engine.runtime.layout, f"lab/{container_id}"
     if not cgroup.processes(layout, path):
@@ -273,4 +294,6 @@ _MENDERS: Mapping[Kind, Callable[[Containers, str], None]] = {
     Kind.DEPARTURE: _undo,
     Kind.NETWORK: _bring_up,
     Kind.NAME_SERVER: _answer,
+    Kind.DEAD_BRIDGE: _clear_away,
+    Kind.FIREWALL: _leave,
 }

@@ -21,9 +21,8 @@ from lab.container.spawner_client import Running, SpawnerClient, Stdio, Supervis
 from lab.container.spec.runtime import Process, Status
 from lab.container.state import ContainerDirectory, ContainerState, ProcessIdentity
 from lab.errors import NoSuchContainer
+from lab.linux import links
 from lab.paths import Paths
-
-_LINKS = "/sys/class/net"
 
 
 def _nothing(_: ContainerState) -> None:
@@ -337,16 +336,12 @@ class Engine:
     def _take_address(self, container_id: str, before: str = "") -> Attachment:
         while True:
             # another process may have removed an idle bridge; a look costs microseconds, to ensure it the import
-            if self._bridge is None or not _is_link(self._bridge):
+            if self._bridge is None or not links.exists(self._bridge.name):
                 self._bridge = self.ensure_bridge()
             attachment = ipam.lease(self._paths.networks, self._bridge, container_id, ipam.Wish(before=before))
-            if _is_link(self._bridge):  # and from now on nobody removes it
+            if links.exists(self._bridge.name):  # and from now on nobody removes it
                 return attachment
             ipam.release(self._paths.networks, attachment)
-
-
-def _is_link(bridge: Bridge) -> bool:
-    return os.path.exists(os.path.join(_LINKS, bridge.name))
 
 
 def _with_hairpin(endpoint: Endpoint) -> Endpoint:

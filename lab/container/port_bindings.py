@@ -123,15 +123,6 @@ def with_host(port: ContainerPort, host: HostPort) -> str:
     return f"{_bracketed(host.address)}:{host}:{port}" if host.address else f"{host}:{port}"
 
 
-def in_document(document: Mapping[str, Iterable[Mapping[str, str]]]) -> dict[ContainerPort, tuple[HostPort, ...]]:
-    """Return the bindings that ``document`` has made a document of."""
-    return {
-        port: tuple(HostPort(address=each["HostIp"], number=int(each["HostPort"] or 0)) for each in hosts)
-        for text, hosts in document.items()
-        for port in ports(text)
-    }
-
-
 def document(bindings: Bindings) -> dict[str, list[dict[str, str]]]:
     """Return HostConfig.PortBindings of docker's inspect document."""
     return {

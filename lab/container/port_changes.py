@@ -12,17 +12,16 @@ from dataclasses import replace
 
 from lab.container import arrival, events, naming, ports
 from lab.container.containers import Container, Containers
-from lab.container.network import departure, publish
+from lab.container.network import departure, fastpath, publish
 from lab.container.network.endpoints import way_out
 from lab.container.network.firewall import Publication
+from lab.container.network.holding import Keeper
 from lab.container.port_bindings import ContainerPort, HostPort, published, with_host
 from lab.container.record import ContainerRecord
 from lab.container.spawner_client import Streams
 from lab.container.spec.runtime import Status
 from lab.container.state import ContainerState
 from lab.errors import StateConflict
-
-_HAIRPIN = "/sys/class/net/{}/brport/hairpin_mode"
 
 
 def add(containers: Containers, reference: str, texts: tuple[str, ...]) -> tuple[Publication, ...]:
@@ -44,7 +43,7 @@ def add(containers: Containers, reference: str, texts: tuple[str, ...]) -> tuple
         if state.status == Status.RUNNING:
             if way_out(state.attachments) is None:
                 raise StateConflict(f"container {container.name} has no network through which it could be reached")
-            with publish.Keeper() as keeper:
+            with Keeper() as keeper:
                 found = ports.hold(containers.engine, state, new, keeper)
                 _lead(containers, container, state, (*publish.recorded(state.bundle), *found))
                 with closing(containers.engine.spawner.attach(container.id, Streams(ports=keeper.fileno()))):
@@ -119,7 +118,7 @@ def _hold_anew(containers: Containers, state: ContainerState, left: tuple[Public
         spawner.attach(state.id, Streams(no_ports=descriptor)).close()
     finally:
         os.close(descriptor)
-    with publish.Keeper() as keeper:
+    with Keeper() as keeper:
         ports.hold(containers.engine, state, publish.grouped(left), keeper)
         spawner.attach(state.id, Streams(ports=keeper.fileno())).close()
 
@@ -127,5 +126,4 @@ def _hold_anew(containers: Containers, state: ContainerState, left: tuple[Public
 def _let_back(state: ContainerState) -> None:
     """Let a container reach itself through a port of the host: see ``Attachment.hairpin``."""
     for attachment in state.attachments:
-        with open(_HAIRPIN.format(attachment.host_link), "w", encoding="ascii") as file:
-            file.write("1")
+        fastpath.let_back(replace(attachment, hairpin=True))

@@ -8,6 +8,7 @@ from lab.container.engine import Engine
 from lab.container.network import departure, publish
 from lab.container.network.endpoints import way_out
 from lab.container.network.firewall import Publication
+from lab.container.network.holding import Keeper
 from lab.container.network.model import Attachment
 from lab.container.port_bindings import Bindings, ContainerPort, HostPort, ports, published
 from lab.container.record import ContainerRecord
@@ -34,7 +35,7 @@ def wanted(record: ContainerRecord) -> Bindings:
     return {**{port: (HostPort(address="", number=0),) for port in exposed(record)}, **given}
 
 
-def hold(engine: Engine, state: ContainerState, asked: Bindings, keeper: publish.Keeper) -> tuple[Publication, ...]:
+def hold(engine: Engine, state: ContainerState, asked: Bindings, keeper: Keeper) -> tuple[Publication, ...]:
     """Hold ports that are to lead to a container, which has its places on its networks, and return which they are.
 
     Raises:
@@ -44,7 +45,7 @@ def hold(engine: Engine, state: ContainerState, asked: Bindings, keeper: publish
     attachment = way_out(state.attachments)
     if attachment is None:
         return ()
-    return keeper.hold(asked, _families(attachment), lambda each: _is_ours(engine, each))
+    return publish.hold(keeper, asked, _families(attachment), lambda each: _is_ours(engine, each))
 
 
 def _families(attachment: Attachment) -> tuple[int, ...]:

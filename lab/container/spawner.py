@@ -48,6 +48,7 @@ LIMITS_NUMBER = 197
 _LEFTOVERS_NS = 1_000_000_000
 _IDLE_NS = 30_000_000_000
 _RETRY_NS = 500_000_000  # between attempts of what the host has no room for now
+_REGAIN_NS = 5_000_000_000  # between attempts to hold a port that another program has taken meanwhile
 
 
 class Spawner:
@@ -491,12 +492,17 @@ class Spawner:
             child = Child(left.pid, process, status=-1, reply=-1, engine=-1, detached=True)
             child.supervised = supervised
             self._watch(child)
+            self._regain_ports(child, supervised)
             self._check_health(child, supervised, adopted=True)
             return
         _close((process,) if process >= 0 else ())
         restarts = supervised.ended(supervision.LOST_CODE, lambda: self._follow_ups.restart(supervised.id, 0))
         if supervised.removes and not restarts:
             self._follow_ups.run(supervised.id, "remove")
+
+    def _regain_ports(self, child: Child, supervised: Supervised) -> None:
+        if self._children.get(child.pidfd) is child and not supervised.regain_ports():
+            self._loop.later(_REGAIN_NS, lambda: self._regain_ports(child, supervised))
 
     def _finish(self, child: Child, message: wire.Message, *, kept: int = -1) -> bool:
         """Tell all who wait, let the child go, and return whether somebody was told; a pipe that is ``kept`` stays."""

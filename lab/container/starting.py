@@ -21,7 +21,7 @@ from lab.errors import NoSuchContainer, StateConflict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from lab.container.network.publish import Keeper
+    from lab.container.network.holding import Keeper
 
 
 def begin(engine: Engine, container_id: str, streams: Streams, *, restarts_done: int) -> Running:
@@ -44,7 +44,7 @@ def begin(engine: Engine, container_id: str, streams: Streams, *, restarts_done:
     with contextlib.ExitStack() as stack:
         keeper = None
         if options.publish or options.publish_all:
-            from lab.container.network.publish import Keeper
+            from lab.container.network.holding import Keeper
 
             keeper = stack.enter_context(Keeper())
             wanted = replace(wanted, streams=replace(wanted.streams, ports=keeper.fileno()))

@@ -8,6 +8,7 @@ It works on files of the container's directory, so that nothing is lost when it 
     container.log    what it wrote: ``log_file.py``
     terminal         who keeps its terminal besides: ``terminal_keeper.py``
     check, health    its health check and what came of it: ``health.py``
+    ports            which ports of the host lead to it: ``network/holding.py``
 
 This file is imported by the spawner: nothing heavy here.
 """
@@ -24,7 +25,7 @@ import time
 from lab.container import events
 from lab.container.log_file import Log
 from lab.container.loop import WRITABLE, Loop
-from lab.container.network import departure
+from lab.container.network import departure, holding
 from lab.linux import pipe, sockets
 from lab.linux.pidfd import start_time_ticks
 
@@ -272,6 +273,8 @@ class Supervised:
         self._inputs: list[TerminalInput] = []
         self._kept: list[int] = []
         self._ports: list[int] = []
+        self._regained: set[holding.Held] = set()
+        self._regains_ports = True
         self._channel = -1
         self._run = (0, 0)  # pid and start of its first process, once that is noted
         try:
@@ -336,8 +339,21 @@ class Supervised:
         """Keep a descriptor that holds ports of the host open until they are released, or the container has ended."""
         self._ports.append(descriptor)
 
+    def regain_ports(self) -> bool:
+        """Hold again what an earlier spawner held; return False if not all of it can be had now."""
+        if not self._regains_ports:
+            return True
+        try:
+            missing = [held for held in holding.read(self._bundle) if held not in self._regained]
+            if missing:
+                self._ports += holding.hold_again(missing, self._regained)
+        except OSError:  # no descriptor is left now
+            return False
+        return self._regained.issuperset(missing)
+
     def release_ports(self, *others: int) -> None:
-        """Hold no port any more; ``others`` are closed as well."""
+        """Hold no port any more, nor regain one; ``others`` are closed as well."""
+        self._regains_ports = False
         for descriptor in (*self._ports, *others):
             os.close(descriptor)
         self._ports.clear()

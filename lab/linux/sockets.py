@@ -24,7 +24,7 @@ SOCK_CLOEXEC, SOCK_DGRAM = _socket.SOCK_CLOEXEC, _socket.SOCK_DGRAM
 SHUT_RD = _socket.SHUT_RD
 SO_PEERCRED, SO_REUSEADDR, SOCK_STREAM = _socket.SO_PEERCRED, _socket.SO_REUSEADDR, _socket.SOCK_STREAM
 SOCK_RAW, SOCK_SEQPACKET = _socket.SOCK_RAW, _socket.SOCK_SEQPACKET
-if_nametoindex, inet_aton, inet_pton = _socket.if_nametoindex, _socket.inet_aton, _socket.inet_pton
+inet_aton, inet_pton = _socket.inet_aton, _socket.inet_pton
 _DESCRIPTOR = struct.Struct("=i")
 
 

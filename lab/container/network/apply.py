@@ -8,18 +8,23 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
 
 import pyroute2
 
-from lab.container.network import ipam, neighbours, plan, presence
+from lab.container.network import dns, fastpath, ipam, neighbours, plan, presence
 from lab.container.network.model import Attachment, Bridge
-from lab.errors import KernelError, StateConflict
-from lab.linux import nftables
+from lab.container.state import ContainerDirectory
+from lab.errors import KernelError, NoSuchContainer, StateConflict
+from lab.linux import links, nftables, rtnetlink
 from lab.paths import Paths
 
+_log = logging.getLogger(__name__)
+
+_LINKS = "/sys/class/net"
 _IPV4, _IPV6 = "/proc/sys/net/ipv4", "/proc/sys/net/ipv6/conf"
 _IP_FORWARD = f"{_IPV4}/ip_forward"
 _AF_INET, _AF_INET6 = 2, 10
@@ -41,12 +46,11 @@ def ensure_bridge(paths: Paths) -> Bridge:
     made, name = presence.recorded(paths), plan.bridge_name(paths.root)
     with _host_locked():
         existing = look(name)
+        _try_to_clear_away(existing)
         bridge = plan.choose_bridge(name, existing)
         was_off = not existing.forwarding or (made is not None and made.forwarding_was_off)
-        beside = presence.is_docker_here()
-        presence.record(paths, presence.Made(bridge=bridge, forwarding_was_off=was_off, beside_docker=beside))
-        apply(plan.bring_up(name, bridge, existing))
-        neighbours.accommodate(bridge)
+        presence.record(paths, presence.Made(bridge=bridge, forwarding_was_off=was_off))
+        _bring_up(paths, bridge, existing)
     return bridge
 
 
@@ -61,10 +65,71 @@ def ensure(paths: Paths, bridge: Bridge) -> None:
     with _host_locked():
         existing = look(table)
         if bridge.name not in existing.addresses:
+            _try_to_clear_away(existing)
             for subnet in filter(None, (bridge.subnet, bridge.subnet6)):
                 plan.require_free(subnet, existing.routes)
-        apply(plan.bring_up(table, bridge, existing))
-        neighbours.accommodate(bridge)
+        _bring_up(paths, bridge, existing)
+
+
+def _bring_up(paths: Paths, bridge: Bridge, existing: plan.Existing) -> None:
+    apply(plan.bring_up(paths.root, bridge, existing))
+    neighbours.accommodate(bridge)
+    presence.note_docker(paths, bridge.name)
+    if bridge.name not in existing.addresses:
+        _put_back(paths, bridge)
+        _warn(bridge)
+
+
+def _warn(bridge: Bridge) -> None:
+    with contextlib.suppress(OSError):  # somebody is just changing his rules
+        for obstacle in neighbours.obstacles(bridge):
+            _log.warning("%s; try: %s", obstacle.text, obstacle.hint)
+
+
+def _put_back(paths: Paths, bridge: Bridge) -> None:
+    """Put the containers back on a bridge that has been made again while they run."""
+    directory = ContainerDirectory(paths.containers)
+    for container_id in directory.ids():
+        with contextlib.suppress(NoSuchContainer):
+            state = directory.load(container_id)
+            for attachment in state.attachments if state.pid else ():
+                if attachment.bridge == bridge.name and links.exists(attachment.host_link):
+                    fastpath.put_back(attachment)
+
+
+def _try_to_clear_away(existing: plan.Existing) -> None:
+    with contextlib.suppress(KernelError):  # whoever makes a bridge of his own has nothing to do with it
+        _clear_away(existing)
+
+
+def dead() -> dict[str, str]:
+    """Return the bridges of roots that are not there any more, with these roots; those that carry nobody."""
+    existing = look()
+    return {name: root for name, root in _dead(existing).items() if name not in existing.carrying}
+
+
+def clear_away() -> None:
+    """Remove what roots that are not there any more have left: idle bridges, their rules and their name servers.
+
+    Raises:
+        KernelError: the kernel or nftables refused.
+    """
+    with _host_locked():
+        _clear_away(look())
+
+
+def _clear_away(existing: plan.Existing) -> None:
+    found = _dead(existing)
+    idle = sorted(set(found) - set(existing.carrying))
+    if idle:
+        apply(plan.clear_away(found, existing))
+    for name in idle:
+        neighbours.forget(name)
+        dns.end_on(name)
+
+
+def _dead(existing: plan.Existing) -> dict[str, str]:
+    return {name: root for name, root in plan.roots(existing).items() if not os.path.isdir(root)}
 
 
 def lease(paths: Paths, owner: str) -> Attachment:
@@ -93,7 +158,7 @@ def remove_bridge(paths: Paths) -> None:
     """
     name = plan.bridge_name(paths.root)
     with ipam.locked(paths.networks, name):
-        attached = [lease for lease in ipam.leased(paths.networks, name) if _has_link(lease.host_link)]
+        attached = [lease for lease in ipam.leased(paths.networks, name) if links.exists(lease.host_link)]
         if attached:
             raise StateConflict(f"bridge {name} still carries {attached[0].owner}", hint="destroy that target first")
         _take_down(paths, name)
@@ -119,10 +184,11 @@ def _take_down(paths: Paths, name: str) -> None:
     with _host_locked():
         existing = look(name)
         bridge = plan.choose_bridge(name, existing) if made is None else made.bridge
-        stop = made is not None and made.forwarding_was_off and not _other_bridges(name)
+        stop = made is not None and made.forwarding_was_off and not set(existing.bridges) - {name}
         is_last = not set(existing.admitted) - {name}
         apply(plan.take_down(name, bridge, existing, is_last=is_last, stop_forwarding=stop))
-        neighbours.forget(bridge)
+        neighbours.forget(bridge.name)
+        presence.forget_docker(paths, name)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(presence.record_path(paths))
     ipam.forget(paths.networks, name)
@@ -139,14 +205,15 @@ def remove(paths: Paths, bridge: Bridge) -> None:
         existing = look(table)
         is_last = not set(existing.admitted) - {bridge.name}
         apply(plan.take_down(table, bridge, existing, is_last=is_last))
-        neighbours.forget(bridge)
+        neighbours.forget(bridge.name)
+        presence.forget_docker(paths, bridge.name)
 
 
 def look(table: str = "") -> plan.Existing:
     """Return the host's links, addresses, routes, tables, forwarding, and the bridges that ``table`` admits."""
     with pyroute2.IPRoute() as netlink:
-        links = {message["index"]: message for message in netlink.get_links()}
-        names = {index: message.get_attr("IFLA_IFNAME") for index, message in links.items()}
+        found = {message["index"]: message for message in netlink.get_links()}
+        names = {index: message.get_attr("IFLA_IFNAME") for index, message in found.items()}
         addresses: dict[str, tuple[str, ...]] = dict.fromkeys(names.values(), ())
         for message in (*netlink.get_addr(family=_AF_INET), *netlink.get_addr(family=_AF_INET6)):
             name = names.get(message["index"])
@@ -160,13 +227,20 @@ def look(table: str = "") -> plan.Existing:
     tables = _tables()
     return plan.Existing(
         addresses=addresses,
-        up=frozenset(names[index] for index, message in links.items() if message["flags"] & presence.IFF_UP),
+        up=frozenset(names[index] for index, message in found.items() if message["flags"] & rtnetlink.IFF_UP),
         routes=routes,
         tables=tables,
         admitted=_admitted(table) if table in tables else frozenset(),
         forwarding=_is_set(_IP_FORWARD),
         forwarding6=_is_set(f"{_IPV6}/all/forwarding"),
+        bridges=frozenset(names[index] for index, message in found.items() if _kind(message) == "bridge"),
+        carrying=frozenset(names.get(message.get_attr("IFLA_MASTER"), "") for message in found.values()),
+        notes={names[index]: message.get_attr("IFLA_IFALIAS") or "" for index, message in found.items()},
     )
+
+
+def _kind(message: Any) -> str:  # Any: pyroute2's messages
+    return message.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or ""
 
 
 def apply(ops: tuple[plan.LinkOp, ...]) -> None:
@@ -195,6 +269,8 @@ def _carry_out(netlink: pyroute2.IPRoute, op: plan.LinkOp) -> None:
             index = netlink.link_lookup(ifname=op.link)[0]
             flags = {"flags": _IFA_F_NODAD} if ":" in op.address else {}
             netlink.addr("add", index=index, address=op.address, prefixlen=op.prefix_length, **flags)
+        case plan.NoteRoot():
+            netlink.link("set", index=netlink.link_lookup(ifname=op.link)[0], ifalias=plan.note(op.root))
         case plan.RaiseLink():
             netlink.link("set", index=netlink.link_lookup(ifname=op.link)[0], state="up")
         case plan.DeleteLink():
@@ -251,23 +327,13 @@ def _listed(command: str) -> list[dict[str, Any]]:  # Any: what libnftables writ
     return found
 
 
-def _other_bridges(name: str) -> list[str]:
-    return [
-        link for link in os.listdir(presence.LINKS) if link != name and os.path.isdir(f"{presence.LINKS}/{link}/bridge")
-    ]
-
-
-def _has_link(name: str) -> bool:
-    return os.path.exists(os.path.join(presence.LINKS, name))
-
-
 @contextlib.contextmanager
 def _host_locked() -> Iterator[None]:
     """Hold the lock that all lab roots of this host share, so that two never choose the same subnet.
 
     It is on the directory of links itself: the one place that every root sees, whatever its own directories are.
     """
-    lock = os.open(presence.LINKS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    lock = os.open(_LINKS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -194,6 +194,17 @@ def end(paths: Paths, network: Network) -> None:
     remove_tree(os.path.join(_directory(paths), network.id))
 
 
+def end_on(bridge: str) -> None:
+    """End the name servers that are asked on a bridge whose root is gone, and with it the files that tell of them."""
+    marks = {f"--interface={bridge}".encode(), b"--conf-file=/dev/null", b"--bind-dynamic"}
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                program, *arguments = file.read().split(b"\0")
+            if os.path.basename(program) == b"dnsmasq" and marks <= set(arguments):
+                os.kill(int(name), signal.SIGTERM)
+
+
 def own_names(name: str, container_id: str, aliases: Iterable[str]) -> tuple[str, ...]:
     """Return by which names a container is found: its name, its aliases, and the beginning of its id."""
     return tuple(dict.fromkeys((name, *aliases, container_id[:12])))

@@ -7,10 +7,8 @@ explicit deletion waits 30 ms for RCU, so a target is disconnected by dropping i
 
 from __future__ import annotations
 
-import os
-
+from lab.linux import links, sockets
 from lab.linux import rtnetlink as rt
-from lab.linux import sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the model imports dataclasses, which this path does not need
@@ -87,23 +85,35 @@ def host_side(attachment: Attachment | PlainAttachment, netns_fd: int) -> None:
     To be called in the host's network namespace. Source: rtnetlink(7), linux/veth.h.
 
     Raises:
-        OSError: errno and the link: EEXIST (the link's name is taken), ENOENT (the bridge is not there), EPERM, EMFILE.
+        OSError: errno and the link: EEXIST (the link's name is taken), ENODEV (the bridge is not there), EPERM, EMFILE.
     """
-    bridge_index = _index_of(attachment.bridge)
+    bridge_index = links.index(attachment.bridge)
     with rt.open_socket() as channel:
         port = (_bridge_port(attachment),) if attachment.isolated or attachment.hairpin else ()
         rt.transact(channel, (_new_veth(attachment, bridge_index, netns_fd), *port))
 
 
-def _index_of(link: str) -> int:
-    try:
-        return sockets.if_nametoindex(link)
-    except OSError:  # which it says of everything: that there is no such link, and that no socket can be had
-        descriptor = os.open(f"/sys/class/net/{link}/ifindex", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return int(os.read(descriptor, 16))
-    finally:
-        os.close(descriptor)
+def put_back(attachment: Attachment) -> None:
+    """Put the outer end of a container's link on its bridge, which has been made anew.
+
+    Raises:
+        OSError: errno and the link: ENODEV (one of the two is not there), EPERM.
+    """
+    body = rt.ifinfomsg() + rt.attribute(rt.IFLA_IFNAME, rt.text(attachment.host_link))
+    master = rt.attribute(rt.IFLA_MASTER, rt.number(links.index(attachment.bridge)))
+    with rt.open_socket() as channel:
+        change = rt.Request(rt.RTM_NEWLINK, _CHANGE, body + master, f"link {attachment.host_link}")
+        rt.transact(channel, (change, _bridge_port(attachment)))
+
+
+def let_back(attachment: Attachment) -> None:
+    """Let a container that runs reach itself through a port of the host: see ``Attachment.hairpin``.
+
+    Raises:
+        OSError: errno and the link: ENODEV (it is not there), EOPNOTSUPP (it is on no bridge), EPERM.
+    """
+    with rt.open_socket() as channel:
+        rt.transact(channel, (_bridge_port(attachment),))
 
 
 def inside(attachment: Attachment | PlainAttachment, channel: sockets.Socket | None = None) -> None:

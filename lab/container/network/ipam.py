@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 
 from lab.container.network.model import Attachment, Bridge, hardware_address
 from lab.errors import ContainerError
+from lab.linux import links
 
 _LAST = "last"
 _UNFINISHED = ".new"
@@ -108,7 +109,7 @@ def _is_free(leases: str, address: str, owner: str) -> bool:
 def _first_free(bridge: Bridge, leases: str) -> str:
     for address in addresses_after(bridge, _read(os.path.join(leases, _LAST))):
         known = _read_lease(os.path.join(leases, address))
-        is_free = (known is None or is_stale(known, look(known))) and not _is_link(host_link_name(bridge, address))
+        is_free = (known is None or is_stale(known, look(known))) and not links.exists(host_link_name(bridge, address))
         if is_free and not _is_asked_for(bridge, leases, address):
             return address
     raise ContainerError(
@@ -194,7 +195,7 @@ def is_stale(known: Lease, view: HostView) -> bool:
 
 def look(known: Lease) -> HostView:
     """Return what decides whether this lease is alive, as it is on the host now."""
-    return HostView(boot_id=_boot_id(), has_link=_is_link(known.host_link), started_ticks=_started_ticks(known.pid))
+    return HostView(boot_id=_boot_id(), has_link=links.exists(known.host_link), started_ticks=_started_ticks(known.pid))
 
 
 def addresses_after(bridge: Bridge, last: str) -> Iterator[str]:
@@ -222,7 +223,7 @@ def attach_at(bridge: Bridge, address: str, wish: Wish = Wish()) -> Attachment:
     names = (base, *(f"{base}{letter}" for letter in "xyz" if len(base) < _LINK_NAME_BYTES))
     return Attachment(
         bridge=bridge.name,
-        host_link=next((name for name in names if not _is_link(name)), base),
+        host_link=next((name for name in names if not links.exists(name)), base),
         address=address,
         prefix_length=bridge.prefix_length,
         gateway="" if bridge.internal else bridge.gateway,
@@ -256,10 +257,6 @@ def _number(bridge: Bridge, address: str) -> int:
 
 def _link_prefix(bridge: Bridge) -> str:
     return f"lab{hashlib.sha256(bridge.name.encode()).hexdigest()[:6]}-"
-
-
-def _is_link(name: str) -> bool:
-    return os.path.exists(os.path.join("/sys/class/net", name))
 
 
 @functools.cache

@@ -7,7 +7,6 @@ networks/known.lock     one at a time makes or removes one
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import secrets
@@ -20,6 +19,7 @@ from lab.container.network.request import PREDEFINED, Request, check, check_driv
 from lab.container.spec import codec
 from lab.container.storage import durable
 from lab.errors import NoSuchNetwork, StateConflict
+from lab.linux import links
 from lab.paths import Paths
 
 _SUFFIX = ".json"
@@ -67,9 +67,12 @@ class Networks:
 
     def _predefined(self, name: str) -> Network:
         made = presence.recorded(self._paths) if name == "bridge" else None
-        driver = "null" if name == "none" else name
-        identity = hashlib.sha256(f"{self._paths.root}:{name}".encode()).hexdigest()
-        return Network(id=identity, name=name, driver=driver, bridge=None if made is None else made.bridge)
+        return Network(
+            id=presence.predefined_id(self._paths, name),
+            name=name,
+            driver=presence.DRIVERS[name],
+            bridge=None if made is None else made.bridge,
+        )
 
     def create(self, request: Request) -> Network:
         """Make a network, its bridge up.
@@ -92,7 +95,7 @@ class Networks:
             routes = apply.look().routes
             network = design(request, secrets.token_hex(32), created_ns=time.time_ns(), taken=subnets, routes=routes)
             assert network.bridge is not None
-            if os.path.exists(os.path.join(presence.LINKS, network.bridge.name)):
+            if links.exists(network.bridge.name):
                 raise StateConflict(f"there is a link {network.bridge.name} on this host already", hint="ip link")
             self._write(network)
             try:
@@ -110,7 +113,7 @@ class Networks:
             StateConflict: the host has a route by now that overlaps its subnet.
         """
         assert network.bridge is not None
-        if not presence.is_up(network.bridge.name):  # the host was started anew, or somebody has removed it
+        if not presence.is_ready(self._paths, network.bridge.name):  # after a reboot, a removal, docker's coming
             from lab.container.network import apply
 
             apply.ensure(self._paths, network.bridge)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -22,7 +23,8 @@ class Existing:
 
     ``addresses`` are CIDR strings by link, ``up`` the links that are up, ``routes`` the destinations of all routes in
     CIDR form, ``tables`` the names of nftables' inet tables, ``admitted`` the bridges that this root's rules know;
-    ``forwarding`` and ``forwarding6`` whether the host forwards IPv4, IPv6.
+    ``forwarding`` and ``forwarding6`` whether the host forwards IPv4, IPv6. ``bridges`` are all of the host,
+    ``carrying`` those that have a port, ``notes`` what links say of themselves (ip-link(8), "alias").
     """
 
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -32,6 +34,9 @@ class Existing:
     admitted: Collection[str] = ()
     forwarding: bool = False
     forwarding6: bool = False
+    bridges: Collection[str] = ()
+    carrying: Collection[str] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,14 @@ class AddAddress:
     link: str
     address: str
     prefix_length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteRoot:
+    """Let a bridge say which root it belongs to, so that who finds it later can see whether that is still there."""
+
+    link: str
+    root: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +110,30 @@ class LoadRules:
     ruleset: str
 
 
-LinkOp = AddBridge | AddAddress | RaiseLink | DeleteLink | SetForwarding | ForwardSix | RouteLoopback | LoadRules
+LinkOp = (
+    AddBridge | AddAddress | NoteRoot | RaiseLink | DeleteLink | SetForwarding | ForwardSix | RouteLoopback | LoadRules
+)
 
 
 def bridge_name(root: str) -> str:
     """Return the name of the bridge (and of the nftables table) of the lab root ``root``: 12 bytes, unique to it."""
     return f"lab-{hashlib.sha256(root.encode()).hexdigest()[:8]}"
+
+
+_NOTE = "lab root "
+_NOTE_BYTES = 255  # IFALIASZ without the final zero
+
+
+def note(root: str) -> str:
+    """Return what a bridge of this root says of itself; "" if the kernel has no room for it."""
+    text = f"{_NOTE}{root}"
+    return text if len(os.fsencode(text)) <= _NOTE_BYTES else ""
+
+
+def roots(existing: Existing) -> dict[str, str]:
+    """Return the root of each bridge that says that it belongs to one."""
+    found = ((name, existing.notes.get(name, "")) for name in existing.bridges)
+    return {name: text.removeprefix(_NOTE) for name, text in found if text.startswith(f"{_NOTE}/")}
 
 
 def choose_bridge(name: str, existing: Existing) -> Bridge:
@@ -163,8 +194,9 @@ def require_free(subnet: str, taken: Collection[str]) -> None:
         )
 
 
-def bring_up(table: str, bridge: Bridge, existing: Existing) -> tuple[LinkOp, ...]:
-    """Return what is missing for ``bridge`` to carry targets, by the rules in ``table``; nothing when all is there."""
+def bring_up(root: str, bridge: Bridge, existing: Existing) -> tuple[LinkOp, ...]:
+    """Return what is missing for ``bridge`` of a root to carry targets; nothing when all is there."""
+    table = bridge_name(root)
     ops: list[LinkOp] = []
     if table not in existing.tables:
         ops.append(LoadRules(table=table, ruleset=firewall.table(table)))
@@ -175,6 +207,8 @@ def bring_up(table: str, bridge: Bridge, existing: Existing) -> tuple[LinkOp, ..
             AddBridge(name=bridge.name, mac=hardware_address(bridge.gateway), mtu=bridge.mtu),
             RouteLoopback(link=bridge.name),
         )
+    if existing.notes.get(bridge.name, "") != note(root):
+        ops.append(NoteRoot(link=bridge.name, root=root))
     for own in bridge.own_addresses:
         if own not in existing.addresses.get(bridge.name, ()):
             address, _, length = own.partition("/")
@@ -203,6 +237,18 @@ def take_down(
     return tuple(ops)
 
 
+def clear_away(dead: Mapping[str, str], existing: Existing) -> tuple[LinkOp, ...]:
+    """Return what removes bridges (name to root) of roots that are gone, with their rules; what carries somebody stays.
+
+    The rules go first: what is left by who is killed in between says still whose it was.
+    """
+    idle = {name: root for name, root in dead.items() if name not in existing.carrying}
+    carrying = {root for name, root in dead.items() if name in existing.carrying}
+    tables = sorted({bridge_name(root) for root in set(idle.values()) - carrying} & set(existing.tables))
+    dropped = (LoadRules(table=table, ruleset=firewall.drop_table(table)) for table in tables)
+    return (*dropped, *(DeleteLink(link=name) for name in sorted(idle)))
+
+
 def describe(op: LinkOp) -> str:
     """Return an operation as one line for people: what ``--dry-run`` prints and errors name."""
     match op:
@@ -210,6 +256,8 @@ def describe(op: LinkOp) -> str:
             return f"add bridge {op.name}"
         case AddAddress():
             return f"add address {op.address}/{op.prefix_length} to {op.link}"
+        case NoteRoot():
+            return f"note at {op.link} that it is {op.root}'s"
         case RaiseLink():
             return f"set link {op.link} up"
         case DeleteLink():

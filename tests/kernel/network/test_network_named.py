@@ -216,16 +216,47 @@ def test_a_name_server_that_was_killed_is_back_with_the_next_start(lab: Lab, mak
     put(lab, "database", "--network", "shop")
     assert resolves(lab, "backend", "database")
     assert resolves(lab, "database", "backend")
+    os.kill(dns.pid(lab.paths, network.id), signal.SIGKILL)
+    wait_until(lambda: not dns.pid(lab.paths, network.id))
+    assert "name server of network shop" in lab.ok("system", "check")
+    assert resolves(lab, "backend", "database")
 
 
-def test_a_bridge_that_was_removed_is_back_with_the_next_start(lab: Lab, make: Make) -> None:
+@pytest.mark.parametrize("way", ["start", "check"])
+def test_a_bridge_that_was_removed_is_back_with_who_was_on_it(lab: Lab, make: Make, way: str) -> None:
     make("shop")
     network = Networks(lab.paths).find("shop")
     assert network.bridge is not None
-    assert command.run(("ip", "link", "del", network.bridge.name)).exit_code == 0
     put(lab, "database", "--network", "shop")
     put(lab, "backend", "--network", "shop")
+    assert command.run(("ip", "link", "del", network.bridge.name)).exit_code == 0
+    assert not resolves(lab, "backend", "database")
+    if way == "check":
+        assert "network shop: its bridge or its rules are gone; made again" in lab.ok("system", "check")
+    else:
+        put(lab, "late", "--network", "shop")
+        assert resolves(lab, "late", "database")
     assert resolves(lab, "backend", "database")
+
+
+def test_a_network_whose_subnet_the_host_uses_by_now_is_not_brought_up(lab: Lab, make: Make) -> None:
+    make("shop", "--subnet", "10.77.4.0/24")
+    network = Networks(lab.paths).find("shop")
+    assert network.bridge is not None
+    for words in (
+        ("link", "del", network.bridge.name),
+        ("link", "add", "labtest-x", "type", "bridge"),
+        ("address", "add", "10.77.4.9/24", "dev", "labtest-x"),
+        ("link", "set", "labtest-x", "up"),
+    ):
+        assert command.run(("ip", *words)).exit_code == 0, words
+    try:
+        refused = lab("run", "--rm", "--network", "shop", "busybox", "true")
+    finally:
+        command.run(("ip", "link", "del", "labtest-x"))
+    assert refused.code == 125
+    assert "subnet 10.77.4.0/24 overlaps the route to 10.77.4.0/24 of this host" in refused.err
+    lab.ok("run", "--rm", "--network", "shop", "busybox", "true")
 
 
 def test_name_servers_of_the_users_choice_answer_what_the_network_does_not_know(lab: Lab, make: Make) -> None:

@@ -236,6 +236,28 @@ def test_ports_stay_when_the_spawner_is_killed_and_go_with_the_container_all_the
     assert f"{port}" not in rules(lab)
 
 
+def test_the_successor_of_a_spawner_that_was_killed_holds_its_ports_again_until_they_are_given_up(lab: Lab) -> None:
+    port, other, late = free_port(), free_port(), free_port()
+    web(lab, "--name", "web", "-p", f"{port}:80", "-p", f"127.0.0.1:{other}:81/udp", "-p", f"{late}:82")
+    for pid in lab.spawners():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not lab.spawners())
+    with socket.create_server(("127.0.0.1", late)):  # somebody is faster
+        lab.ok("system", "check")
+        for address in ("127.0.0.1", "0.0.0.0"):
+            with pytest.raises(OSError, match="in use"):
+                socket.create_server((address, port))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, pytest.raises(OSError, match="in use"):
+            udp.bind(("127.0.0.1", other))
+    assert fetch("127.0.0.1", port) == "hello"
+    lab.ok("port", "rm", "web", f"{port}:80")
+    socket.create_server(("127.0.0.1", port)).close()
+    with pytest.raises(OSError, match="in use"):  # what is left was held anew
+        socket.create_server(("127.0.0.1", late))
+    lab.ok("rm", "-f", "web")
+    socket.create_server(("127.0.0.1", late)).close()
+
+
 def test_starts_that_are_killed_at_any_moment_leave_no_port_that_leads_nowhere(lab: Lab) -> None:
     port = free_port()
     for step in range(24):

@@ -69,13 +69,41 @@ def test_a_bridge_that_is_there_needs_nothing() -> None:
     existing = plan.Existing(
         addresses={BRIDGE.name: ("10.213.7.1/24",)},
         up={BRIDGE.name},
-        tables={"lab-t"},
+        tables={plan.bridge_name("/r")},
         admitted={BRIDGE.name},
         forwarding=True,
+        notes={BRIDGE.name: plan.note("/r")},
     )
-    assert plan.bring_up("lab-t", BRIDGE, existing) == ()
+    assert plan.bring_up("/r", BRIDGE, existing) == ()
     assert plan.choose_bridge(BRIDGE.name, existing) == BRIDGE
 
 
 def test_taking_down_nothing_is_nothing() -> None:
     assert plan.take_down("lab-t", BRIDGE, plan.Existing(), is_last=True, stop_forwarding=True) == ()
+
+
+def test_a_bridge_says_whose_it_is_as_far_as_the_kernel_has_room() -> None:
+    (note,) = (op for op in plan.bring_up("/r", BRIDGE, plan.Existing()) if isinstance(op, plan.NoteRoot))
+    assert note == plan.NoteRoot(link=BRIDGE.name, root="/r")
+    long = "/" + "r" * 300
+    assert plan.note(long) == ""
+    assert not any(isinstance(op, plan.NoteRoot) for op in plan.bring_up(long, BRIDGE, plan.Existing()))
+
+
+def test_only_bridges_that_say_so_belong_to_a_root() -> None:
+    notes = {"lab-1": plan.note("/a"), "br0": "uplink", "veth1": plan.note("/b"), "br1": "lab root of mine"}
+    assert plan.roots(plan.Existing(bridges={"lab-1", "br0", "br1"}, notes=notes)) == {"lab-1": "/a"}
+
+
+def test_of_dead_roots_only_what_carries_nobody_is_removed_and_the_rules_with_the_last_bridge() -> None:
+    dead = {"lab-1": "/a", "lab-2": "/a", "lab-3": "/b"}
+    tables = {plan.bridge_name("/a"), plan.bridge_name("/b"), "somebody"}
+    some = plan.clear_away(dead, plan.Existing(tables=tables, carrying={"lab-2"}))
+    assert [plan.describe(op) for op in some] == [
+        f"load rules of nftables table inet {plan.bridge_name('/b')}",
+        "delete link lab-1",
+        "delete link lab-3",
+    ]
+    all_of_it = plan.clear_away(dead, plan.Existing(tables=tables))
+    assert {op.table for op in all_of_it if isinstance(op, plan.LoadRules)} == tables - {"somebody"}
+    assert plan.clear_away({}, plan.Existing(tables=tables)) == ()
