@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from lab.container import arrival, event_actors, naming, starting
+from lab.container import arrival, event_actors, naming, network_actors, starting
 from lab.container.containers import Container, Containers
 from lab.container.network import departure, dns, endpoints, fastpath, ipam, namespace, publish
 from lab.container.network.model import Attachment, Endpoint, Network
@@ -43,10 +43,12 @@ def connect(containers: Containers, reference: str, endpoint: Endpoint) -> None:
         if any(_is_on(each, network) for each in known):
             raise StateConflict(f"endpoint with name {container.name} already exists in network {network.name}")
         wanted = replace(endpoint, network=network.name)
-        if state.status == Status.RUNNING:
+        is_running = state.status == Status.RUNNING
+        if is_running:
             wanted = _join(containers, state, wanted)
         _save(containers, container, state, (*known, wanted))
-    _note(containers, "connect", network, container.id)
+    if is_running:  # else it is told when it starts
+        _note(containers, "connect", network, container.id)
 
 
 def disconnect(containers: Containers, reference: str, network_name: str) -> None:
@@ -127,6 +129,7 @@ def _save(containers: Containers, container: Container, state: ContainerState, k
     changed = replace(state, endpoints=chosen, attachment=None, bridged=bool(chosen))
     containers.engine.directory.save(changed)
     containers.engine.runtime.forget_plan(state.id)
+    network_actors.note(containers.paths, changed)
     if state.status != Status.RUNNING:
         return
     _route(changed)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
 
-from lab.container import event_actors, events, log_file, starting, supervision
+from lab.container import event_actors, events, log_file, network_actors, starting, supervision
 from lab.container.engine import Engine
 from lab.container.names import Names, new_id
 from lab.container.network import departure
@@ -237,6 +237,7 @@ class Containers:
             events.ACTOR_FILE: self._actor(record, name, os.path.join(config.cgroup_parent, container_id)),
             **names_options.etc_content(options, container_id, read=starting.read_if_there),
             **_log_files(options),
+            **network_actors.at_first(self.paths, container_id, options.network),
             **({points.FILE: points.text(found)} if found else {}),
         }
         try:

@@ -3,6 +3,7 @@
     run/events.jsonl         the events, each written by one append, so that any number of processes may write
     run/events.jsonl.old     those before, when the file had become too long
     containers/<id>/actor    what is told of a container with each event: where to, its attributes, its OOM kill counter
+    containers/<id>/networks its networks, one a line: id, and what is told with their events
 
 An event that cannot be written is lost: nothing that happens has to wait for it, or fails with it. Who reads them is in
 ``event_stream.py``. This file is imported by the spawner: nothing heavy here.
@@ -16,6 +17,7 @@ import time
 FILE = "events.jsonl"
 OLD = ".old"
 ACTOR_FILE = "actor"
+NETWORKS_FILE = "networks"
 _LENGTH_MAX = 16 << 20
 _READ_BYTES = 1 << 20  # more than labels and counters take; a buffered file would cost three times as much
 _ESCAPES = {'"': '\\"', "\\": "\\\\"}
@@ -48,6 +50,14 @@ class Actor:
         if oom_counter and oom_kills(_read(oom_counter)):
             self.note("oom")
         self.note("die", f'"exitCode": "{code}"')
+        self.note_networks("disconnect")
+
+    def note_networks(self, action: str) -> None:
+        """Write down that the container has come onto its networks ("connect"), or left them ("disconnect")."""
+        path = self.read()[0]
+        for network in _read(os.path.join(self._bundle, NETWORKS_FILE)).splitlines() if path else ():
+            network_id, _, attributes = network.partition(" ")
+            append(path, line("network", action, network_id, attributes))
 
 
 def note(bundle: str, action: str, more: str = "") -> None:

@@ -360,6 +360,7 @@ class Spawner:
                 return
         wire.answer(child.reply, (messages.STARTED, child.pid, child.spawned_ns, now_ns, tuple(marks[:-1])))
         if child.supervised is not None:
+            child.supervised.actor.note_networks("connect")
             child.supervised.actor.note("start")
             child.supervised.keep_console(child.pidfd)
             self._check_health(child, child.supervised, adopted=False)

@@ -84,6 +84,10 @@ def _start(
 
             named = naming.of(engine.paths, state, Names(engine.paths.containers).of(container_id), record.options)
             arrival.arrive(engine, state, record, named, keeper)
+            if state.endpoints:
+                from lab.container import network_actors
+
+                network_actors.note(engine.paths, state)
         write_names(state, record.options, "" if named is None or named.server is None else named.server.address)
 
     try:

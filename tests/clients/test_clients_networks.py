@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from clients.transcript import Case, Engine, check
+from clients.transcript import Case, Difference, Engine, check
 
 pytestmark = [
     pytest.mark.root,
@@ -122,6 +122,35 @@ n network prune -f | sort
             "is not connected to",
             "No such container: nosuch",
             "network nosuch not found",
+        ),
+    ),
+    "events": Case(
+        script="""
+since=$(date +%s.%N)
+q network create ev-one
+q network create ev-two
+q run -d --name ev-first --network ev-one busybox sleep 60
+q network connect ev-two ev-first
+q network disconnect ev-two ev-first
+q stop -t 0 ev-first
+q network connect ev-two ev-first
+q network disconnect ev-two ev-first
+q start ev-first
+q rm -f ev-first
+q run --rm --name ev-second --network none busybox true
+q run --rm --name ev-third --network host busybox true
+q network rm ev-one
+q network rm ev-two
+n events --since $since --until $(date +%s.%N) --filter type=network \\
+    --format '{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.type}} {{if .Actor.Attributes.container}}+{{end}}'
+n events --since $since --until $(date +%s.%N) --format '{{.Type}} {{.Action}}' | grep -A 1 -B 1 ' start'
+""",
+        differs=(
+            Difference(
+                docker="disconnect ev-two bridge +\ndisconnect ev-two bridge +\n",
+                lab="disconnect ev-two bridge +\n",
+                reason="docker tells twice that a container that runs has left a network",
+            ),
         ),
     ),
     "ports": Case(
