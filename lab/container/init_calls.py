@@ -11,6 +11,7 @@ import os
 import stat
 import struct
 
+from lab.container import bind_source
 from lab.container import program as p
 from lab.container.program import Buffer, Filter, Slot, Vector, call
 from lab.container.storage import overlay
@@ -39,6 +40,7 @@ _AF_INET, _SOCK_DGRAM_CLOEXEC = 2, 2 | os.O_CLOEXEC
 _RESULT, _FOUND, _MODE, _DESCRIPTOR, _CONTEXT = 0, 1, 2, 3, 4  # slots
 _MAJOR, _MINOR, _OTHER_MAJOR, _OTHER_MINOR = 5, 6, 7, 8
 _MASTER, _SLAVE = 9, 10
+_BASE = 11
 
 
 # -- where it belongs ------------------------------------------------------------------------------------------------
@@ -120,19 +122,35 @@ def _open_as(number: int, path: str, flags: int) -> Program:
     yield call("close", Slot(_DESCRIPTOR))
 
 
-def open_bind(number: int, source: str, recursive: bool, attributes: int, propagation: int) -> Program:
+def open_bind(
+    number: int, source: str, recursive: bool, attributes: int, propagation: int, subpath: str = ""
+) -> Program:
     """Clone the mount at a path of the host, or with ``recursive`` all below it as well, into descriptor ``number``.
 
     ``attributes`` are MOUNT_ATTR_*, and hold for all of them; ``propagation`` is MS_PRIVATE, MS_SLAVE or MS_SHARED.
+    With ``subpath`` only that is cloned, which is looked for beneath ``source`` (see ``bind_source``).
     """
     below = m.AT_RECURSIVE if recursive else 0
     flags = m.OPEN_TREE_CLONE | m.OPEN_TREE_CLOEXEC | below
-    yield call("open_tree", m.AT_FDCWD, source, flags, keep=_DESCRIPTOR, path=source)
+    if subpath:
+        yield from _open_beneath(source, subpath, flags)
+    else:
+        yield call("open_tree", m.AT_FDCWD, source, flags, keep=_DESCRIPTOR, path=source)
     if attributes or propagation != m.MS_PRIVATE:
         changes = m.attributes(attributes, 0, propagation)
         yield call("mount_setattr", Slot(_DESCRIPTOR), "", m.AT_EMPTY_PATH | below, changes, len(changes))
     yield call("dup3", Slot(_DESCRIPTOR), number, _O_CLOEXEC)
     yield call("close", Slot(_DESCRIPTOR))
+
+
+def _open_beneath(source: str, subpath: str, flags: int) -> Program:
+    path = f"{source}/{subpath}"
+    operands = (Slot(_BASE), subpath, bind_source.HOW, len(bind_source.HOW))
+    yield call("openat", m.AT_FDCWD, source, _O_PATH | os.O_DIRECTORY | _O_CLOEXEC, 0, keep=_BASE, path=source)
+    yield call("openat2", *operands, keep=_FOUND, path=path, reasons=bind_source.REASONS)
+    yield call("open_tree", Slot(_FOUND), "", flags | m.AT_EMPTY_PATH, keep=_DESCRIPTOR, path=path)
+    yield call("close", Slot(_FOUND))
+    yield call("close", Slot(_BASE))
 
 
 def pivot(new_root: str) -> Program:

@@ -7,10 +7,11 @@ data on its way to the spawner, one line when it is printed.
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ParamSpec
 
+from lab.container import bind_source
 from lab.container import init_calls as calls
 from lab.container import init_ops as ops
 from lab.container import user_namespace as users
@@ -155,7 +156,7 @@ def user_setup(config: InitConfig) -> users.Setup:
     """Return what the host's side prepares for a container with a user namespace of its own."""
     linux, root = config.spec.linux, config.root
     mounted = (root.lower, root.upper, root.work, root.target, root.volatile)
-    binds = tuple(_bind_arguments(bind) for _, bind in _binds(config.spec))
+    binds = tuple(bind_arguments(bind) for _, bind in _binds(config.spec))
     return (
         _map(linux.uid_mappings),
         _map(linux.gid_mappings),
@@ -298,12 +299,19 @@ def _device_binds() -> Iterator[tuple[int, str]]:
 
 
 def _open_bind(number: int, bind: Mount) -> InitOp:
-    return InitOp.of(calls.open_bind, number, *_bind_arguments(bind))
+    return InitOp.of(calls.open_bind, number, *bind_arguments(bind))
 
 
-def _bind_arguments(bind: Mount) -> users.Bind:
-    attributes = sum(_MOUNT_ATTRIBUTES[option] for option in set(bind.options) if option in _MOUNT_ATTRIBUTES)
-    return bind.source, "bind" not in bind.options, attributes, _propagation(bind)
+def bind_arguments(bind: Mount) -> users.Bind:
+    """Return source, whether it is recursive, MOUNT_ATTR_* and MS_* of propagation, and subpath of a bind."""
+    options = bind.options
+    attributes, subpath = mount_attributes(options), bind_source.subpath_of(options)
+    return bind.source, "bind" not in options, attributes, _propagation(bind), subpath
+
+
+def mount_attributes(options: Iterable[str]) -> int:
+    """Return the MOUNT_ATTR_* that are among the options of a mount."""
+    return sum(_MOUNT_ATTRIBUTES[option] for option in set(options) if option in _MOUNT_ATTRIBUTES)
 
 
 def _propagation(bind: Mount) -> int:
@@ -322,6 +330,8 @@ def _plan_mounts(config: InitConfig) -> Iterator[InitOp]:
     for mount in config.spec.mounts:
         if mount.type == "bind":
             yield InitOp.of(calls.attach_bind, numbers[id(mount)], mount.destination)
+            if bind_source.READ_ONLY_TOP in mount.options:
+                yield InitOp.of(calls.set_mount_read_only, mount.destination)
         elif mount.type == "cgroup":
             yield from _plan_cgroup_mounts(mount, config.cgroup_mounts)
         elif mount.type == "tmpfs" and not mount.destination.startswith("/dev"):

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, BinaryIO
 
+from lab.container import bind_source, user_namespace
 from lab.container.spec.runtime import Mount, Spec, Status
 from lab.container.state import ContainerState
 from lab.container.storage import overlay
@@ -27,10 +28,12 @@ from lab.container.storage.pack import TreeWriter, write_tree, writing_tree
 from lab.container.storage.unpack import UnpackLimits, unpack
 from lab.container.storage.walk import walk
 from lab.errors import ContainerError, LabError
-from lab.linux import idmap, mount
+from lab.linux import idmap, mount, openat2
 from lab.linux import namespaces as ns
 
 _REPORT_BYTES = 65536
+_OTHER_KIND = "Are you trying to mount a directory onto a file (or vice-versa)?"
+_IN_ROOT = openat2.RESOLVE_IN_ROOT | openat2.RESOLVE_NO_MAGICLINKS
 
 
 class FileError(ContainerError):
@@ -158,6 +161,70 @@ def extract(state: ContainerState, spec: Spec, directory: str, source: BinaryIO)
         nothing.read()
 
 
+def attach(state: ContainerState, spec: Spec, source: int, destination: str, *, owner: tuple[int, int]) -> None:
+    """Mount a detached mount at a path of a running container; ``owner`` is its root, who makes what is not there.
+
+    Raises:
+        FileError: it cannot be mounted there.
+    """
+
+    def move(_: BinaryIO) -> None:
+        os.umask(0o022)
+        user_namespace.become(*owner)
+        if not os.path.exists(destination):
+            _make_like(destination, source)
+        flags = os.O_PATH | os.O_CLOEXEC
+        target = openat2.openat2(os.open("/", flags), destination, flags, 0, _IN_ROOT)
+        if stat.S_ISDIR(os.fstat(source).st_mode) != stat.S_ISDIR(os.fstat(target).st_mode):
+            raise OSError(errno.ENOTDIR, _OTHER_KIND, destination)
+        mount.move_mount(source, "", target, "", mount.MOVE_MOUNT_F_EMPTY_PATH | mount.MOVE_MOUNT_T_EMPTY_PATH)
+
+    with _child(lambda: _enter(state, spec), move) as nothing:
+        nothing.read()
+
+
+def make_read_only(state: ContainerState, spec: Spec, path: str) -> None:
+    """Let nothing be written to the mount at a path of a running container; what is mounted below it stays as it is.
+
+    Raises:
+        FileError: the kernel refused.
+    """
+    with _child(lambda: _enter(state, spec), lambda _: _make_read_only(mount.AT_FDCWD, path)) as nothing:
+        nothing.read()
+
+
+def detach(state: ContainerState, spec: Spec, paths: tuple[str, ...], *, lazily: bool) -> str:
+    """Unmount what is mounted at paths of a running container, in this order; ``lazily`` also what is in use.
+
+    Returns the path at which that ended because its mount is in use, "" if none is; what is not mounted is no error.
+
+    Raises:
+        FileError: the kernel refused.
+    """
+
+    def unmount(target: BinaryIO) -> None:
+        flags = mount.UMOUNT_NOFOLLOW | (mount.MNT_DETACH if lazily else 0)
+        for path in paths:
+            found = os.path.realpath(path)
+            if _is_of_the_kernel(found) and not _is_of_the_kernel(path):  # a link leads to what hides it
+                raise OSError(errno.EPERM, os.strerror(errno.EPERM), path)
+            try:
+                mount.umount2(found, flags)
+            except OSError as error:
+                if error.errno == errno.EBUSY:
+                    target.write(path.encode("utf-8", "surrogateescape"))
+                    return
+                if error.errno not in (errno.EINVAL, errno.ENOENT):
+                    raise
+
+    with _child(lambda: _enter(state, spec), unmount) as source:
+        return source.read().decode("utf-8", "surrogateescape")
+
+
+def _is_of_the_kernel(path: str) -> bool:
+    return f"{path}/".startswith(("/proc/", "/sys/"))
+
+
 @contextmanager
 def _child(enter: Callable[[], None], act: Callable[[BinaryIO], None]) -> Iterator[BinaryIO]:
     (source, target), (report, failed) = os.pipe(), os.pipe()
@@ -215,9 +282,7 @@ def _enter(state: ContainerState, spec: Spec) -> None:
         _own_mounts()
         overlay.mount_overlay(state.layers, state.upper, state.work, root, False)
     binds = [each for each in spec.mounts if each.type == "bind"]
-    sources = [
-        mount.open_tree(mount.AT_FDCWD, bind.source, mount.OPEN_TREE_CLONE | mount.AT_RECURSIVE) for bind in binds
-    ]
+    sources = [bind_source.clone(bind.source, bind_source.subpath_of(bind.options), recursive=True) for bind in binds]
     os.chroot(root)
     os.chdir("/")
     for bind, source in zip(binds, sources, strict=True):
@@ -231,7 +296,7 @@ def _make_read_only(descriptor: int, path: str) -> None:
 
 
 def _attach(bind: Mount, source: int) -> None:
-    if "ro" in bind.options:
+    if {"ro", bind_source.READ_ONLY_TOP} & set(bind.options):
         _make_read_only(source, "")
     try:
         if not os.path.exists(bind.destination):  # as the container's first start would make it

@@ -16,6 +16,7 @@ import marshal
 import os
 import stat
 
+from lab.container import bind_source
 from lab.container.storage import overlay
 from lab.linux import idmap, mount, prctl, sockets
 from lab.linux import namespaces as ns
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
     Overlay = tuple[tuple[str, ...], str, str, str, bool]
     """lower, topmost first; upper, work, target, volatile."""
-    Bind = tuple[str, bool, int, int]
-    """source, recursive, attributes, propagation."""
+    Bind = tuple[str, bool, int, int, str]
+    """source, recursive, attributes, propagation, subpath."""
     Setup = tuple[str, str, bool, Overlay | None, tuple[Bind, ...]]
     """uid map, gid map, whether setgroups is denied, what to mount as the root, and the binds, as plain data."""
 
@@ -88,13 +89,13 @@ def _mount_all(pid: int, setup: Setup, root: Overlay, channel: sockets.Socket) -
     lower, upper, work, target, volatile = root
     for directory in (*lower, os.path.dirname(upper)):
         _cover(directory, users)
-    _become(int(uid_map.split()[1]), int(gid_map.split()[1]))
+    become(int(uid_map.split()[1]), int(gid_map.split()[1]))
     overlay.mount_overlay(lower, upper, work, target, volatile)
     merged = mount.open_tree(mount.AT_FDCWD, target, mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC)
     sockets.send_descriptors(channel, _READY, (merged, *opened))
 
 
-def _become(uid: int, gid: int) -> None:
+def become(uid: int, gid: int) -> None:
     """Take ids that the layers show, and keep all capabilities: an overlay works with its mounter's for ever."""
     prctl.prctl(prctl.PR_SET_SECUREBITS, prctl.SECBIT_NO_SETUID_FIXUP)
     os.setresgid(gid, gid, gid)
@@ -110,16 +111,21 @@ def _cover(directory: str, users: int) -> None:
 
 
 def _clone_bind(bind: Bind, users: int) -> int:
-    source, recursive, attributes, propagation = bind
+    source, recursive, attributes, propagation, subpath = bind
     below = mount.AT_RECURSIVE if recursive else 0
-    cloned = mount.open_tree(mount.AT_FDCWD, source, mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | below)
+    cloned = bind_source.clone(source, subpath, recursive=recursive)
+    show_ids(cloned, below, users, path=source)
+    mount.mount_setattr(cloned, "", mount.AT_EMPTY_PATH | below, attributes, 0, propagation)
+    return cloned
+
+
+def show_ids(descriptor: int, below: int, users: int, *, path: str) -> None:
+    """Show the files of a detached mount with a user namespace's ids; ``below`` is AT_RECURSIVE or 0."""
     try:
-        idmap.set_mount(cloned, mount.AT_EMPTY_PATH | below, users, path=source)
+        idmap.set_mount(descriptor, mount.AT_EMPTY_PATH | below, users, path=path)
     except OSError as error:
         if error.errno != _EINVAL:  # a file system that cannot: its files are nobody's in the container
             raise
-    mount.mount_setattr(cloned, "", mount.AT_EMPTY_PATH | below, attributes, 0, propagation)
-    return cloned
 
 
 def _send_failure(channel: sockets.Socket, error: OSError) -> None:

@@ -20,7 +20,7 @@ PROPAGATIONS = frozenset(("private", "rprivate", "slave", "rslave", "shared", "r
 
 _IGNORED = frozenset(("z", "Z", "cached", "delegated", "consistent", "default"))
 _TRUTHS = {"true": True, "1": True, "": True, "false": False, "0": False}
-_RECURSION = ("enabled", "disabled")
+_RECURSION = ("enabled", "disabled", "writable", "readonly")
 
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
 _OPPOSITES = {"exec": "noexec", "suid": "nosuid", "dev": "nodev", "rw": "ro"}
@@ -75,7 +75,8 @@ class MountRequest:
     """A bind or a volume that a container is to have.
 
     ``source`` is a path of the host, or a volume's name, "" for an anonymous one. ``mode`` is what docker shows of
-    it; ``recursive`` takes what is mounted below the source along; ``copies`` lets an empty volume take the image's
+    it; ``recursive`` takes what is mounted below the source along, and ``read_only_top`` leaves that writable where
+    the bind itself is not; ``copies`` lets an empty volume take the image's
     content; ``required`` refuses a path of the host that is not there, which else is made. ``subpath`` is below the
     volume; ``labels`` and ``driver_options`` are for a volume that is made.
     """
@@ -86,6 +87,7 @@ class MountRequest:
     mode: str = ""
     writable: bool = True
     recursive: bool = True
+    read_only_top: bool = False
     propagation: str = ""
     copies: bool = True
     required: bool = False
@@ -143,6 +145,21 @@ def volume(text: str) -> MountRequest:
     )
 
 
+def destination_of_volume(text: str) -> str:
+    """Return the path inside of a --volume that has been accepted."""
+    return os.path.normpath(text.split(":")[1] if ":" in text else text)
+
+
+def destination_of_mount(text: str) -> str:
+    """Return the path inside of a --mount that has been accepted."""
+    return os.path.normpath(_fields(text)["target"])
+
+
+def destination_of_tmpfs(text: str) -> str:
+    """Return the path inside of a --tmpfs that has been accepted."""
+    return os.path.normpath(text.partition(":")[0])
+
+
 def tmpfs_of_mounts(texts: Iterable[str]) -> tuple[Mount, ...]:
     """Return those of --mount that are in memory.
 
@@ -177,21 +194,42 @@ def _bind_mount(text: str, fields: Mapping[str, str], common: MountRequest) -> M
             raise SpecError('invalid mount config for type "bind": field Source must not be empty')
         if propagation and propagation not in PROPAGATIONS:
             raise SpecError(f"invalid propagation value: {propagation}")
-        if recursion not in _RECURSION:
-            raise SpecError(f'invalid value for bind-recursive: {recursion} (must be "enabled" or "disabled")')
-    source = common.source if os.path.isabs(common.source) else os.path.abspath(common.source)
-    return replace(common, source=source, propagation=propagation, recursive=recursion == "enabled", required=True)
+        _check_recursion(recursion, propagation, writable=common.writable)
+    return replace(
+        common,
+        source=common.source if os.path.isabs(common.source) else os.path.abspath(common.source),
+        propagation=propagation,
+        recursive=recursion != "disabled",
+        read_only_top=recursion == "writable",
+        required=True,
+    )
+
+
+def _check_recursion(recursion: str, propagation: str, *, writable: bool) -> None:
+    if recursion not in _RECURSION:
+        words = ", ".join(f'"{word}"' for word in _RECURSION[:-1])
+        raise SpecError(f'invalid value for bind-recursive: {recursion} (must be {words}, or "{_RECURSION[-1]}")')
+    if recursion in ("writable", "readonly") and writable:
+        raise SpecError(f"option 'bind-recursive={recursion}' requires 'readonly' to be specified in conjunction")
+    if recursion == "readonly" and propagation != "rprivate":
+        raise SpecError(
+            "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction"
+        )
 
 
 def _volume_mount(text: str, fields: Mapping[str, str], common: MountRequest) -> MountRequest:
     driver = fields.get("volume-driver", DRIVER)
     if driver != DRIVER:
         raise SpecError(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
+    subpath = os.path.normpath(fields["volume-subpath"]) if fields.get("volume-subpath") else ""
+    with argument("--mount", text):
+        if os.path.isabs(subpath) or subpath.split("/")[0] == "..":
+            raise SpecError(f"subpath '{subpath}' must be a relative path within the volume")
     return replace(
         common,
         mode="z",
         copies=not _truth(text, "volume-nocopy", fields.get("volume-nocopy", "false")),
-        subpath=fields.get("volume-subpath", ""),
+        subpath="" if subpath == "." else subpath,
         labels=_pairs(fields.get("volume-label", "")),
         driver_options=_pairs(fields.get("volume-opt", "")),
     )

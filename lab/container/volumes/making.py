@@ -38,7 +38,9 @@ def inherited(texts: Iterable[tuple[str, str]], containers: str) -> dict[str, Mo
                 name=point.name,
                 writable=point.writable and "ro" not in wanted,
                 recursive=point.recursive,
+                read_only_top=point.read_only_top,
                 propagation=point.propagation,
+                subpath=point.subpath,
             )
     return found
 
@@ -102,21 +104,13 @@ def _point(store: VolumeStore, request: MountRequest, layers: tuple[str, ...]) -
     return MountPoint(
         type=MountType.VOLUME,
         name=volume.name,
-        source=_below(source, request.subpath) if request.subpath else source,
+        source=source,
+        subpath=request.subpath,
         destination=request.destination,
         mode=request.mode,
         writable=request.writable,
         owned=not request.source,
     )
-
-
-def _below(directory: str, subpath: str) -> str:
-    found = os.path.realpath(os.path.join(directory, subpath.lstrip("/")))
-    if os.path.commonpath((found, os.path.realpath(directory))) != os.path.realpath(directory):
-        raise SpecError(f"subpath '{subpath}' leads out of the volume")
-    if not os.path.exists(found):
-        raise SpecError(f"cannot access path {os.path.join(directory, subpath)}: no such file or directory")
-    return found
 
 
 def _bind(request: MountRequest) -> MountPoint:
@@ -132,5 +126,6 @@ def _bind(request: MountRequest) -> MountPoint:
         mode=request.mode,
         writable=request.writable,
         recursive=request.recursive,
+        read_only_top=request.read_only_top,
         propagation=request.propagation or _RPRIVATE,
     )

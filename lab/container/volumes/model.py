@@ -41,7 +41,9 @@ class Volume:
 class MountPoint:
     """A bind or volume of a container; ``name`` is the volume's, ``source`` a path of the host.
 
-    ``owned`` says that the volume was made for this very container, which takes it along.
+    ``subpath`` is what of the volume is mounted, "" for all; it is looked for when the container starts, beneath the
+    volume. ``recursive`` takes what is mounted below the source along, and ``read_only_top`` leaves that writable where
+    the bind is not. ``owned`` says that the volume was made for this very container, which takes it along.
     """
 
     type: str
@@ -51,8 +53,10 @@ class MountPoint:
     mode: str = ""
     writable: bool = True
     recursive: bool = True
+    read_only_top: bool = False
     propagation: str = ""
     owned: bool = False
+    subpath: str = ""
 
 
 def check_name(name: str) -> None:

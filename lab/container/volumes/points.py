@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 
+from lab.container import bind_source
 from lab.container.spec import codec
 from lab.container.spec.runtime import Mount
 from lab.container.volumes.model import MountPoint, MountType
@@ -19,6 +20,18 @@ FILE = "mounts.json"
 def text(found: Iterable[MountPoint]) -> str:
     """Return the content of the file."""
     return json.dumps([codec.encode(each) for each in found])
+
+
+def save(bundle: str, found: Iterable[MountPoint]) -> None:
+    """Replace what a container has.
+
+    Raises:
+        OSError: with errno and path.
+    """
+    path = os.path.join(bundle, FILE)
+    with open(path + ".new", "w", encoding="utf-8") as file:
+        file.write(text(found))
+    os.replace(path + ".new", path)
 
 
 def read(bundle: str) -> tuple[MountPoint, ...]:
@@ -48,6 +61,12 @@ def _uses(containers: str) -> Iterator[tuple[str, str]]:
         yield from ((container_id, name) for name in sorted({each.name for each in points if each.name}))
 
 
+def _access(point: MountPoint) -> str:
+    if point.writable:
+        return "rw"
+    return bind_source.READ_ONLY_TOP if point.read_only_top else "ro"
+
+
 def mounts(found: Iterable[MountPoint]) -> tuple[Mount, ...]:
     """Return what the runtime mounts."""
     return tuple(
@@ -57,8 +76,9 @@ def mounts(found: Iterable[MountPoint]) -> tuple[Mount, ...]:
             source=each.source,
             options=(
                 "rbind" if each.recursive else "bind",
-                "rw" if each.writable else "ro",
+                _access(each),
                 *((each.propagation,) if each.propagation else ()),
+                *((bind_source.subpath_option(each.subpath),) if each.subpath else ()),
             ),
         )
         for each in found

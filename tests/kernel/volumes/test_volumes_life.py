@@ -111,8 +111,26 @@ def test_a_subpath_is_of_the_volume_and_of_nothing_else(lab: Lab, image: str) ->
     mount = "src=data,dst=/d,volume-subpath="
     lab.ok("run", "--rm", "-v", "data:/app", "busybox", "touch", "/app/sub/inner")
     assert lab.ok("run", "--rm", "--mount", f"{mount}sub", "busybox", "ls", "/d") == "inner"
-    for wrong in ("nope", "../..", "out"):
-        assert lab("run", "--rm", "--mount", mount + wrong, "busybox", "true").code == 125
+    for wrong, words in (("nope", "no such file"), ("../..", "relative path within"), ("out", "out of the volume")):
+        done = lab("run", "--rm", "--mount", mount + wrong, "busybox", "true")
+        assert (done.code, words in done.err.lower()) == (125, True), done
+
+
+@pytest.mark.parametrize("users", [(), ("--userns", "private")])
+def test_what_takes_the_place_of_a_subpath_is_found_when_the_container_starts(lab: Lab, users: tuple[str, ...]) -> None:
+    whole = ("run", "--rm", "-v", "data:/data", "busybox", "sh", "-c")
+    lab.ok(*whole, "mkdir -p /data/a/sub && echo inner > /data/a/sub/f && chmod -R 777 /data")
+    subpath = "src=data,dst=/d,volume-subpath=a/sub"
+    lab.ok("create", "--name", "victim", *users, "--mount", subpath, "busybox", "ls", "-A", "/d")
+    assert lab.ok("start", "-a", "victim") == "f"
+    for link in ("/", "../../../..", "/proc/self/root"):
+        lab.ok(*whole, f"rm -rf /data/a/sub && ln -s {link} /data/a/sub")
+        done = lab("start", "-a", "victim")
+        assert (done.out, "leads out of the volume" in done.err) == ("", True), done
+        copied = lab("cp", "victim:/d", "-")
+        assert (copied.out, "leads out of the volume" in copied.err) == ("", True), copied
+    lab.ok(*whole, "rm /data/a/sub && mkdir /data/b && touch /data/b/moved && ln -s ../b /data/a/sub")
+    assert lab.ok("start", "-a", "victim") == "moved"
 
 
 def test_a_missing_directory_is_made_for_v_and_refused_for_mount(lab: Lab, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_what_the_hosts_side_prepares_is_the_map_the_root_and_the_binds() -> Non
     uid_map, gid_map, deny, root, binds = init_plan.user_setup(_config(spec))
     assert uid_map == gid_map == "0 100000 65536\n"
     assert (deny, root) == (False, (("/l",), "/b/upper", "/b/work", "/b/rootfs", False))
-    assert binds == (("/srv", True, m.MOUNT_ATTR_RDONLY, m.MS_PRIVATE),)
+    assert binds == (("/srv", True, m.MOUNT_ATTR_RDONLY, m.MS_PRIVATE, ""),)
 
 
 def test_an_ordinary_user_mounts_all_by_itself() -> None:
@@ -145,7 +145,7 @@ def test_a_shared_bind_is_opened_while_it_is_still_the_hosts() -> None:
     ops = init_plan.plan(_config(_spec(mounts=(shared,))))
     names = [op.name for op in ops]
     assert names.index("open_bind") < names.index("make_mounts_private")
-    assert ops[names.index("open_bind")].arguments[-1] == m.MS_SHARED
+    assert ops[names.index("open_bind")].arguments[4] == m.MS_SHARED
 
 
 def test_an_ordinary_users_exec_forks_inside() -> None:
