@@ -50,6 +50,7 @@ NOUNS = {
     "doctor": "show what this host can do, found by trying",
     "image": "make, list and remove images",
     "registry": "log in to registries, and search them",
+    "mount": "mount and unmount volumes and directories in containers, also while they run",
     "network": "make, show and remove networks, and connect containers with them",
     "report": "build the report of a run",
     "system": "disk usage, events, information, and repair",

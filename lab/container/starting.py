@@ -72,7 +72,7 @@ def _start(
 ) -> Running:
     def prepare(state: ContainerState) -> None:
         _agree_to_start(state.bundle, wanted.restarts_done)
-        _make_sources(record.options)
+        make_sources(record.options)
         departure.settle(state.bundle)  # of its last run, if that is still to be done
         if record.options.healthcheck is not None or record.image.healthcheck is not None:
             from lab.container import health_check  # few have one
@@ -143,7 +143,7 @@ def _agree_to_start(bundle: str, restarts_done: int) -> None:
         replace(record, restarts=restarts_done).save(bundle)
 
 
-def _make_sources(options: RunOptions) -> None:
+def make_sources(options: RunOptions) -> None:
     """Make the directories of the host that -v names and that are not there, as docker does at each start."""
     for source, separator, _ in (text.partition(":") for text in options.volumes):
         if separator and os.path.isabs(source) and not os.path.exists(source):

@@ -226,6 +226,15 @@ def mountinfo() -> tuple[MountEntry, ...]:
     return parse_mountinfo(_read("self/mountinfo"))
 
 
+def mountinfo_of(pid: int) -> tuple[MountEntry, ...]:
+    """Return the mounts of the mount namespace of ``pid`` as that process sees them, in the kernel's order.
+
+    Raises:
+        ProcessLookupError: it is gone.
+    """
+    return parse_mountinfo(_read(f"{pid}/mountinfo"))
+
+
 def parse_mountinfo(text: str) -> tuple[MountEntry, ...]:
     """Return the entries of a mountinfo file; octal escapes in paths are undone."""
     entries = []
