@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lab.bench.workloads import cpu, density, disk, memory, network, noop, service, startup
+from lab.bench.workloads import cpu, density, disk, memory, network, network_pair, noop, service, startup
 from lab.bench.workloads.protocol import Workload
 
 _ALL: tuple[Workload, ...] = (
@@ -16,6 +16,7 @@ _ALL: tuple[Workload, ...] = (
     cpu.WORKLOAD,
     disk.WORKLOAD,
     network.WORKLOAD,
+    network_pair.WORKLOAD,
 )
 
 WORKLOADS: Mapping[str, Workload] = {workload.name: workload for workload in _ALL}
