@@ -25,8 +25,8 @@
      └─ MeasurementError        1    a number could not be taken or kept
 
 A message says *what failed, on what, why*; the hint says *what to do next*, best as a command.
-They are caught in three places only: ``cli/main.py``, the harness (a failure becomes a record), and
-where a foreign error is translated.
+They are caught in four places only: ``cli/main.py``, ``api/dispatch.py`` (a failure becomes an answer), the harness
+(a failure becomes a record), and where a foreign error is translated.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ class Measurement:
             with quiet_interpreter():
                 self._measure()
         except (LabError, OSError) as failure:
-            # one of the three places where errors end: a failed trial is a record
+            # one of the four places where errors end: a failed trial is a record
             error = "; ".join((str(failure), *getattr(failure, "__notes__", ())))
         after = noise.read(self._clock())
         status = TrialStatus.FAILED if error else TrialStatus.OK

@@ -193,7 +193,7 @@ static int find_noun(int count, char **words, const char **given_root) {
 }
 
 static bool is_servable(int count, char **words, int place) {
-    static const char *const here[] = {"bench", "doctor", "report", "setup", NULL}; /* they measure, or take minutes */
+    static const char *const here[] = {"bench", "doctor", "report", "serve", "setup", NULL}; /* they measure, or go on */
     static const char *const descriptors[] = {"/fd/", "/proc/self", NULL};          /* a worker has streams only */
     static const char *const asking[] = {"://", "git@", NULL};
     if (is_any(words[place], here))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from lab.cli import output
-from lab.container import committing, event_actors, events, inside
+from lab.container import committing, events, inside
 from lab.container.containers import Container, Containers
 from lab.container.image.export import replacing
 from lab.container.spec.runtime import Spec
@@ -239,15 +239,5 @@ def commit(arguments: argparse.Namespace, paths: Paths) -> int:
     )
     with Containers(paths) as containers:
         container = containers.get(arguments.container)
-        pauses = arguments.pause and container.is_running and not container.is_paused
-        if pauses:
-            containers.pause(container.id)
-        try:
-            image_id = committing.commit(containers.images, container, wishes).config_digest
-            attributes = {"comment": wishes.message, "imageID": image_id, "imageRef": wishes.name}
-            events.note(container.state.bundle, "commit", event_actors.members(attributes))
-            output.line(image_id)
-        finally:
-            if pauses:
-                containers.unpause(container.id)
+        output.line(committing.commit_noted(containers, container, wishes, pauses=arguments.pause))
     return EXIT_OK

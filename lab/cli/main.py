@@ -53,6 +53,7 @@ NOUNS = {
     "mount": "mount and unmount volumes and directories in containers, also while they run",
     "network": "make, show and remove networks, and connect containers with them",
     "report": "build the report of a run",
+    "serve": "answer docker's clients: the Docker Engine API on a socket",
     "system": "disk usage, events, information, and repair",
     "volume": "make, show and remove volumes",
     "setup": "make the base images and the guest kernel, if they are not there",
@@ -75,7 +76,7 @@ STANDALONE: dict[str, tuple[str, str]] = {
     "rmi": ("image", "rm"),
 }
 """Verbs that stand alone, as docker's do: the noun that they belong to, and what they are called there."""
-WITHOUT_VERBS = frozenset(("doctor", "setup"))
+WITHOUT_VERBS = frozenset(("doctor", "serve", "setup"))
 EXIT_DOCKER_USAGE = 125
 _LINE_WIDTH = 100
 _QUIET = "warning"
@@ -252,7 +253,7 @@ def _dispatch(noun: str, rest: Sequence[str], *, root: str | None, log_level: st
     except KeyboardInterrupt:
         output.error("interrupted")
         return EXIT_INTERRUPTED
-    except Exception as error:  # one of the three places: here an exception becomes a sentence and an exit code
+    except Exception as error:  # one of the four places: here an exception becomes a sentence and an exit code
         return _explain(error, paths)
 
 

@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lab.container.containers import Container
+from lab.container import event_actors, events
+from lab.container.containers import Container, Containers
 from lab.container.image.assemble import rfc3339
 from lab.container.image.change import changed
 from lab.container.image.store import ImageStore
@@ -57,6 +58,24 @@ def commit(store: ImageStore, container: Container, wishes: CommitWishes) -> Sto
             for descriptor, diff_id in zip(base.layers, base.config.rootfs.diff_ids, strict=True)
         ]
         return store.add(wishes.name, image, (*lower, layer))
+
+
+def commit_noted(containers: Containers, container: Container, wishes: CommitWishes, *, pauses: bool) -> str:
+    """Store an image of a container, which is frozen meanwhile if it ``pauses``; note it, and return the image's id.
+
+    What it raises is said at ``commit``.
+    """
+    freezes = pauses and container.is_running and not container.is_paused
+    if freezes:
+        containers.pause(container.id)
+    try:
+        image_id = commit(containers.images, container, wishes).config_digest
+        attributes = {"comment": wishes.message, "imageID": image_id, "imageRef": wishes.name}
+        events.note(container.state.bundle, "commit", event_actors.members(attributes))
+    finally:
+        if freezes:
+            containers.unpause(container.id)
+    return image_id
 
 
 def _command(container: Container) -> tuple[str, ...]:

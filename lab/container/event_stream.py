@@ -167,8 +167,11 @@ class EventFile:
                 return
             os.close(self._open.pop(0))
 
-    def follow(self, until_ns: int | None) -> Iterator[Event]:
-        """Give the events that are there and those that come, until a time of day (None: for ever)."""
+    def follow(self, until_ns: int | None, *others: int) -> Iterator[Event]:
+        """Give the events that are there and those that come, until a time of day (None: for ever).
+
+        It ends as well when one of the ``others`` is readable: descriptors of whom it is done for.
+        """
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
         with inotify.Watch() as watch:
             watch.add(self._directory, _CHANGES)
@@ -178,7 +181,11 @@ class EventFile:
                     if until_ns is not None and event.time_ns > until_ns:
                         return
                     yield event
-                if (left is not None and left <= 0) or not watch.wait(left):
+                if (
+                    (left is not None and left <= 0)
+                    or not (ready := watch.wait(left, *others))
+                    or not ready.isdisjoint(others)
+                ):
                     return
                 watch.read()
 

@@ -11,7 +11,7 @@ from lab.container.image.store import ImageStore
 from lab.container.registry.platforms import matches, parse_platform, platform_of
 from lab.container.registry.progress import Observer
 from lab.container.registry.pull import Pull, Pulled, pull
-from lab.container.registry.push import push
+from lab.container.registry.push import Pushed, push
 from lab.container.registry.session import Session
 from lab.container.spec.image import Platform
 from lab.errors import ImageNotFound
@@ -49,12 +49,15 @@ def _status(pulled: Pulled) -> str:
     return "Downloaded newer image for" if pulled.is_new else "Image is up to date for"
 
 
-def send_noted(paths: Paths, store: ImageStore, registries: Session, reference: Reference, observer: Observer) -> None:
+def send_noted(
+    paths: Paths, store: ImageStore, registries: Session, reference: Reference, observer: Observer
+) -> Pushed:
     """Push an image, tell of it, and note it; what it raises is said at ``push``."""
     pushed = push(registries, store, reference, observer)
     labels = pushed.image.config.config.labels
     event_actors.note_image(paths.run, "push", reference.familiar, {**labels, "name": reference.repository})
     observer.told(f"{reference.tag}: digest: {pushed.digest} size: {pushed.size_bytes}")
+    return pushed
 
 
 def names_to_push(store: ImageStore, wanted: Reference, *, all_tags: bool) -> tuple[Reference, ...]:

@@ -1,0 +1,279 @@
+"""/containers/…: what goes on for a while: attach, logs, stats, wait."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
+
+from lab.api import stats_document
+from lab.api.call import Call, Routes
+from lab.api.http import JSON, RAW_STREAM, Answer, ClientGone
+from lab.api.refusals import refused
+from lab.api.relay import STDERR, STDOUT, Relay, framed
+from lab.api.waiting import Ends
+from lab.container import events, following, logs, statistics
+from lab.container.containers import Container, Containers
+from lab.container.detach_keys import DETACH_KEYS, Detached, DetachFilter, detach_sequence
+from lab.container.event_stream import Event, EventFile
+from lab.container.statistics import Reading
+from lab.errors import NoSuchContainer, SpecError, StateConflict
+
+_CONDITIONS = ("not-running", "next-exit", "removed")
+_STATS_INTERVAL_MS = 1000
+
+
+# -- attach ------------------------------------------------------------------------------------------------------------
+
+
+def attach(call: Call) -> None:
+    """Connect the client with a container, also with one that is to be started only then.
+
+    Raises:
+        ClientGone: it has gone.
+    """
+    with call.containers() as containers, ExitStack() as stack:
+        container = containers.get(call.name)
+        if container.is_paused:
+            raise StateConflict(f"Container {call.name} is paused. Unpause the container before attach")
+        relay = stack.enter_context(_relay(call, container))
+        log_bytes = None
+        if call.query.truth("stream"):
+            ends = Ends(_connected(call, containers, container, relay))
+            log_bytes = stack.enter_context(_joined(call, containers, container, ends, relay))
+        early = call.connection.hijack()
+        if call.query.truth("logs"):
+            _replay(call, container, relay, log_bytes)
+        events.note(container.state.bundle, "attach")
+        try:
+            relay.feed(early)
+            relay.run()
+        except Detached:
+            events.note(container.state.bundle, "detach")
+
+
+def _relay(call: Call, container: Container) -> Relay:
+    keys = DetachFilter(detach_sequence(call.query.text("detachKeys") or DETACH_KEYS))
+    has_terminal = container.record.options.terminal
+    return Relay(call.connection, raw=has_terminal, keys=keys if has_terminal else None)
+
+
+def _connected(call: Call, containers: Containers, container: Container, relay: Relay) -> dict[str, int]:
+    """Connect the relay with new pipes, and return the container's ends of them."""
+    options, theirs = container.record.options, dict[str, int]()
+    for name, stream in (("stdout", STDOUT), ("stderr", STDERR)):
+        if call.query.truth(name) and not (options.terminal and stream == STDERR):
+            source, theirs[name] = os.pipe()
+            relay.output(source, stream)
+    if call.query.truth("stdin") and options.open_stdin:
+        if options.terminal:
+            theirs["typed"], target = os.pipe()
+        else:
+            target = containers.open_stdin(container.id)
+        relay.input(target)
+    return theirs
+
+
+@contextmanager
+def _joined(call: Call, containers: Containers, container: Container, ends: Ends, relay: Relay) -> Iterator[int | None]:
+    """Let the container have its ends, now or at its start; give how long its log was before, None before its start."""
+    if not container.is_running:
+        relay.hold(ends.begun)
+        with call.surroundings.waiting.waiting(container.id, ends):
+            yield None
+        return
+    try:
+        running = containers.engine.spawner.attach(container.id, ends.streams)
+    finally:
+        ends.close()
+    with contextlib.closing(running):
+        yield running.log_bytes
+
+
+def _replay(call: Call, container: Container, relay: Relay, log_bytes: int | None) -> None:
+    """Send what a container has written before the client was connected."""
+    wanted = {STDOUT: call.query.truth("stdout"), STDERR: call.query.truth("stderr")}
+    with logs.Reader(container.state.bundle, logs.Wanted(), end_bytes=log_bytes) as reader:
+        for to_error, data in reader.pieces():
+            stream = STDERR if to_error else STDOUT
+            if wanted[stream]:
+                relay.send(stream, data)
+
+
+# -- logs --------------------------------------------------------------------------------------------------------------
+
+
+def show_logs(call: Call) -> Answer | None:
+    """Send what a container has written, and what it writes if the client follows.
+
+    Raises:
+        ClientGone: it has gone.
+    """
+    shown = {STDOUT: call.query.truth("stdout"), STDERR: call.query.truth("stderr")}
+    if not any(shown.values()):
+        raise SpecError("Bad parameters: you must choose at least one stream")
+    wanted = _wanted(call)
+    with call.containers() as containers:
+        container = containers.get(call.name)
+        if container.record.options.log_driver == "none":
+            return refused(HTTPStatus.NOT_IMPLEMENTED, "configured logging driver does not support reading")
+        raw, connection = container.record.options.terminal, call.connection
+        with logs.Reader(container.state.bundle, wanted) as reader:
+            connection.begin(RAW_STREAM)
+            pieces = reader.pieces()
+            if call.query.truth("follow") and container.is_running:
+                pieces = following.follow(containers, container, reader, wanted, listener=connection.fileno())
+            for to_error, data in pieces:
+                stream = STDERR if to_error else STDOUT
+                if shown[stream]:
+                    connection.write(data if raw else framed(stream, data))
+            connection.end()
+    return None
+
+
+def _wanted(call: Call) -> logs.Wanted:
+    tail = call.query.text("tail")
+    return logs.Wanted(
+        tail=int(tail) if tail.isascii() and tail.isdigit() else None,
+        since_ns=call.query.instant_ns("since"),
+        until_ns=call.query.instant_ns("until"),
+        timestamps=call.query.truth("timestamps"),
+        details="" if call.query.truth("details") else None,
+    )
+
+
+# -- stats -------------------------------------------------------------------------------------------------------------
+
+
+def stats(call: Call) -> None:
+    """Send what a container uses, each second anew or once.
+
+    Raises:
+        ClientGone: the client has gone.
+    """
+    streams, once = call.query.truth("stream", default=True), call.query.truth("one-shot")
+    with call.containers() as containers:
+        container = containers.get(call.name)
+        before: tuple[int, Reading] | None = None
+        call.connection.begin(JSON)
+        while True:
+            now = (time.time_ns(), _reading(containers, container))
+            if streams or once or before is not None or not container.is_running:
+                found = stats_document.document(container.name, container.id, before, now, statistics.processors())
+                call.connection.write(json.dumps(found, separators=(",", ":")).encode() + b"\n")
+                if not streams:
+                    break
+            before = now
+            _pause(call)
+            try:
+                container = containers.get(container.id)
+            except NoSuchContainer:
+                break
+        call.connection.end()
+
+
+def _pause(call: Call) -> None:
+    """Wait for the next reading, as long as the client is there."""
+    poll = select.poll()
+    poll.register(call.connection, select.POLLRDHUP)
+    if poll.poll(_STATS_INTERVAL_MS):
+        raise ClientGone
+
+
+def _reading(containers: Containers, container: Container) -> Reading:
+    if not container.is_running:
+        return Reading()
+    pid = 0 if container.record.options.network == "host" else container.state.pid
+    return statistics.read(containers.engine.runtime.layout, container.state.cgroup, pid)
+
+
+# -- wait --------------------------------------------------------------------------------------------------------------
+
+
+def wait(call: Call) -> None:
+    """Wait for a container's end or removal; that the wait has begun is told before anything else can happen.
+
+    Raises:
+        ClientGone: the client has gone.
+    """
+    condition = call.query.text("condition") or "not-running"
+    if condition not in _CONDITIONS:
+        raise SpecError(f'invalid condition: "{condition}"')
+    with call.containers() as containers, EventFile(call.paths.run, only_new=True) as file:
+        container = containers.get(call.name)
+        call.connection.begin(JSON)
+        code = container.exit_code
+        if condition != "not-running" or container.is_running or container.status == "restarting":
+            code = _Wait(call, containers, container, condition).run(file)
+        call.connection.write(json.dumps({"Error": None, "StatusCode": code}).encode() + b"\n")
+        call.connection.end()
+
+
+class _Wait:
+    """One wait: events tell how it goes on, and the process itself that somebody has to note its end."""
+
+    def __init__(self, call: Call, containers: Containers, container: Container, condition: str) -> None:
+        self._call, self._containers, self._id, self._condition = call, containers, container.id, condition
+        self._code, self._process = container.exit_code, -1
+
+    def run(self, file: EventFile) -> int:
+        """Return the exit code, once the condition holds.
+
+        Raises:
+            ClientGone: the client has gone.
+        """
+        client = self._call.connection.fileno()
+        with select.epoll() as either:
+            either.register(client, select.EPOLLRDHUP)
+            try:
+                self._watch_process(either)
+                while True:
+                    for event in file.follow(None, either.fileno()):
+                        if event.kind == "container" and event.actor_id == self._id and self._is_over(event, either):
+                            return self._code
+                    if following.is_gone(client):
+                        raise ClientGone
+                    self._forget_process()
+                    self._containers.engine.spawner.ensure()
+            finally:
+                self._forget_process()
+
+    def _is_over(self, event: Event, either: select.epoll) -> bool:
+        if event.action == "start":
+            self._watch_process(either)
+        if event.action == "die":
+            self._code = int(event.attributes.get("exitCode", self._code))
+            return self._condition == "next-exit" or (self._condition == "not-running" and not self._is_restarting())
+        return event.action == "destroy"
+
+    def _is_restarting(self) -> bool:
+        try:
+            return self._containers.get(self._id).status == "restarting"
+        except NoSuchContainer:
+            return False
+
+    def _watch_process(self, either: select.epoll) -> None:
+        self._forget_process()
+        with contextlib.suppress(NoSuchContainer, ProcessLookupError):  # it has ended: that will be told
+            pid = self._containers.engine.state(self._id).pid
+            if pid:
+                self._process = os.pidfd_open(pid)
+                either.register(self._process, select.EPOLLIN)
+
+    def _forget_process(self) -> None:
+        if self._process >= 0:  # which takes it out of what is polled as well
+            os.close(self._process)
+            self._process = -1
+
+
+ROUTES: Routes = {
+    ("POST", "/containers/{name}/attach"): attach,
+    ("GET", "/containers/{name}/logs"): show_logs,
+    ("GET", "/containers/{name}/stats"): stats,
+    ("POST", "/containers/{name}/wait"): wait,
+}

@@ -1,0 +1,52 @@
+"""Two readings of what a container uses -> the document of docker's stats; pure.
+
+Source: docs.docker.com/reference/api/engine, "Get container stats based on resource usage".
+"""
+
+from __future__ import annotations
+
+from lab.container.log_file import timestamp
+from lab.container.statistics import Reading
+
+_NEVER = "0001-01-01T00:00:00Z"
+
+
+def document(
+    name: str, container_id: str, before: tuple[int, Reading] | None, now: tuple[int, Reading], processors: int
+) -> dict[str, object]:
+    """Return the document; each reading is with its time of day in nanoseconds."""
+    at_ns, reading = now
+    disk = [
+        {"major": 0, "minor": 0, "op": word, "value": value}
+        for word, value in (("Read", reading.read_bytes), ("Write", reading.written_bytes))
+    ]
+    others = (
+        "io_serviced_recursive", "io_queue_recursive", "io_service_time_recursive", "io_wait_time_recursive",
+        "io_merged_recursive", "io_time_recursive", "sectors_recursive",
+    )  # fmt: skip
+    return {
+        "read": timestamp(at_ns),
+        "preread": _NEVER if before is None else timestamp(before[0]),
+        "pids_stats": {"current": reading.tasks} if reading.tasks else {},
+        "blkio_stats": {"io_service_bytes_recursive": disk, **{other: [] for other in others}},
+        "num_procs": 0,
+        "storage_stats": {},
+        "cpu_stats": _cpu(reading, processors),
+        "precpu_stats": _cpu(Reading() if before is None else before[1], processors if before is not None else 0),
+        "memory_stats": {"usage": reading.memory_bytes, "limit": reading.memory_limit_bytes, "stats": {}},
+        "name": f"/{name}",
+        "id": container_id,
+        "networks": {"eth0": _network(reading)},
+    }
+
+
+def _cpu(reading: Reading, processors: int) -> dict[str, object]:
+    usage = {"total_usage": reading.cpu_ns, "usage_in_kernelmode": 0, "usage_in_usermode": 0}
+    throttling = {"periods": 0, "throttled_periods": 0, "throttled_time": 0}
+    host = {"system_cpu_usage": reading.host_cpu_ns, "online_cpus": processors} if processors else {}
+    return {"cpu_usage": usage, **host, "throttling_data": throttling}
+
+
+def _network(reading: Reading) -> dict[str, int]:
+    others = ("rx_packets", "rx_errors", "rx_dropped", "tx_packets", "tx_errors", "tx_dropped")
+    return {"rx_bytes": reading.received_bytes, "tx_bytes": reading.sent_bytes, **dict.fromkeys(others, 0)}
