@@ -16,7 +16,7 @@ import marshal
 import os
 import time
 
-from lab.container import events, init, machine, messages, supervision, user_namespace, wire
+from lab.container import events, init, machine, messages, supervision, wire
 from lab.container.child import Child, give_up, kill, parse_frames, reap
 from lab.container.follow_up import FollowUps
 from lab.container.loop import Loop
@@ -32,6 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from lab.container import user_namespace
     from lab.container.network.model import AttachmentFields
 
     SupervisionFields = tuple[str, bool, str, supervision.Policy, str]
@@ -571,6 +572,8 @@ def _begin(child: Child, supervised: Supervised) -> None:
 
 
 def _map_users(child: Child, users: user_namespace.Setup, channel: sockets.Socket, stdio: tuple[int, ...]) -> None:
+    from lab.container import user_namespace  # few have users of their own
+
     with channel:
         try:
             user_namespace.prepare(child.pid, users, channel, stdio)

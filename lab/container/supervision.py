@@ -19,7 +19,6 @@ import errno
 import fcntl
 import os
 import struct
-import termios
 import time
 
 from lab.container import events
@@ -361,6 +360,8 @@ class Supervised:
     def resize(self, rows: int, columns: int) -> None:
         """Tell the container's terminal its size in characters; without terminal nothing happens."""
         if self._console() >= 0:
+            import termios  # few have a terminal
+
             fcntl.ioctl(self._console(), termios.TIOCSWINSZ, struct.pack("=HHHH", rows, columns, 0, 0))
 
     def _console(self) -> int:
