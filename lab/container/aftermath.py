@@ -72,10 +72,18 @@ def _pack_log(containers: Containers, container_id: str) -> None:
         log_packing.pack(containers.engine.directory.bundle(container_id))
 
 
+def _answer(containers: Containers, _: str) -> None:
+    from lab.container import answering  # few networks lose their name servers
+
+    with contextlib.suppress(LabError):  # the next start says why it cannot be started
+        answering.answer(containers.paths, containers.all())
+
+
 _VERBS: dict[str, Callable[[Containers, str], None]] = {
     "restart": _restart,
     "remove": _remove,
     "pack-log": _pack_log,
     "stop-unhealthy": _stop_unhealthy,
     "restart-unhealthy": _restart_unhealthy,
+    "answer": _answer,
 }

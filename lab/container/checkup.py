@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from lab.container import answering
 from lab.container.containers import Container, Containers
 from lab.container.event_stream import EventFile
 from lab.container.image.build_cache import BuildCache
@@ -167,10 +168,15 @@ def look(containers: Containers) -> View:
         builds=BuildCache(paths.builds).leftovers(),
         departed=tuple(each.id for each in known if not each.is_running and departure.is_due(each.state.bundle)),
         networks_down=network_health.down(paths),
-        unanswered=network_health.unanswered(paths, tuple(each.state for each in known if each.is_running)),
+        unanswered=_unanswered(paths, known),
         dead_bridges=network_health.dead_bridges(),
         obstacles=network_health.obstacles(paths),
     )
+
+
+def _unanswered(paths: Paths, known: Iterable[Container]) -> tuple[str, ...]:
+    names = (server.networks[0].name for server in answering.unanswered(paths, known))
+    return tuple(sorted(set(names)))
 
 
 def _is_lost(container: Container) -> bool:
@@ -263,8 +269,8 @@ def _bring_up(containers: Containers, name: str) -> None:
     network_health.bring_up(containers.paths, name)
 
 
-def _answer(containers: Containers, name: str) -> None:
-    network_health.answer(containers.paths, name)
+def _answer(containers: Containers, _: str) -> None:
+    answering.answer(containers.paths, containers.all())
 
 
 def _clear_away(_: Containers, __: str) -> None:

@@ -23,6 +23,7 @@ TRY_AGAIN = 75
 _RETRY_NS = 500_000_000  # between attempts to make a process where none can be made
 _AGAIN_NS = 5_000_000_000  # between attempts of what could not be done, which cost a process each
 _SIGKILL = 9
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}  # for dnsmasq, iptables
 
 
 class FollowUps:
@@ -98,7 +99,7 @@ class FollowUps:
 
 def _spawn(argv: tuple[str, ...]) -> int:
     """Run a program, and return its pidfd; a program whose end could not be seen is none."""
-    pid = os.posix_spawn(argv[0], argv, {})
+    pid = os.posix_spawn(argv[0], argv, _ENVIRONMENT)
     try:
         return os.pidfd_open(pid)
     except OSError:

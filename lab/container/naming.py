@@ -27,6 +27,12 @@ class Naming:
         """The ids of its networks, for ``dns.hosts_file``."""
         return tuple(network.id for _, network in self.members)
 
+    @property
+    def servers(self) -> tuple[dns.Server, ...]:
+        """The servers that have to run for it: those of its networks, for others, and the one that it asks."""
+        plain = (dns.Server(networks=(network,)) for _, network in self.members)
+        return (*plain, *(() if self.server is None or self.server.is_plain else (self.server,)))
+
 
 def of(paths: Paths, state: ContainerState, name: str, options: RunOptions) -> Naming:
     """Return how a container with its places on its networks is called, and by whom it is answered."""
@@ -66,8 +72,7 @@ def announce(paths: Paths, naming: Naming) -> None:
     """
     for endpoint, network in naming.members:
         assert endpoint.attachment is not None
-        dns.ensure(paths, dns.Server(networks=(network,)))
         names = dns.own_names(naming.name, naming.state.id, endpoint.aliases)
         dns.tell(paths, network, naming.state.id, dns.lines(endpoint.attachment, network.name, names))
-    if naming.server is not None:
-        dns.ensure(paths, naming.server)
+    for server in naming.servers:
+        dns.ensure(paths, server)

@@ -21,6 +21,7 @@ from lab.container.child import Child, give_up, kill, parse_frames, reap
 from lab.container.follow_up import FollowUps
 from lab.container.loop import Loop
 from lab.container.network import fastpath
+from lab.container.network.dns_watch import NameServers
 from lab.container.numbered import Numbered
 from lab.container.spare import Spare
 from lab.container.supervision import Supervised
@@ -49,6 +50,7 @@ LIMITS_NUMBER = 197
 _LEFTOVERS_NS = 1_000_000_000
 _IDLE_NS = 30_000_000_000
 _RETRY_NS = 500_000_000  # between attempts of what the host has no room for now
+_ANSWERED_NS = 5_000_000_000  # within which a name server has been started again
 _REGAIN_NS = 5_000_000_000  # between attempts to hold a port that another program has taken meanwhile
 
 
@@ -67,6 +69,7 @@ class Spawner:
         self._machines: dict[str, machine.Start] = {}
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._follow_ups = FollowUps(self._loop, paths)
+        self._name_servers = NameServers(self._loop, paths[2], self._answer_again) if paths else None
 
     def serve(self, engine: sockets.Socket) -> None:
         """Serve one more engine, until it goes away."""
@@ -363,6 +366,7 @@ class Spawner:
         if child.supervised is not None:
             child.supervised.actor.note_networks("connect")
             child.supervised.actor.note("start")
+            self._look_at_name_servers()
             child.supervised.keep_console(child.pidfd)
             self._check_health(child, child.supervised, adopted=False)
 
@@ -454,6 +458,7 @@ class Spawner:
         directory = os.path.join(self._paths[0], "containers")
         for name in os.listdir(directory) if os.path.isdir(directory) else ():
             self._go_on(name)
+        self._look_at_name_servers()
 
     def _go_on(self, name: str) -> None:
         bundle = self._follow_ups.bundle(name)
@@ -501,6 +506,16 @@ class Spawner:
         restarts = supervised.ended(supervision.LOST_CODE, lambda: self._follow_ups.restart(supervised.id, 0))
         if supervised.removes and not restarts:
             self._follow_ups.run(supervised.id, "remove")
+
+    def _look_at_name_servers(self) -> None:
+        if self._name_servers is not None:
+            self._name_servers.look()
+
+    def _answer_again(self) -> None:
+        """Have the name servers started again that containers need, and look later whether they stay."""
+        if any(child.supervised is not None for child in self._children.values()):
+            self._follow_ups.run("", "answer")
+            self._loop.later(_ANSWERED_NS, self._look_at_name_servers)
 
     def _regain_ports(self, child: Child, supervised: Supervised) -> None:
         if self._children.get(child.pidfd) is child and not supervised.regain_ports():

@@ -20,6 +20,7 @@ import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from lab.container.network.dns_watch import DIRECTORY, SUFFIX
 from lab.container.network.model import Attachment, Network
 from lab.errors import KernelError, UnavailableError
 from lab.linux import command
@@ -76,7 +77,7 @@ def hosts_file(paths: Paths, network_id: str, container_id: str) -> str:
 
 
 def _directory(paths: Paths) -> str:
-    return os.path.join(paths.run, "dns")
+    return os.path.join(paths.run, DIRECTORY)
 
 
 def lines(attachment: Attachment, network: str, names: Sequence[str]) -> str:
@@ -151,7 +152,7 @@ def _argv(paths: Paths, server: Server) -> tuple[str, ...]:
 
 
 def _pid_file(paths: Paths, server_id: str) -> str:
-    return os.path.join(_directory(paths), f"{server_id}.pid")
+    return os.path.join(_directory(paths), server_id + SUFFIX)
 
 
 def is_running(paths: Paths, server_id: str) -> bool:
@@ -177,7 +178,7 @@ def servers(paths: Paths) -> tuple[str, ...]:
         names = os.listdir(_directory(paths))
     except FileNotFoundError:
         return ()
-    return tuple(sorted(name.removesuffix(".pid") for name in names if name.endswith(".pid")))
+    return tuple(sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)))
 
 
 def end(paths: Paths, network: Network) -> None:

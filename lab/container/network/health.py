@@ -1,14 +1,12 @@
-"""Whether what a root's networks need is there: bridges, rules, name servers; and bringing back what is not."""
+"""Whether what a root's networks need is there, bridges and rules; and bringing back what is not, its own at least."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 
-from lab.container.network import dns, presence
+from lab.container.network import presence
 from lab.container.network.model import Bridge, Network
 from lab.container.network.networks import Networks
-from lab.container.state import ContainerState
 from lab.paths import Paths
 
 
@@ -72,23 +70,3 @@ def bring_up(paths: Paths, name: str) -> None:
     network = Networks(paths).find(name)
     if network.bridge is not None:
         apply.ensure(paths, network.bridge)
-
-
-def unanswered(paths: Paths, running: Iterable[ContainerState]) -> tuple[str, ...]:
-    """Return the names of networks on which somebody runs, but no name server does."""
-    used = {endpoint.network_id for state in running for endpoint in state.endpoints}
-    return tuple(
-        network.name
-        for network in Networks(paths).made()
-        if network.id in used and not dns.is_running(paths, network.id)
-    )
-
-
-def answer(paths: Paths, name: str) -> None:
-    """Start a network's name server again.
-
-    Raises:
-        NoSuchNetwork: it has been removed meanwhile.
-        KernelError: it does not start.
-    """
-    dns.ensure(paths, dns.Server(networks=(Networks(paths).find(name),)))

@@ -206,19 +206,28 @@ def test_a_network_that_is_in_use_is_not_removed_and_one_that_is_gone_is_missed(
     lab.ok("rm", "database")
 
 
-def test_a_name_server_that_was_killed_is_back_with_the_next_start(lab: Lab, make: Make) -> None:
+def test_name_servers_that_were_killed_are_back_by_the_spawner_or_without_it_by_a_check(lab: Lab, make: Make) -> None:
     make("shop")
-    put(lab, "backend", "--network", "shop")
-    network = Networks(lab.paths).find("shop")
-    pid = dns.pid(lab.paths, network.id)
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not dns.pid(lab.paths, network.id))
-    put(lab, "database", "--network", "shop")
+    make("office")
+    put(lab, "database", "--network", "office")
+    put(lab, "backend", "--network", "shop", "--network", "office")  # which has a name server of its own
+    known = {name: dns.pid(lab.paths, name) for name in dns.servers(lab.paths)}
+    assert len(known) == 3
+    for pid in known.values():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: all(dns.pid(lab.paths, name) not in (0, pid) for name, pid in known.items()))
     assert resolves(lab, "backend", "database")
-    assert resolves(lab, "database", "backend")
-    os.kill(dns.pid(lab.paths, network.id), signal.SIGKILL)
-    wait_until(lambda: not dns.pid(lab.paths, network.id))
-    assert "name server of network shop" in lab.ok("system", "check")
+    for spawner in lab.spawners():
+        os.kill(spawner, signal.SIGKILL)
+    wait_until(lambda: not lab.spawners())
+    for name in known:
+        os.kill(dns.pid(lab.paths, name), signal.SIGKILL)
+    wait_until(lambda: not any(dns.pid(lab.paths, name) for name in known))
+    said = lab.ok("system", "check")
+    assert all(
+        f"name server of network {name}: it has been killed; started again" in said for name in ("shop", "office")
+    )
+    assert all(dns.pid(lab.paths, name) for name in known)
     assert resolves(lab, "backend", "database")
 
 
