@@ -49,6 +49,8 @@ def _retry_after_s(text: str, now: datetime.datetime) -> float | None:
 def refusal(host: str, what: str, status: int, headers: Mapping[str, str], body: bytes) -> RegistryError:
     """Return the error for an answer that is none of those that were hoped for; ``what`` was being done."""
     reason = reason_of(body, headers.get("content-type", "")) or _REASONS.get(status, "")
+    if status < 400:
+        reason = f"{headers.get('content-type', '') or 'nothing'}, which is no answer of a registry"
     told = f"{what}: {host} answered {status}" + (f": {reason}" if reason else "")
     return RegistryError(told, status=status, hint=_hint(host, status))
 

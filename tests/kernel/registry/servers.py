@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import select
+import socket
 import subprocess
 import threading
 import time
@@ -192,6 +194,62 @@ class TokenServer:
                 pass
 
         return Handler
+
+
+class TunnelProxy:
+    """A proxy that only knows CONNECT, wants USER's PASSWORD, and notes where to."""
+
+    def __init__(self) -> None:
+        self.connected: list[str] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    @property
+    def url(self) -> str:
+        """What HTTPS_PROXY is set to."""
+        return f"http://{USER}:{PASSWORD}@127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> TunnelProxy:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        proxy = self
+        basic = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_CONNECT(self) -> None:
+                if self.headers.get("proxy-authorization") != basic:
+                    self.send_error(407)
+                    return
+                proxy.connected.append(self.path)
+                host, _, port = self.path.rpartition(":")
+                with socket.create_connection((host, int(port))) as upstream:
+                    self.send_response(200)
+                    self.end_headers()
+                    _hand_on(self.connection, upstream)
+                self.close_connection = True
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+                pass
+
+        return Handler
+
+
+def _hand_on(one: socket.socket, other: socket.socket) -> None:
+    """Hand bytes on both ways until one side ends."""
+    while True:
+        ready, _, _ = select.select([one, other], [], [])
+        for source in ready:
+            data = source.recv(1 << 16)
+            if not data:
+                return
+            (other if source is one else one).sendall(data)
 
 
 def _base64url(data: bytes) -> str:

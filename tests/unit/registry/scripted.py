@@ -36,7 +36,7 @@ class _Server(ThreadingHTTPServer):
 
 @dataclass
 class Reply:
-    """What is answered, nothing if the status is 0.
+    """What is answered, nothing if the status is 0 (at once, or never).
 
     ``cut`` bytes of the body are sent, all if None; ``stall`` keeps the connection after them.
     """
@@ -169,6 +169,8 @@ class Scripted:
                 registry.seen.append(seen)
                 reply = registry._answer(seen)
                 if not reply.status:
+                    if reply.stall:
+                        registry.ended.wait()
                     self.close_connection = True
                     return
                 self.send_response(reply.status)

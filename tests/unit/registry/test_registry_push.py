@@ -13,6 +13,7 @@ from unit.registry.scripted import Reply, Scripted, Seen, Watched, scripted_regi
 from lab.container.image.reference import parse_reference
 from lab.container.image.store import ImageStore, StoredImage
 from lab.container.registry import upload
+from lab.container.registry.hosts import Settings
 from lab.container.registry.progress import Step
 from lab.container.registry.push import Pushed, push
 from lab.container.spec.image import Descriptor, ImageConfig, MediaType, RootFS
@@ -50,8 +51,10 @@ def _add(store: ImageStore, name: str, data: bytes = LARGE) -> StoredImage:
     return store.add(name, config, [layer])
 
 
-def _push(store: ImageStore, tmp_path: Path, name: str, watched: Watched | None = None) -> Pushed:
-    with session_with(tmp_path) as session:
+def _push(
+    store: ImageStore, tmp_path: Path, name: str, watched: Watched | None = None, settings: Settings | None = None
+) -> Pushed:
+    with session_with(tmp_path, settings) as session:
         return push(session, store, parse_reference(name), watched or Watched())
 
 
@@ -234,6 +237,64 @@ def test_a_layer_is_not_sent_just_anywhere(
         )
         with pytest.raises(RegistryError, match="does not say where to upload to"):
             push(session, store, parse_reference(f"{registry.host}/up:1"), Watched())
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_what_may_pass_is_sent_again(registry: Scripted, store: ImageStore, tmp_path: Path, status: int) -> None:
+    image = _add(store, f"{registry.host}/up:1")
+    left = {"POST": 2, "PUT": 3}
+
+    def busy(seen: Seen) -> Reply | None:
+        if not left.get(seen.method):
+            return None
+        left[seen.method] -= 1
+        return Reply(status=status, headers={"Retry-After": "0"})
+
+    registry.fault = busy
+    _push(store, tmp_path, f"{registry.host}/up:1")
+    assert _complete(registry, image)
+    assert left == {"POST": 0, "PUT": 0}
+
+
+@pytest.mark.parametrize("part", ["/blobs/uploads/", "/manifests/"])
+def test_a_registry_that_stalls_in_the_middle_is_given_up(
+    registry: Scripted, store: ImageStore, tmp_path: Path, part: str
+) -> None:
+    _add(store, f"{registry.host}/up:1")
+    silence = Reply(status=0, stall=True)
+    registry.fault = lambda seen: silence if seen.method == "PUT" and part in seen.path else None
+    with pytest.raises(RegistryError, match="has not answered within"):
+        _push(store, tmp_path, f"{registry.host}/up:1", settings=Settings(timeout_s=0.1))
+    assert registry.manifests == {}
+
+
+def test_a_registry_that_has_stored_something_else_is_told(
+    registry: Scripted, store: ImageStore, tmp_path: Path
+) -> None:
+    _add(store, f"{registry.host}/up:1")
+    lie = Reply(status=201, headers={"Docker-Content-Digest": "sha256:" + "0" * 64})
+    registry.fault = lambda seen: lie if "/manifests/" in seen.path else None
+    with pytest.raises(DigestMismatch, match=f"manifest that {registry.host} stored"):
+        _push(store, tmp_path, f"{registry.host}/up:1")
+    assert not any(name.digest for name in store.names_of(store.resolve(f"{registry.host}/up:1")))
+
+
+def test_html_instead_of_a_registry_is_told(registry: Scripted, store: ImageStore, tmp_path: Path) -> None:
+    _add(store, f"{registry.host}/up:1")
+    page = Reply(body=b"<html>log in to this network</html>", headers={"Content-Type": "text/html"})
+    registry.fault = lambda seen: None if seen.method == "HEAD" else page
+    with pytest.raises(RegistryError, match=f"{registry.host} answered 200: text/html, which is no answer"):
+        _push(store, tmp_path, f"{registry.host}/up:1")
+    assert registry.manifests == {}
+
+
+def test_redirects_in_a_loop_end(registry: Scripted, store: ImageStore, tmp_path: Path) -> None:
+    _add(store, f"{registry.host}/up:1")
+    registry.fault = lambda seen: (
+        Reply(status=307, headers={"Location": seen.path}) if seen.method in ("POST", "HEAD") else None
+    )
+    with pytest.raises(RegistryError, match="redirects in a loop"):
+        _push(store, tmp_path, f"{registry.host}/up:1")
 
 
 def test_a_refused_manifest_is_told_with_its_reason(registry: Scripted, store: ImageStore, tmp_path: Path) -> None:
