@@ -21,7 +21,6 @@ from lab.container.child import Child, give_up, kill, parse_frames, reap
 from lab.container.follow_up import FollowUps
 from lab.container.loop import Loop
 from lab.container.network import fastpath
-from lab.container.network.dns_watch import NameServers
 from lab.container.numbered import Numbered
 from lab.container.spare import Spare
 from lab.container.supervision import Supervised
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from lab.container import user_namespace
+    from lab.container.network.dns_watch import NameServers
     from lab.container.network.model import AttachmentFields
 
     SupervisionFields = tuple[str, bool, str, supervision.Policy, str]
@@ -69,7 +69,7 @@ class Spawner:
         self._machines: dict[str, machine.Start] = {}
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._follow_ups = FollowUps(self._loop, paths)
-        self._name_servers = NameServers(self._loop, paths[2], self._answer_again) if paths else None
+        self._name_servers: NameServers | None = None
 
     def serve(self, engine: sockets.Socket) -> None:
         """Serve one more engine, until it goes away."""
@@ -508,6 +508,10 @@ class Spawner:
             self._follow_ups.run(supervised.id, "remove")
 
     def _look_at_name_servers(self) -> None:
+        if self._name_servers is None and self._paths and os.path.isdir(os.path.join(self._paths[2], "dns")):
+            from lab.container.network.dns_watch import NameServers  # few roots have networks with names
+
+            self._name_servers = NameServers(self._loop, self._paths[2], self._answer_again)
         if self._name_servers is not None:
             self._name_servers.look()
 

@@ -24,13 +24,15 @@ import time
 from lab.container import events
 from lab.container.log_file import Log
 from lab.container.loop import WRITABLE, Loop
-from lab.container.network import departure, holding
+from lab.container.network import departure
 from lab.linux import pipe, sockets
 from lab.linux.pidfd import start_time_ticks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs milliseconds on the container start path
     from collections.abc import Callable
+
+    from lab.container.network.holding import Held
 
     Policy = tuple[str, int, int, bool]
     """Restart policy in docker's words, most restarts (0: any number), restarts done, remove at the end."""
@@ -272,7 +274,7 @@ class Supervised:
         self._inputs: list[TerminalInput] = []
         self._kept: list[int] = []
         self._ports: list[int] = []
-        self._regained: set[holding.Held] = set()
+        self._regained: set[Held] = set()
         self._regains_ports = True
         self._channel = -1
         self._run = (0, 0)  # pid and start of its first process, once that is noted
@@ -342,6 +344,8 @@ class Supervised:
         """Hold again what an earlier spawner held; return False if not all of it can be had now."""
         if not self._regains_ports:
             return True
+        from lab.container.network import holding  # only the successor of one that was killed has to
+
         try:
             missing = [held for held in holding.read(self._bundle) if held not in self._regained]
             if missing:
