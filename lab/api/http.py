@@ -5,6 +5,7 @@ Source: RFC 9110 and 9112; docs.docker.com/reference/api/engine, "Attach to a co
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 from collections.abc import Iterator, Mapping
@@ -265,7 +266,7 @@ class Connection:
             self.send_bare(data)
 
 
-class BodyStream:
+class BodyStream(io.BufferedIOBase):
     """The body of a request as a stream that is read in pieces."""
 
     def __init__(self, connection: Connection) -> None:
@@ -273,12 +274,17 @@ class BodyStream:
         self._parts = connection.body()
         self._rest = bytearray()
 
-    def read(self, size: int = -1, /) -> bytes:
+    def readable(self) -> bool:
+        """It is, and cannot be searched."""
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
         """Return as many bytes as are asked for, fewer only at the end; all that is left for a negative ``size``.
 
         Raises:
             ClientGone: the body breaks off.
         """
+        size = -1 if size is None else size
         while size < 0 or len(self._rest) < size:
             part = next(self._parts, b"")
             if not part:
