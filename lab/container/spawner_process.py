@@ -77,7 +77,15 @@ def _begin_anew_if_compiled() -> None:
     ticks_ns = pidfd.start_time_ticks(os.getpid()) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
     began_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) + ticks_ns
     if any(_is_newer(module, began_ns) for module in list(sys.modules.values())):
+        _compile_rest()
         os.execve("/proc/self/exe", [*sys.orig_argv, _IS_SECOND], {})  # by that path it is still read-only
+
+
+def _compile_rest() -> None:
+    """Import what is only loaded when a container needs it."""
+    from lab.container import health, init, terminal_keeper, user_namespace  # noqa: F401
+
+    init.prepare()
 
 
 def _is_newer(module: ModuleType, began_ns: int) -> bool:
