@@ -11,7 +11,7 @@ from lab.errors import EXIT_OK, SpecError
 from lab.paths import Paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
     from lab.container.registry.search import Found
 
@@ -58,8 +58,7 @@ def search(arguments: argparse.Namespace, paths: Paths) -> int:
     registry, term = _divided(arguments.term)
     with session(paths, insecure=(registry,) if arguments.insecure else ()) as registries:
         found = search_registry(registries, registry, term, limit=arguments.limit or _LIMIT)
-    wanted = sorted((each for each in found if all(hold(each) for hold in holds)), key=lambda each: -each.stars)
-    rows = _rows(wanted, registry, no_trunc=arguments.no_trunc)
+    rows = _rows((each for each in found if all(hold(each) for hold in holds)), no_trunc=arguments.no_trunc)
     output.text(gotemplate.render_rows(arguments.format, rows, _HEADINGS, default=gotemplate.table(_COLUMNS)))
     return EXIT_OK
 
@@ -85,13 +84,10 @@ def _condition(text: str) -> Callable[[Found], bool]:
     raise SpecError(f"invalid filter '{text}'", hint="stars=N, is-official=BOOL, is-automated=BOOL")
 
 
-def _rows(found: Sequence[Found], registry: str, *, no_trunc: bool) -> list[dict[str, object]]:
-    from lab.container.image.reference import DEFAULT_REGISTRY
-
-    prefix = "" if registry == DEFAULT_REGISTRY else f"{registry}/"
+def _rows(found: Iterable[Found], *, no_trunc: bool) -> list[dict[str, object]]:
     return [
         {
-            "Name": prefix + each.name,
+            "Name": each.name,
             "Description": _description(each.description, no_trunc=no_trunc),
             "StarCount": str(each.stars),
             "IsOfficial": "[OK]" if each.is_official else "",

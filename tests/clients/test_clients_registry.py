@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from kernel.registry.servers import registry
+from unit.registry.scripted import Reply, Seen, scripted_registry
 
 from lab.paths import Paths
 
@@ -71,6 +73,51 @@ def test_both_say_the_same_of_a_push_and_a_pull(argvs: tuple[tuple[str, ...], ..
 def _set(text: str) -> list[str]:
     """Return the lines without those that tell of how the layer was sent or found, which depends on what was before."""
     return [line for line in text.splitlines() if not line.startswith("…: ")]
+
+
+_RESULTS = (
+    {"name": "app", "description": "An app " + 50 * "x", "star_count": 3, "is_official": True, "is_automated": False},
+    {"name": "me/app", "description": "Two\nlines", "star_count": 12, "is_official": False, "is_automated": True},
+    {"name": "my/app", "description": "", "star_count": 0, "is_official": False, "is_automated": False},
+)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        ("--no-trunc",),
+        ("--limit", "2"),
+        ("--filter", "stars=3"),
+        ("-f", "is-official=true"),
+        ("-f", "is-automated=false", "-f", "stars=1"),
+        ("--format", "{{.Name}}|{{.StarCount}}|{{.IsOfficial}}|{{.Description}}"),
+        ("--format", "table {{.Name}}\t{{.IsOfficial}}"),
+    ],
+)
+def test_both_find_the_same_where_a_registry_can_be_searched(
+    argvs: tuple[tuple[str, ...], ...], flags: tuple[str, ...]
+) -> None:
+    def index(seen: Seen) -> Reply | None:
+        if seen.path == "/v1/_ping":
+            return Reply(body=b"true", headers={"X-Docker-Registry-Standalone": "true"})
+        if not seen.path.startswith("/v1/search?"):
+            return None
+        limit = int(seen.path.rpartition("n=")[2])
+        document = {"num_results": len(_RESULTS), "query": "app", "results": _RESULTS[:limit]}
+        return Reply(body=json.dumps(document).encode(), headers={"Content-Type": "application/json"})
+
+    with scripted_registry() as registry:
+        registry.fault = index
+        tables = [_ok(*argv, "search", *flags, f"{registry.host}/app") for argv in argvs]
+        asked = [seen.path for seen in registry.asked("GET", "/v1/search")]
+    assert [_columns(table) for table in tables] == [_columns(tables[0])] * 2
+    assert len(asked) == 2
+
+
+def _columns(table: str) -> list[str]:
+    """Return the lines of a table, as wide as may be."""
+    return [" ".join(line.split()) for line in table.splitlines()]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,9 @@ class Found:
 
 
 def search(session: Session, registry: str, term: str, *, limit: int) -> tuple[Found, ...]:
-    """Return at most ``limit`` repositories that a registry knows for ``term``.
+    """Return at most ``limit`` repositories that a registry knows for ``term``, in its order.
+
+    Names are as the registry gives them; those from a catalogue are whole, with the registry's host.
 
     Raises:
         RegistryError: it cannot be searched.
@@ -91,6 +93,6 @@ def _by_catalogue(registry: Registry, term: str, limit: int) -> Iterator[Found]:
         for name in names if isinstance(names, list) else []:
             if term.lower() in str(name).lower() and left:
                 left -= 1
-                yield Found(name=str(name))
+                yield Found(name=f"{registry.host}/{name}")
         if not left:
             return

@@ -190,8 +190,9 @@ def test_a_registry_without_search_is_searched_by_its_catalogue(registry: Script
 
     registry.fault = catalogue
     with session_with(tmp_path) as session:
-        assert [each.name for each in search(session, registry.host, "nginx", limit=9)] == ["Nginx-extra", "team/nginx"]
-        assert [each.name for each in search(session, registry.host, "nginx", limit=1)] == ["Nginx-extra"]
+        whole = [f"{registry.host}/{name}" for name in ("Nginx-extra", "team/nginx")]
+        assert [each.name for each in search(session, registry.host, "nginx", limit=9)] == whole
+        assert [each.name for each in search(session, registry.host, "nginx", limit=1)] == whole[:1]
 
 
 def test_a_registry_that_has_neither_is_told_as_that(registry: Scripted, tmp_path: Path) -> None:
