@@ -7,13 +7,13 @@ rule of this host is touched.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from kernel.examples.conftest import base_archive
-from kernel.examples.walkthrough import NAMES, walk
+from kernel.examples.walkthrough import CLAIMS, DOCS, NAMES, bases_of, follow, walk
 
 from lab.paths import Paths
 from lab.target.backends.dockerd import PrivateDaemon
@@ -58,22 +58,44 @@ def network() -> Iterator[tuple[str, ...]]:
 
 
 @pytest.fixture(scope="module")
-def docker(network: tuple[str, ...], base_archive: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+def docker(network: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
     daemon = _NetworkedDaemon(Paths.under(str(tmp_path_factory.mktemp("docker"))), network)
     daemon.start()
     engine = ("docker", "-H", f"unix://{daemon.socket}")
     try:
-        subprocess.run([*engine, "load", "-q", "-i", base_archive], check=True, capture_output=True)
         yield Docker(engine=engine, within=network)
     finally:
         daemon.stop()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_example_does_with_docker_what_its_page_says(name: str, docker: Docker, tmp_path: Path) -> None:
+def test_an_example_does_with_docker_what_its_page_says(
+    name: str, docker: Docker, base_archive: Callable[[str], str], tmp_path: Path
+) -> None:
+    for base in bases_of(name):
+        subprocess.run([*docker.engine, "load", "-q", "-i", base_archive(base)], check=True, capture_output=True)
     wrong = walk(name, docker.engine, tmp_path, within=docker.within, unsaid=_OF_THE_CLASSIC_BUILDER)
+    listed = _remove_containers(docker)
+    assert not wrong, "\n\n".join(wrong)
+    assert listed == []
+
+
+def test_claims_about_data_hold_for_docker_as_well(
+    docker: Docker, base_archive: Callable[[str], str], tmp_path: Path
+) -> None:
+    subprocess.run([*docker.engine, "load", "-q", "-i", base_archive("busybox")], check=True, capture_output=True)
+    work = tmp_path / "work"
+    work.mkdir()
+    unsaid = _OF_THE_CLASSIC_BUILDER
+    wrong = follow(DOCS / CLAIMS, docker.engine, work, within=docker.within, unsaid=unsaid)
+    listed = _remove_containers(docker)
+    assert not wrong, "\n\n".join(wrong)
+    assert listed == []
+
+
+def _remove_containers(docker: Docker) -> list[str]:
+    """Remove what a page that is wrong has left, and return it."""
     listed = subprocess.run([*docker.engine, "ps", "-aq"], check=True, capture_output=True, text=True).stdout.split()
     for container in listed:
         subprocess.run([*docker.engine, "rm", "-f", "-v", container], check=True, capture_output=True)
-    assert not wrong, "\n\n".join(wrong)
-    assert listed == []
+    return listed

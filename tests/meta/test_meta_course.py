@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from kernel.examples.walkthrough import PAGES
 
 TESTS = Path(__file__).resolve().parents[1]
 EXAMPLES = TESTS.parent / "examples"
@@ -40,6 +41,13 @@ COURSE = {
     "every verb and flag": "test_every_flag_that_is_not_there_is_told_with_its_reason",
     # data
     "the container's layer goes with it, volumes do not": "examples/feedback",
+    "what runs writes apart from the image; volumes outlive containers": "docs/explanation/where-data-lives.md",
+    # network
+    "container to the web, to the host, to another container": "examples/favourites",
+    "network create, --network, names of containers": "docs/how-to/connect-containers.md",
+    # several containers
+    "database, backend, front end by hand": "examples/goals",
+    "a PHP stack, with its package and task tools": "examples/php-stack",
     # environment
     "ENV, --env, --env-file": "test_running_is_the_same",
     "a setting for one container": "examples/feedback",
@@ -48,7 +56,7 @@ COURSE = {
     "ENTRYPOINT as the command": "examples/utility-containers",
     "exec -it CONTAINER npm init": "examples/utility-containers",
 }
-"""What the notes do, and where it is tested: a test, a file of tests, or an example, whose page is one."""
+"""What the notes do, and where it is tested: a test, a file of tests, or an example or a document, whose page is one."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +64,7 @@ def tested() -> set[str]:
     files = list(TESTS.rglob("test_*.py"))
     functions = {name for path in files for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)}
     examples = {f"examples/{path.parent.name}" for path in EXAMPLES.glob("*/README.md")}
-    return {path.name for path in files} | functions | examples
+    return {path.name for path in files} | functions | examples | {f"docs/{page}" for page in PAGES}
 
 
 def test_everything_in_the_course_has_a_test(tested: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""Commands of an example's page, run as they stand, and what they printed compared with what the page says.
+"""Commands of an example's page, or of another one, run as they stand, and what they printed compared with it.
 
 A block of ``console`` has commands after ``$``, with their output below; ``...`` stands for anything in a line, and
 alone for any lines. The commands of one page share a shell, a copy of the example's directory, and a terminal.
@@ -16,14 +16,19 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+DOCS = EXAMPLES.parent / "docs"
+CLAIMS = "explanation/where-data-lives.md"
+PAGES = (CLAIMS, "how-to/connect-containers.md", "how-to/use-registries.md")
+"""Pages of the documents whose commands need no more than busybox."""
 NAMES = tuple(sorted(path.parent.name for path in EXAMPLES.glob("*/README.md")))
-BASE_IMAGE = "node"
-BASE_PACKAGES = ("nodejs", "npm")
-_PORT = "8080"
+LONG = ("php-stack",)
+"""Those whose images take long to make: not a part of the daily run."""
+_PORTS = ("8080", "8081", "8082", "8083")
 _MARK = "=== command {} ==="
 _END = "=== end ==="
 _TIMEOUT_S = 240
@@ -47,6 +52,22 @@ def steps(page: str) -> tuple[Step, ...]:
     return tuple(found)
 
 
+def bases() -> dict[str, tuple[str, ...]]:
+    """Return the images that the examples build on and the packages of each, as the overview says."""
+    made = re.findall(r"^lab image bootstrap debian --include (\S+) --tag (\S+)$", _overview(), re.MULTILINE)
+    return {name: tuple(packages.split(",")) for packages, name in made}
+
+
+def bases_of(name: str) -> tuple[str, ...]:
+    """Return the images that an example builds on."""
+    files = sorted((EXAMPLES / name).rglob("Dockerfile*"))
+    return tuple(dict.fromkeys(base for file in files for base in re.findall(r"^FROM (\S+)", file.read_text())))
+
+
+def _overview() -> str:
+    return (EXAMPLES / "README.md").read_text()
+
+
 def matches(expected: Sequence[str], printed: Sequence[str]) -> bool:
     """Return whether what was printed is what the page says."""
     pattern = "".join(
@@ -58,32 +79,42 @@ def matches(expected: Sequence[str], printed: Sequence[str]) -> bool:
 def walk(
     name: str, engine: Sequence[str], directory: Path, *, within: Sequence[str] = (), unsaid: str = "$^"
 ) -> list[str]:
+    """Run the commands of an example's page in a copy of it below ``directory``, which is empty; else as ``follow``."""
+    shutil.copytree(EXAMPLES / name, directory / name)
+    return follow(EXAMPLES / name / "README.md", engine, directory / name, within=within, unsaid=unsaid)
+
+
+def follow(
+    page: Path, engine: Sequence[str], work: Path, *, within: Sequence[str] = (), unsaid: str = "$^"
+) -> list[str]:
     """Run a page's commands with ``engine`` called ``lab``, and return where something else was printed.
 
-    ``directory`` is empty; ``within`` is a program that runs another one, such as nsenter with its arguments;
+    ``work`` is where they run; ``within`` is a program that runs another one, such as nsenter with its arguments;
     ``unsaid`` is a pattern of lines that are left out of what is printed.
     """
-    work, programs = directory / name, directory / "bin"
-    shutil.copytree(EXAMPLES / name, work)
+    programs = work.parent / "bin"
     programs.mkdir()
     program = programs / "lab"
     program.write_text(f'#!/bin/sh\nexec {" ".join(engine)} "$@"\n')
     program.chmod(0o755)
-    page = steps((work / "README.md").read_text().replace(_PORT, str(_free_port())))
+    text = page.read_text()
+    for port, free in zip(_PORTS, _free_ports(len(_PORTS)), strict=True):
+        text = text.replace(port, str(free))
+    said = steps(text)
     printed = [
         [line for line in lines if not re.fullmatch(unsaid, line)]
-        for lines in _play(page, work, f"{programs}:{os.environ['PATH']}", within)
+        for lines in _play(said, work, f"{programs}:{os.environ['PATH']}", within)
     ]
     return [
         f"$ {step.command}\nthe page says:\n{_text(step.expected)}\nit prints:\n{_text(lines)}"
-        for step, lines in zip(page, printed, strict=True)
+        for step, lines in zip(said, printed, strict=True)
         if not matches(step.expected, lines)
     ]
 
 
-def _play(page: Sequence[Step], work: Path, path: str, within: Sequence[str]) -> list[list[str]]:
+def _play(said: Sequence[Step], work: Path, path: str, within: Sequence[str]) -> list[list[str]]:
     script = work.parent / "script"
-    commands = "".join(f"echo '{_MARK.format(number)}'\n{step.command}\n" for number, step in enumerate(page))
+    commands = "".join(f"echo '{_MARK.format(number)}'\n{step.command}\n" for number, step in enumerate(said))
     script.write_text(f"{commands}echo '{_END}'\n")
     output = _in_terminal([*within, "sh", str(script)], work, path).replace("\r\n", "\n")
     parts = re.split("^" + _MARK.format("[0-9]+") + "\n", output.partition(f"{_END}\n")[0], flags=re.MULTILINE)
@@ -116,11 +147,13 @@ def _read_to_end(terminal: int) -> str:
     return output.decode(errors="replace")
 
 
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("", 0))
-        port: int = listening.getsockname()[1]
-        return port
+def _free_ports(count: int) -> tuple[int, ...]:
+    """Return ports that nobody has, all held until all are found, so that no two are the same."""
+    with ExitStack() as held:
+        listening = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in listening:
+            each.bind(("", 0))
+        return tuple(each.getsockname()[1] for each in listening)
 
 
 def _text(lines: Sequence[str]) -> str:
