@@ -193,14 +193,14 @@ def export(arguments: argparse.Namespace, paths: Paths) -> int:
         raise SpecError("cowardly refusing to save to a terminal. Use the -o flag or redirect")
     with Containers(paths) as containers:
         container = containers.get(arguments.container)
-        with _target(arguments.output) as target:
-            inside.export_root(container.state, target)
+        with target(arguments.output) as file:
+            inside.export_root(container.state, file)
         events.note(container.state.bundle, "export")
     return EXIT_OK
 
 
 @contextmanager
-def _target(path: str) -> Iterator[BinaryIO]:
+def target(path: str) -> Iterator[BinaryIO]:
     """Give a file that is there when it is whole, or standard output for "".
 
     Raises:

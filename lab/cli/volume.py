@@ -6,9 +6,17 @@ from lab.cli.verbs import lazy
 
 _CHANGE = "lab.cli.volume_change"
 _SHOW = "lab.cli.volume_show"
+_TRANSFER = "lab.cli.volume_transfer"
 
 VERBS = {
     "create": lazy(_CHANGE, "create", text="make a volume", example="lab volume create --label of=shop data"),
+    "clone": lazy(
+        _TRANSFER, "clone", text="copy a volume with all that is in it", example="lab volume clone data tried"
+    ),
+    "export": lazy(
+        _TRANSFER, "export", text="write a volume's content as a tar", example="lab volume export -o data.tar data"
+    ),
+    "import": lazy(_TRANSFER, "import_tar", text="make a volume of a tar", example="lab volume import data data.tar"),
     "inspect": lazy(
         _SHOW,
         "inspect",

@@ -26,7 +26,8 @@ def add_create(parser: argparse.ArgumentParser) -> None:
     add("-d", "--driver", metavar="DRIVER", default=DRIVER, help=DRIVER)
     add("--label", metavar="KEY[=VALUE]", action="append", default=[], help="a label; repeatable")
     add("--name", dest="flag_name", metavar="VOLUME", default="", help="what it is to be called, as of old")
-    add("-o", "--opt", metavar="KEY=VALUE", action="append", default=[], help="type, o, device; repeatable")
+    add("-o", "--opt", metavar="KEY=VALUE", action="append", default=[], help="type, o, device, size; repeatable")
+    add("--size", metavar="BYTES", default="", help="what it can hold, such as 64m (default: what the disk can)")
     add("name", metavar="VOLUME", nargs="?", default="", help="what it is to be called (default: one is made up)")
 
 
@@ -40,7 +41,8 @@ def create(arguments: argparse.Namespace, paths: Paths) -> int:
             f'create {name}: error looking up volume plugin {arguments.driver}: plugin "{arguments.driver}" not found'
         )
     try:
-        volume = VolumeStore(paths).create(name, labels=pairs(arguments.label), options=pairs(arguments.opt))
+        options = {**pairs(arguments.opt), **({"size": arguments.size} if arguments.size else {})}
+        volume = VolumeStore(paths).create(name, labels=pairs(arguments.label), options=options)
     except SpecError as error:
         raise SpecError(f"create {name}: {error}", hint=error.hint) from None
     output.line(volume.name)

@@ -54,6 +54,12 @@ def _remove(containers: Containers, container_id: str) -> None:
         containers.remove(container_id)
 
 
+def _unmount(containers: Containers, _: str) -> None:
+    from lab.container.volumes import mounting  # few have volumes that have to be mounted
+
+    mounting.release_all(containers.paths)
+
+
 def _stop_unhealthy(containers: Containers, container_id: str) -> None:
     with contextlib.suppress(LabError):
         containers.stop(container_id)
@@ -82,6 +88,7 @@ def _answer(containers: Containers, _: str) -> None:
 _VERBS: dict[str, Callable[[Containers, str], None]] = {
     "restart": _restart,
     "remove": _remove,
+    "unmount": _unmount,
     "pack-log": _pack_log,
     "stop-unhealthy": _stop_unhealthy,
     "restart-unhealthy": _restart_unhealthy,

@@ -21,6 +21,8 @@ from lab.container.network import health as network_health
 from lab.container.network.networks import Networks
 from lab.container.spawner_start import has_shared
 from lab.container.spec.runtime import Status
+from lab.container.volumes import mounting
+from lab.container.volumes.store import VolumeStore
 from lab.errors import NoSuchContainer
 from lab.linux.cgroup import layout as cgroup
 from lab.paths import Paths
@@ -45,6 +47,8 @@ class Kind(StrEnum):
     NETWORK = "network"
     NAME_SERVER = "name server of network"
     DEAD_BRIDGE = "bridge"
+    UNFINISHED_VOLUME = "unfinished volume"
+    IDLE_MOUNT = "mount of volume"
     FIREWALL = "firewall"
 
 
@@ -69,6 +73,8 @@ class View:
     ``networks_down`` those whose bridge or rules are not there, ``unanswered`` those without their name server.
     ``dead_bridges`` maps to roots that are not there any more, ``obstacles`` who drops what networks forward to the
     commands that mend it.
+    ``volumes`` are directories of volumes that were never complete, or gone, ``idle_mounts`` volumes that are mounted
+    though nobody uses them.
     """
 
     ids: frozenset[str]
@@ -83,6 +89,8 @@ class View:
     leases: Mapping[str, str] = field(default_factory=dict)
     builds: tuple[str, ...] = ()
     departed: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    idle_mounts: tuple[str, ...] = ()
     networks_down: tuple[str, ...] = ()
     unanswered: tuple[str, ...] = ()
     dead_bridges: Mapping[str, str] = field(default_factory=dict)
@@ -123,6 +131,10 @@ def _findings(view: View) -> Iterator[Finding]:
     yield from _network_findings(view)
     for name in view.builds:
         yield Finding(kind=Kind.BUILD, subject=name, fault="it has been killed", remedy="removed")
+    for name in view.volumes:
+        yield Finding(kind=Kind.UNFINISHED_VOLUME, subject=name, fault="its maker has been killed", remedy="removed")
+    for name in view.idle_mounts:
+        yield Finding(kind=Kind.IDLE_MOUNT, subject=name, fault="no container that runs has it", remedy="unmounted")
     yield from _cgroup_findings(view)
 
 
@@ -166,6 +178,8 @@ def look(containers: Containers) -> View:
         cgroups=_cgroups(containers, _ids_of_past(paths)),
         leases=_unused_addresses(paths),
         builds=BuildCache(paths.builds).leftovers(),
+        volumes=VolumeStore(paths).unfinished(),
+        idle_mounts=mounting.idle(paths),
         departed=tuple(each.id for each in known if not each.is_running and departure.is_due(each.state.bundle)),
         networks_down=network_health.down(paths),
         unanswered=_unanswered(paths, known),
@@ -244,6 +258,14 @@ def _remove_builds(containers: Containers, _: str) -> None:
     BuildCache(containers.paths.builds).repair()
 
 
+def _remove_volumes(containers: Containers, _: str) -> None:
+    VolumeStore(containers.paths).remove_unfinished()
+
+
+def _unmount(containers: Containers, name: str) -> None:
+    mounting.release(containers.paths, name)
+
+
 def _release_name(containers: Containers, name: str) -> None:
     containers.names.forget(name)
 
@@ -298,6 +320,8 @@ _MENDERS: Mapping[Kind, Callable[[Containers, str], None]] = {
     Kind.LEASE: _release_address,
     Kind.BUILD: _remove_builds,
     Kind.DEPARTURE: _undo,
+    Kind.UNFINISHED_VOLUME: _remove_volumes,
+    Kind.IDLE_MOUNT: _unmount,
     Kind.NETWORK: _bring_up,
     Kind.NAME_SERVER: _answer,
     Kind.DEAD_BRIDGE: _clear_away,

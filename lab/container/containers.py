@@ -474,14 +474,13 @@ class Containers:
         actor = events.Actor(container.state.bundle)
         actor.read()
         departure.settle(container.state.bundle)
-        found = points.read(container.state.bundle) if volumes or container.record.options.removes else ()
+        found = points.read(container.state.bundle)
         self.engine.delete(container.id, force=force)
         self.names.release(container.id)
         if found:
             from lab.container.volumes import making
-            from lab.container.volumes.store import VolumeStore
 
-            making.remove_owned(VolumeStore(self.paths), found)
+            making.leave(self.paths, found, removes=volumes or container.record.options.removes)
         actor.note("destroy")
         self.images.container_is_gone()
 

@@ -126,7 +126,7 @@ def _volumes(paths: Paths) -> tuple[VolumeUsage, ...]:
     return tuple(
         VolumeUsage(
             name=each.name,
-            size_bytes=disk.content_bytes(store.data(each.name)),
+            size_bytes=store.size_bytes(each.name),
             links=len(users.get(each.name, ())),
         )
         for each in store.all()

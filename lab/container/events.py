@@ -4,6 +4,7 @@
     run/events.jsonl.old     those before, when the file had become too long
     containers/<id>/actor    what is told of a container with each event: where to, its attributes, its OOM kill counter
     containers/<id>/networks its networks, one a line: id, and what is told with their events
+    containers/<id>/volumes-left  the volumes of its last start, likewise: what is told when it has ended
 
 An event that cannot be written is lost: nothing that happens has to wait for it, or fails with it. Who reads them is in
 ``event_stream.py``. This file is imported by the spawner: nothing heavy here.
@@ -18,6 +19,7 @@ FILE = "events.jsonl"
 OLD = ".old"
 ACTOR_FILE = "actor"
 NETWORKS_FILE = "networks"
+VOLUMES_FILE = "volumes-left"
 _LENGTH_MAX = 16 << 20
 _READ_BYTES = 1 << 20  # more than labels and counters take; a buffered file would cost three times as much
 _ESCAPES = {'"': '\\"', "\\": "\\\\"}
@@ -51,6 +53,7 @@ class Actor:
             self.note("oom")
         self.note("die", f'"exitCode": "{code}"')
         self.note_networks("disconnect")
+        self.note_volumes_left()
 
     def note_networks(self, action: str) -> None:
         """Write down that the container has come onto its networks ("connect"), or left them ("disconnect")."""
@@ -58,6 +61,13 @@ class Actor:
         for network in _read(os.path.join(self._bundle, NETWORKS_FILE)).splitlines() if path else ():
             network_id, _, attributes = network.partition(" ")
             append(path, line("network", action, network_id, attributes))
+
+    def note_volumes_left(self) -> None:
+        """Write down that the container has let go of its volumes."""
+        path = self.read()[0]
+        for volume in _read(os.path.join(self._bundle, VOLUMES_FILE)).splitlines() if path else ():
+            name, _, attributes = volume.partition(" ")
+            append(path, line("volume", "unmount", name, attributes))
 
 
 def note(bundle: str, action: str, more: str = "") -> None:

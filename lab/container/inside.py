@@ -282,6 +282,7 @@ def _enter(state: ContainerState, spec: Spec) -> None:
         _own_mounts()
         overlay.mount_overlay(state.layers, state.upper, state.work, root, False)
     binds = [each for each in spec.mounts if each.type == "bind"]
+    _mount_volumes(binds)
     sources = [bind_source.clone(bind.source, bind_source.subpath_of(bind.options), recursive=True) for bind in binds]
     os.chroot(root)
     os.chdir("/")
@@ -289,6 +290,16 @@ def _enter(state: ContainerState, spec: Spec) -> None:
         _attach(bind, source)
     if spec.root.readonly:
         _make_read_only(mount.AT_FDCWD, "/")
+
+
+def _mount_volumes(binds: list[Mount]) -> None:
+    """Mount the volumes among the binds of a container that have to be, for this process alone."""
+    directories = {os.path.split(bind.source)[0] for bind in binds if os.path.basename(bind.source) == "_data"}
+    if directories:
+        from lab.container.volumes import mounting  # which leads to this file, by way of what fills volumes
+
+        for directory in sorted(directories):
+            mounting.mount_found(directory)
 
 
 def _make_read_only(descriptor: int, path: str) -> None:

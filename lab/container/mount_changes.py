@@ -21,7 +21,7 @@ from lab.container.record import ContainerRecord
 from lab.container.spec.image import ExecutionConfig
 from lab.container.spec.runtime import Mount, Spec, Status
 from lab.container.state import ContainerState
-from lab.container.volumes import making, points
+from lab.container.volumes import making, mounting, points, use
 from lab.container.volumes.model import MountPoint
 from lab.errors import KernelError, SpecError, StateConflict, UnavailableError
 from lab.linux import mount, procfs
@@ -67,12 +67,15 @@ def add(containers: Containers, reference: str, wishes: Wishes) -> None:
             before = _kept(containers, container)
             new = (*points.mounts(found), *memory)
             _require_free(container, before.spec, new)
+            state = containers.engine.state(container.id)
             _save(containers, container, _with(before, wishes, found, new))
             try:
-                _mount_all(containers.engine.state(container.id), before.spec, new)
+                with mounting.in_use(containers.paths, (each.name for each in found)):
+                    _mount_all(state, before.spec, new)
             except BaseException:
                 _save(containers, container, before)
                 raise
+            _tell(containers, state, "mount", found)
     events.note(container.state.bundle, "update")
 
 
@@ -97,8 +100,13 @@ def remove(containers: Containers, reference: str, paths: Sequence[str], *, lazi
         for path in wanted:
             if state.status == Status.RUNNING:
                 _unmount(container, state, before.spec, path, lazily=lazily)
+            left = tuple(each for each in before.points if each.destination == path)
             before = _without(before, path)
             _save(containers, container, before)
+            _tell(containers, state, "unmount", left)
+            for each in left:
+                if each.name:
+                    mounting.release(containers.paths, each.name)
     events.note(container.state.bundle, "update")
 
 
@@ -116,6 +124,12 @@ def _save(containers: Containers, container: Container, kept: _Kept) -> None:
     containers.engine.directory.save_spec(container.id, kept.spec)
     kept.record.save(container.state.bundle)
     containers.engine.runtime.forget_plan(container.id)
+
+
+def _tell(containers: Containers, state: ContainerState, action: str, found: tuple[MountPoint, ...]) -> None:
+    if state.status == Status.RUNNING:
+        use.note_change(containers.paths, state, action, found)
+        use.note_left(containers.paths, state, points.read(state.bundle))
 
 
 def _with(before: _Kept, wishes: Wishes, found: tuple[MountPoint, ...], new: tuple[Mount, ...]) -> _Kept:

@@ -119,7 +119,7 @@ def prune_volumes(paths: Paths, filters: Filters, *, with_named: bool) -> tuple[
         wanted = with_named or volume.is_anonymous
         if not wanted or volume.name in used or not all(condition(volume) for condition in holds):
             continue
-        size_bytes = disk.content_bytes(store.data(volume.name))
+        size_bytes = store.size_bytes(volume.name)
         try:
             store.remove(volume.name)
         except LabError:  # it was used or removed meanwhile

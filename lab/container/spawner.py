@@ -16,11 +16,10 @@ import marshal
 import os
 import time
 
-from lab.container import events, init, machine, messages, supervision, wire
+from lab.container import events, host_side, init, machine, messages, supervision, wire
 from lab.container.child import Child, give_up, kill, parse_frames, reap
 from lab.container.follow_up import FollowUps
 from lab.container.loop import Loop
-from lab.container.network import fastpath
 from lab.container.numbered import Numbered
 from lab.container.spare import Spare
 from lab.container.supervision import Supervised
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from lab.container import user_namespace
-    from lab.container.network.dns_watch import NameServers
     from lab.container.network.model import AttachmentFields
 
     SupervisionFields = tuple[str, bool, str, supervision.Policy, str]
@@ -50,8 +48,6 @@ LIMITS_NUMBER = 197
 _LEFTOVERS_NS = 1_000_000_000
 _IDLE_NS = 30_000_000_000
 _RETRY_NS = 500_000_000  # between attempts of what the host has no room for now
-_ANSWERED_NS = 5_000_000_000  # within which a name server has been started again
-_REGAIN_NS = 5_000_000_000  # between attempts to hold a port that another program has taken meanwhile
 
 
 class Spawner:
@@ -69,7 +65,6 @@ class Spawner:
         self._machines: dict[str, machine.Start] = {}
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._follow_ups = FollowUps(self._loop, paths)
-        self._name_servers: NameServers | None = None
 
     def serve(self, engine: sockets.Socket) -> None:
         """Serve one more engine, until it goes away."""
@@ -195,11 +190,11 @@ class Spawner:
                 self._leave_pid_namespace()
         child.listing, child.execution = listing, execution
         if users is not None and mapping is not None:
-            _map_users(child, users, mapping, stdio)
+            host_side.map_users(child, users, mapping, stdio)
         if supervised is not None and fields is not None:
             _begin(child, supervised)
         if network:
-            _connect(child, network, go)
+            host_side.connect(child, network, go)
         _close((*rest, *((go,) if network else ())))
 
     def _supervise(self, fields: SupervisionFields, given: list[int]) -> Supervised:
@@ -366,7 +361,7 @@ class Spawner:
         if child.supervised is not None:
             child.supervised.actor.note_networks("connect")
             child.supervised.actor.note("start")
-            self._look_at_name_servers()
+            self._follow_ups.look_at_name_servers()
             child.supervised.keep_console(child.pidfd)
             self._check_health(child, child.supervised, adopted=False)
 
@@ -405,6 +400,8 @@ class Spawner:
         elif supervised.removes:
             self._follow_ups.run(supervised.id, "remove")
             _close((witness,) if witness >= 0 else ())
+        elif os.path.exists(os.path.join(self._follow_ups.bundle(supervised.id), supervision.UNMOUNT_FILE)):
+            self._follow_ups.run(supervised.id, "unmount")
 
     def _check_health(self, child: Child, supervised: Supervised, *, adopted: bool) -> None:
         bundle = self._follow_ups.bundle(supervised.id)
@@ -458,7 +455,7 @@ class Spawner:
         directory = os.path.join(self._paths[0], "containers")
         for name in os.listdir(directory) if os.path.isdir(directory) else ():
             self._go_on(name)
-        self._look_at_name_servers()
+        self._follow_ups.look_at_name_servers()
 
     def _go_on(self, name: str) -> None:
         bundle = self._follow_ups.bundle(name)
@@ -499,31 +496,13 @@ class Spawner:
             child = Child(left.pid, process, status=-1, reply=-1, engine=-1, detached=True)
             child.supervised = supervised
             self._watch(child)
-            self._regain_ports(child, supervised)
+            supervised.ports.regain()
             self._check_health(child, supervised, adopted=True)
             return
         _close((process,) if process >= 0 else ())
         restarts = supervised.ended(supervision.LOST_CODE, lambda: self._follow_ups.restart(supervised.id, 0))
         if supervised.removes and not restarts:
             self._follow_ups.run(supervised.id, "remove")
-
-    def _look_at_name_servers(self) -> None:
-        if self._name_servers is None and self._paths and os.path.isdir(os.path.join(self._paths[2], "dns")):
-            from lab.container.network.dns_watch import NameServers  # few roots have networks with names
-
-            self._name_servers = NameServers(self._loop, self._paths[2], self._answer_again)
-        if self._name_servers is not None:
-            self._name_servers.look()
-
-    def _answer_again(self) -> None:
-        """Have the name servers started again that containers need, and look later whether they stay."""
-        if any(child.supervised is not None for child in self._children.values()):
-            self._follow_ups.run("", "answer")
-            self._loop.later(_ANSWERED_NS, self._look_at_name_servers)
-
-    def _regain_ports(self, child: Child, supervised: Supervised) -> None:
-        if self._children.get(child.pidfd) is child and not supervised.regain_ports():
-            self._loop.later(_REGAIN_NS, lambda: self._regain_ports(child, supervised))
 
     def _finish(self, child: Child, message: wire.Message, *, kept: int = -1) -> bool:
         """Tell all who wait, let the child go, and return whether somebody was told; a pipe that is ``kept`` stays."""
@@ -555,9 +534,9 @@ def _give(supervised: Supervised, streams: str, descriptors: list[int]) -> None:
         elif letter == "k":
             supervised.keep(descriptor)
         elif letter == "p":
-            supervised.hold_ports(descriptor)
+            supervised.ports.hold(descriptor)
         elif letter == "r":
-            supervised.release_ports(descriptor)
+            supervised.ports.release(descriptor)
         elif letter == "t":
             supervised.expect_console(descriptor)
         else:
@@ -588,31 +567,6 @@ def _begin(child: Child, supervised: Supervised) -> None:
         supervised.began(child.pid)
     except OSError as error:  # a full disk: what nobody would know of must not run
         give_up(child, "note_the_start", error)
-
-
-def _map_users(child: Child, users: user_namespace.Setup, channel: sockets.Socket, stdio: tuple[int, ...]) -> None:
-    from lab.container import user_namespace  # few have users of their own
-
-    with channel:
-        try:
-            user_namespace.prepare(child.pid, users, channel, stdio)
-        except OSError as error:  # it could not even be told what has failed
-            give_up(child, "map_users", error)
-
-
-def _connect(child: Child, network: tuple[AttachmentFields, ...], go: int) -> None:
-    # The child mounts its file systems meanwhile; it waits on the go pipe before it touches its own end.
-    try:
-        netns = os.open(f"/proc/{child.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            attachments = tuple(map(fastpath.PlainAttachment, network))
-            for attachment in attachments:
-                fastpath.host_side(attachment, netns)
-            os.write(go, fastpath.exchanges(attachments))
-        finally:
-            os.close(netns)
-    except OSError as error:
-        give_up(child, "connect_network", error)
 
 
 def _fail(reply: int, kind: object, error: OSError) -> None:

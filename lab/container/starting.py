@@ -6,7 +6,7 @@ import contextlib
 import os
 from dataclasses import replace
 
-from lab.container import compiled, console, supervision
+from lab.container import compiled, console, events, supervision
 from lab.container.engine import Engine
 from lab.container.names import Names
 from lab.container.network import departure
@@ -17,6 +17,8 @@ from lab.container.record import ContainerRecord
 from lab.container.spawner_client import Running, Stdio, Streams, Supervision
 from lab.container.spec.runtime import Status
 from lab.container.state import ContainerState
+from lab.container.volumes import points
+from lab.container.volumes.model import MountPoint
 from lab.errors import NoSuchContainer, StateConflict
 
 TYPE_CHECKING = False
@@ -70,9 +72,18 @@ def _start(
     record: ContainerRecord,
     keeper: Keeper | None,
 ) -> Running:
+    volumes = tuple(each for each in points.read(wanted.bundle) if each.name)
+    noted = False
+
     def prepare(state: ContainerState) -> None:
+        nonlocal noted
         _agree_to_start(state.bundle, wanted.restarts_done)
         make_sources(record.options)
+        if volumes:
+            from lab.container.volumes import use
+
+            use.note(engine.paths, state, volumes)
+            noted = True
         departure.settle(state.bundle)  # of its last run, if that is still to be done
         if record.options.healthcheck is not None or record.image.healthcheck is not None:
             from lab.container import health_check  # few have one
@@ -90,12 +101,24 @@ def _start(
                 network_actors.note(engine.paths, state)
         write_names(state, record.options, "" if named is None or named.server is None else named.server.address)
 
+    hairpin = keeper is not None
     try:
-        return engine.start(container_id, stdio=stdio, supervision=wanted, prepare=prepare, hairpin=keeper is not None)
+        with _in_use(engine, volumes):
+            return engine.start(container_id, stdio=stdio, supervision=wanted, prepare=prepare, hairpin=hairpin)
     except BaseException:
+        if noted:
+            events.Actor(wanted.bundle).note_volumes_left()
         if keeper is not None or engine.state(container_id).endpoints:
             _settle_unless_running(engine, container_id)
         raise
+
+
+def _in_use(engine: Engine, volumes: tuple[MountPoint, ...]) -> contextlib.AbstractContextManager[None]:
+    if not volumes:
+        return contextlib.nullcontext()
+    from lab.container.volumes import mounting  # others need not wait for it
+
+    return mounting.in_use(engine.paths, (each.name for each in volumes))
 
 
 def _settle_unless_running(engine: Engine, container_id: str) -> None:

@@ -8,6 +8,7 @@ It works on files of the container's directory, so that nothing is lost when it 
     container.log    what it wrote: ``log_file.py``
     terminal         who keeps its terminal besides: ``terminal_keeper.py``
     check, health    its health check and what came of it: ``health.py``
+    unmount          is there if a volume is to be unmounted when it has ended: ``volumes/mounting.py``
     ports            which ports of the host lead to it: ``network/holding.py``
 
 This file is imported by the spawner: nothing heavy here.
@@ -25,14 +26,13 @@ from lab.container import events
 from lab.container.log_file import Log
 from lab.container.loop import WRITABLE, Loop
 from lab.container.network import departure
+from lab.container.network.held_ports import HeldPorts
 from lab.linux import pipe, sockets
 from lab.linux.pidfd import start_time_ticks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs milliseconds on the container start path
     from collections.abc import Callable
-
-    from lab.container.network.holding import Held
 
     Policy = tuple[str, int, int, bool]
     """Restart policy in docker's words, most restarts (0: any number), restarts done, remove at the end."""
@@ -44,6 +44,7 @@ STOPPING_FILE = "stopping"
 PIPES = ("stdout", "stderr")
 
 CHECK_FILE = "check"
+UNMOUNT_FILE = "unmount"
 """There if the container's health is to be checked: see ``health.py``."""
 
 POLICIES = ("no", "on-failure", "always", "unless-stopped")
@@ -273,9 +274,7 @@ class Supervised:
         self._waiting: list[tuple[str, Listener]] = []
         self._inputs: list[TerminalInput] = []
         self._kept: list[int] = []
-        self._ports: list[int] = []
-        self._regained: set[Held] = set()
-        self._regains_ports = True
+        self.ports = HeldPorts(loop, bundle)
         self._channel = -1
         self._run = (0, 0)  # pid and start of its first process, once that is noted
         try:
@@ -335,31 +334,6 @@ class Supervised:
     def keep(self, descriptor: int) -> None:
         """Keep a descriptor (the other end of standard input) open as long as the container lives."""
         self._kept.append(descriptor)
-
-    def hold_ports(self, descriptor: int) -> None:
-        """Keep a descriptor that holds ports of the host open until they are released, or the container has ended."""
-        self._ports.append(descriptor)
-
-    def regain_ports(self) -> bool:
-        """Hold again what an earlier spawner held; return False if not all of it can be had now."""
-        if not self._regains_ports:
-            return True
-        from lab.container.network import holding  # only the successor of one that was killed has to
-
-        try:
-            missing = [held for held in holding.read(self._bundle) if held not in self._regained]
-            if missing:
-                self._ports += holding.hold_again(missing, self._regained)
-        except OSError:  # no descriptor is left now
-            return False
-        return self._regained.issuperset(missing)
-
-    def release_ports(self, *others: int) -> None:
-        """Hold no port any more, nor regain one; ``others`` are closed as well."""
-        self._regains_ports = False
-        for descriptor in (*self._ports, *others):
-            os.close(descriptor)
-        self._ports.clear()
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell the container's terminal its size in characters; without terminal nothing happens."""
@@ -483,7 +457,7 @@ class Supervised:
             source.close()
         if self._channel >= 0:
             self._kept.append(self._channel)
-        self.release_ports()
+        self.ports.release()
         for descriptor in self._kept:
             os.close(descriptor)
         self._kept.clear()

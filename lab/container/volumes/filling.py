@@ -2,9 +2,11 @@
 
     volumes/<name>/.filling   what is being copied; of no use to anybody else
     volumes/<name>/.filled    what has been copied whole, and is being moved into _data
+    volumes/<name>/.within    says that a volume on a file system of its own, into which nothing can be moved, is filled
 
-Whoever is killed amid this leaves one of them, and the next who uses the volume removes the first or goes on with the
-second. All of it happens under the volume's lock, so that of two that make a volume at once one waits for the other.
+Whoever is killed amid this leaves one of them, and the next who uses the volume removes the first, goes on with the
+second, or empties what the third is about. All of it happens under the volume's lock, so that of two that make a volume
+at once one waits for the other.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ from lab.container import inside
 from lab.container.storage.pack import pack_tree
 from lab.container.storage.trees import remove_tree
 from lab.container.storage.unpack import UnpackLimits, unpack
+from lab.linux import filesystem
 
-_FILLING, _FILLED = ".filling", ".filled"
+_FILLING, _FILLED, _WITHIN = ".filling", ".filled", ".within"
 
 
 def fill(directory: str, data: str, path: str, layers: tuple[str, ...]) -> None:
@@ -48,6 +51,39 @@ def fill(directory: str, data: str, path: str, layers: tuple[str, ...]) -> None:
             return
         os.rename(filling, os.path.join(directory, _FILLED))
         settle(directory, data)
+
+
+def fill_within(directory: str, data: str, path: str, layers: tuple[str, ...]) -> None:
+    """Do what ``fill`` does for a volume on a file system of its own, which is mounted at ``data``.
+
+    Raises:
+        ContainerError: a file could not be read or written.
+        OSError: with errno and path.
+    """
+    mark = os.path.join(directory, _WITHIN)
+    with _locked(directory):
+        if os.path.exists(mark):
+            _empty(data)
+            os.unlink(mark)
+        if os.listdir(data) or not layers or os.statvfs(data).f_flag & os.ST_RDONLY:
+            return
+        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        try:
+            _copy(layers, data, path)
+        except BaseException:
+            _empty(data)
+            os.unlink(mark)
+            raise
+        filesystem.syncfs(data)
+        os.unlink(mark)
+
+
+def _empty(directory: str) -> None:
+    for entry in os.scandir(directory):
+        if entry.is_dir(follow_symlinks=False):
+            remove_tree(entry.path)
+        else:
+            os.unlink(entry.path)
 
 
 def settle(directory: str, data: str) -> None:

@@ -10,7 +10,7 @@ from lab.container.options import mounts
 from lab.container.options.mounts import MountRequest
 from lab.container.options.run import RunOptions
 from lab.container.spec.image import ExecutionConfig
-from lab.container.volumes import filling, points
+from lab.container.volumes import driver, filling, mounting, points
 from lab.container.volumes.model import MountPoint, MountType
 from lab.container.volumes.store import VolumeStore
 from lab.errors import ContainerError, NoSuchVolume, SpecError, StateConflict
@@ -69,12 +69,20 @@ def made(
         with store.kept():
             for request in requests:
                 if request.destination in asked or request.destination not in others:
-                    found[request.destination] = _point(store, request, layers)
+                    found[request.destination] = _point(paths, store, request, layers)
             every = {**others, **found}
             yield tuple(every[path] for path in sorted(every))
     except BaseException:
         remove_owned(store, found.values())
         raise
+
+
+def leave(paths: Paths, found: tuple[MountPoint, ...], *, removes: bool) -> None:
+    """Let go of the volumes of a container that is gone; with ``removes`` its anonymous ones go as well."""
+    if removes:
+        remove_owned(VolumeStore(paths), found)
+    for name in {each.name for each in found if each.name}:
+        mounting.release(paths, name)
 
 
 def remove_owned(store: VolumeStore, found: Iterable[MountPoint]) -> None:
@@ -85,7 +93,7 @@ def remove_owned(store: VolumeStore, found: Iterable[MountPoint]) -> None:
                 store.remove(each.name)
 
 
-def _point(store: VolumeStore, request: MountRequest, layers: tuple[str, ...]) -> MountPoint:
+def _point(paths: Paths, store: VolumeStore, request: MountRequest, layers: tuple[str, ...]) -> MountPoint:
     if request.type == MountType.BIND:
         return _bind(request)
     try:
@@ -93,9 +101,11 @@ def _point(store: VolumeStore, request: MountRequest, layers: tuple[str, ...]) -
     except SpecError as error:
         raise SpecError(f"create {request.source}: {error}", hint=error.hint) from None
     source = store.source(volume)
-    if request.copies and not request.subpath:
+    if request.copies and not request.subpath and not driver.is_forgotten(volume.options):
+        fill = filling.fill_within if driver.is_mounted(volume.options) else filling.fill
         try:
-            filling.fill(store.path(volume.name), source, request.destination, layers)
+            with mounting.in_use(paths, (volume.name,)):
+                fill(store.path(volume.name), source, request.destination, layers)
         except OSError as error:
             raise ContainerError(
                 f"volume {volume.name} cannot take the image's content: {error.filename or ''}: {error.strerror}",
@@ -108,7 +118,7 @@ def _point(store: VolumeStore, request: MountRequest, layers: tuple[str, ...]) -
         subpath=request.subpath,
         destination=request.destination,
         mode=request.mode,
-        writable=request.writable,
+        writable=request.writable and (not driver.is_bind(volume.options) or driver.is_writable(volume.options)),
         owned=not request.source,
     )
 

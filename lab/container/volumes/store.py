@@ -3,6 +3,7 @@
     volumes/.lock                 shared by who makes a container, alone for who removes a volume
     volumes/<name>/volume.json    what it was made with
     volumes/<name>/_data          what containers see
+    volumes/<name>/volume.ext4    where that is kept, of a volume with a size (``sized.py``, ``mounting.py``)
 
 Who uses a volume is said by the containers themselves (``points.py``), so that nothing has to be counted twice.
 """
@@ -12,24 +13,32 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from lab.container import event_actors
 from lab.container.names import new_id
 from lab.container.spec import codec
 from lab.container.state import ProcessIdentity
-from lab.container.storage.durable import locked, shared, sync_directory, write_atomically
+from lab.container.storage import disk
+from lab.container.storage.durable import locked, locked_if_free, shared, sync_directory, write_atomically
 from lab.container.storage.trees import remove_tree
-from lab.container.volumes import points
+from lab.container.volumes import driver, points, sized
 from lab.container.volumes.model import ANONYMOUS_LABEL, DRIVER, Volume, check_name
-from lab.errors import NoSuchVolume, SpecError, StateConflict, UnavailableError
+from lab.errors import NoSuchVolume, StateConflict
+from lab.linux import mount
 from lab.paths import Paths
 
 DATA = "_data"
+IMAGE = "volume.ext4"
+MOUNT_LOCK = "mount.lock"
 _RECORD = "volume.json"
 _UNFINISHED = ".new-"
-_OPTIONS = ("type", "o", "device")
+_EBUSY, _EINVAL = 16, 22
+
+
+def _nothing(_: str) -> None:
+    return
 
 
 class VolumeStore:
@@ -46,7 +55,7 @@ class VolumeStore:
 
     def source(self, volume: Volume) -> str:
         """Return the directory that is mounted: the volume's own, or the one of the host that it is made of."""
-        return volume.options["device"] if _is_bind(volume.options) else self.data(volume.name)
+        return volume.options["device"] if driver.is_bind(volume.options) else self.data(volume.name)
 
     def path(self, name: str) -> str:
         """Return the directory of a volume with all that belongs to it."""
@@ -83,6 +92,21 @@ class VolumeStore:
                 found.append(self.get(name))
         return tuple(found)
 
+    def some(self, names: Iterable[str]) -> tuple[Volume, ...]:
+        """Return those of these volumes that there are, each once, by name."""
+        found = []
+        for name in sorted({name for name in names if name}):
+            with suppress(NoSuchVolume):
+                found.append(self.get(name))
+        return tuple(found)
+
+    def size_bytes(self, name: str) -> int:
+        """Return the bytes of a volume's files, or of the disk that one with a size takes, which may not be mounted."""
+        image = os.path.join(self.path(name), IMAGE)
+        if os.path.exists(image):
+            return os.stat(image).st_blocks * disk.BLOCK_BYTES
+        return disk.content_bytes(self.data(name))
+
     def _names(self) -> list[str]:
         try:
             return [name for name in os.listdir(self._directory) if not name.startswith(".")]
@@ -96,11 +120,11 @@ class VolumeStore:
 
         Raises:
             SpecError: the name or an option is wrong.
-            UnavailableError: the lab cannot make such a volume.
+            UnavailableError: this host cannot make such a volume.
         """
         if name:
             check_name(name)
-        _check_options(options or {})
+        driver.check(options or {})
         given = dict(labels or {}) if name else {ANONYMOUS_LABEL: "", **(labels or {})}
         volume = Volume(name=name or new_id(), created_ns=time.time_ns(), labels=given, options=dict(options or {}))
         with suppress(NoSuchVolume):
@@ -110,22 +134,53 @@ class VolumeStore:
         self._note("create", volume.name)
         return volume
 
-    def _make(self, volume: Volume) -> bool:
+    def add(
+        self, name: str, fill: Callable[[str], None], *, labels: Mapping[str, str], options: Mapping[str, str]
+    ) -> Volume:
+        """Make a volume that is there only when ``fill`` has filled it, given its directory under another name.
+
+        Raises:
+            SpecError: the name or an option is wrong.
+            StateConflict: there is one of this name.
+            UnavailableError: this host cannot make such a volume.
+        """
+        check_name(name)
+        driver.check(options)
+        volume = Volume(name=name, created_ns=time.time_ns(), labels=dict(labels), options=dict(options))
+        if os.path.lexists(self.path(name)) or not self._make(volume, fill):
+            raise StateConflict(f"there is a volume '{name}' already", hint="choose another name")
+        self._note("create", name)
+        return volume
+
+    def _make(self, volume: Volume, fill: Callable[[str], None] = _nothing) -> bool:
         """Lay a volume out at one stroke; return whether it was not there."""
         os.makedirs(self._directory, mode=0o711, exist_ok=True)
+        self.remove_unfinished()
         temporary = self._unfinished(volume.name)
         os.mkdir(temporary, 0o701)
         try:
             os.mkdir(os.path.join(temporary, DATA), 0o755)
+            if size_bytes := driver.size_bytes(volume.options):
+                sized.make(os.path.join(temporary, IMAGE), size_bytes)
             write_atomically(os.path.join(temporary, _RECORD), json.dumps(codec.encode(volume)).encode())
-            os.rename(temporary, self.path(volume.name))
-        except OSError as error:
-            remove_tree(temporary)
-            if error.errno in (17, 39):  # EEXIST, ENOTEMPTY: somebody was faster
+            fill(temporary)
+            if self._is_taken(temporary, volume.name):
+                remove_tree(temporary)
                 return False
+        except BaseException:
+            remove_tree(temporary)
             raise
         sync_directory(self._directory)
         return True
+
+    def _is_taken(self, temporary: str, name: str) -> bool:
+        try:
+            os.rename(temporary, self.path(name))
+        except OSError as error:
+            if error.errno in (17, 39):  # EEXIST, ENOTEMPTY: somebody was faster
+                return True
+            raise
+        return False
 
     def _unfinished(self, name: str) -> str:
         identity = ProcessIdentity.of(os.getpid())
@@ -146,6 +201,7 @@ class VolumeStore:
                     f"remove {name}: volume is in use - [{', '.join(users)}]", hint=f"lab ps -a --filter volume={name}"
                 )
             temporary = self._unfinished(name)
+            self._unmount(name, "remove")
             try:
                 os.rename(self.path(name), temporary)
             except FileNotFoundError:
@@ -169,14 +225,27 @@ class VolumeStore:
                 raise StateConflict(f"rename {name}: volume is in use - [{', '.join(users)}]")
             if os.path.lexists(self.path(new)):
                 raise StateConflict(f"rename {name}: there is a volume '{new}' already", hint="choose another name")
+            self._unmount(name, "rename")
             os.rename(self.path(name), self.path(new))
         labels = {key: value for key, value in volume.labels.items() if key != ANONYMOUS_LABEL}
         renamed = Volume(name=new, created_ns=volume.created_ns, labels=labels, options=volume.options)
         write_atomically(os.path.join(self.path(new), _RECORD), json.dumps(codec.encode(renamed)).encode())
 
+    def _unmount(self, name: str, verb: str) -> None:
+        """See that nothing is mounted for a volume: what is in there is not to be removed with it."""
+        if not os.path.ismount(self.data(name)):
+            return
+        with locked_if_free(os.path.join(self.path(name), MOUNT_LOCK)) as is_free:
+            if not is_free or not unmounted(self.data(name)):
+                raise StateConflict(f"{verb} {name}: the volume is being used on the host", hint="lab system check")
+
+    def unfinished(self) -> tuple[str, ...]:
+        """Return the names of what killed commands have left."""
+        return tuple(name for name in self._hidden() if _maker_is_gone(name))
+
     def remove_unfinished(self) -> tuple[str, ...]:
         """Remove what killed commands have left, and return the names of it."""
-        stale = tuple(name for name in self._hidden() if _maker_is_gone(name))
+        stale = self.unfinished()
         for name in stale:
             with suppress(OSError):
                 remove_tree(os.path.join(self._directory, name))
@@ -197,20 +266,17 @@ def _maker_is_gone(name: str) -> bool:
     return not ProcessIdentity(pid=int(pid), started_ticks=int(ticks)).is_alive()
 
 
-def _check_options(options: Mapping[str, str]) -> None:
-    """See that a volume can be made with these options of docker's local driver: of them, a bind of a directory."""
-    for name in options:
-        if name not in _OPTIONS:
-            raise SpecError(f'invalid option: "{name}"', hint=f"one of: {', '.join(_OPTIONS)}")
-    for name in ("device", "type") if options else ():
-        if name not in options:
-            raise SpecError(f'missing required option: "{name}"', hint="--opt type=none --opt o=bind --opt device=DIR")
-    if options and not _is_bind(options):
-        raise UnavailableError(
-            f"a volume of type '{options['type']}' would have to be mounted on the host",
-            hint="mount it there, and give its directory: --opt type=none --opt o=bind --opt device=DIR",
-        )
+def unmounted(data: str) -> bool:
+    """Unmount what is mounted at a directory, if anything; return False if somebody on the host is in there.
 
-
-def _is_bind(options: Mapping[str, str]) -> bool:
-    return bool({"bind", "rbind"} & set(options.get("o", "").split(",")))
+    Raises:
+        OSError: with errno and path.
+    """
+    try:
+        mount.umount2(data, mount.UMOUNT_NOFOLLOW)
+    except OSError as error:
+        if error.errno == _EBUSY:
+            return False
+        if error.errno != _EINVAL:  # it is not mounted any more
+            raise
+    return True

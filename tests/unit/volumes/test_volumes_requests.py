@@ -40,6 +40,10 @@ def test_a_volume_flag_is_read_as_docker_reads_it(text: str, wanted: MountReques
         ('type=volume,src=data,dst=/d,volume-nocopy,volume-subpath=a/b,volume-label=x=1,"volume-label=y=2,3"',
             MountRequest(type=VOLUME, source="data", destination="/d", mode="z", copies=False, subpath="a/b",
             labels={"x": "1", "y": "2,3"})),
+        ("type=bind,src=/h,dst=/d,ro,bind-recursive=writable", MountRequest(
+            type=BIND, source="/h", destination="/d", writable=False, read_only_top=True, required=True)),
+        ("type=bind,src=/h,dst=/d,ro,bind-recursive=readonly,bind-propagation=rprivate", MountRequest(
+            type=BIND, source="/h", destination="/d", writable=False, propagation="rprivate", required=True)),
     ],
 )  # fmt: skip
 def test_a_mount_flag_is_read_as_docker_reads_it(text: str, wanted: MountRequest) -> None:
@@ -64,6 +68,15 @@ def test_a_mount_flag_is_read_as_docker_reads_it(text: str, wanted: MountRequest
         ((), ("type=bind,dst=/d",), "field Source must not be empty"),
         ((), ("type=bind,src=/h,dst=/d,volume-nocopy",), "cannot mix 'volume-*' options with mount type 'bind'"),
         ((), ("src=a1,dst=/d,readonly=perhaps",), "invalid value for readonly: perhaps"),
+        ((), ("src=a1,dst=/d,volume-subpath=a/../../b",), "must be a relative path within the volume"),
+        ((), ("src=a1,dst=/d,volume-subpath=/b",), "must be a relative path within the volume"),
+        ((), ("type=bind,src=/h,dst=/d,bind-recursive=writable",), "requires 'readonly' to be specified"),
+        ((), ("type=bind,src=/h,dst=/d,ro,bind-recursive=readonly",), "requires 'bind-propagation=rprivate'"),
+        (
+            (),
+            ("type=bind,src=/h,dst=/d,bind-recursive=never",),
+            'must be "enabled", "disabled", "writable", or "readonly"',
+        ),
         ((), ("type=npipe,dst=/d",), "mount type unknown"),
         ((), ("src=a1,dst=/d,volume-driver=nfs",), 'plugin "nfs" not found'),
     ],
