@@ -9,7 +9,7 @@ from lab.api.aside import Aside
 from lab.api.http import Answer, Connection
 from lab.api.query import Query
 from lab.api.terminals import Terminals
-from lab.api.waiting import WaitingClients
+from lab.api.waiting import WaitingClients, Witnesses
 from lab.container.containers import Containers
 from lab.paths import Paths
 
@@ -27,6 +27,7 @@ class Surroundings:
     paths: Paths
     waiting: WaitingClients
     terminals: Terminals
+    witnesses: Witnesses
     aside: Aside
 
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lab.container.spawner_client import Streams
+from lab.container.spawner_client import Running, Streams
 
 
 class Ends:
@@ -85,3 +85,54 @@ class WaitingClients:
             finally:
                 for ends in taken:
                     ends.use_up()
+
+
+class Witness:
+    """A client that waits for a container's removal: it gets the process to wait for, and removes it then."""
+
+    def __init__(self) -> None:
+        """The container has not been started yet."""
+        self.running: Running | None = None
+        self.begun = os.eventfd(0, os.EFD_CLOEXEC)
+
+    def close(self) -> None:
+        """Leave the rest to the container's supervisor; once."""
+        os.close(self.begun)
+        if self.running is not None:
+            self.running.close()
+
+
+class Witnesses:
+    """Who removes which container at its end, sooner than the container's supervisor could do it.
+
+    The supervisor sees when nobody listens to its answers any more, and removes the container itself then.
+    """
+
+    def __init__(self) -> None:
+        """There are none yet."""
+        self._known: dict[str, Witness] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def waiting(self, container_id: str) -> Iterator[Witness]:
+        """Give a witness for the time of the block; the first one of a container is the one that is handed to."""
+        witness = Witness()
+        with self._lock:
+            self._known.setdefault(container_id, witness)
+        try:
+            yield witness
+        finally:
+            with self._lock:
+                if self._known.get(container_id) is witness:
+                    del self._known[container_id]
+                witness.close()
+
+    def hand_over(self, container_id: str, running: Running) -> None:
+        """Give what a start has returned to whoever waits for the container's removal, else let it go."""
+        with self._lock:
+            witness = self._known.get(container_id)
+            if witness is None or witness.running is not None:
+                running.close()
+                return
+            witness.running = running
+            os.eventfd_write(witness.begun, 1)

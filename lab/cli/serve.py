@@ -13,7 +13,7 @@ from lab.api.dispatch import Dispatcher
 from lab.api.routes.system import PING_HEADERS
 from lab.api.server import Server, listen, stop_signals
 from lab.api.terminals import Terminals
-from lab.api.waiting import WaitingClients
+from lab.api.waiting import WaitingClients, Witnesses
 from lab.cli import output
 from lab.errors import EXIT_OK
 from lab.paths import Paths
@@ -40,7 +40,9 @@ def run(arguments: argparse.Namespace, paths: Paths) -> int:
     path = os.path.abspath(arguments.socket or os.path.join(paths.run, SOCKET_NAME))
     aside = Aside(file_works.WORKS)  # before there are threads and sockets
     try:
-        surroundings = Surroundings(paths=paths, waiting=WaitingClients(), terminals=Terminals(), aside=aside)
+        surroundings = Surroundings(
+            paths=paths, waiting=WaitingClients(), witnesses=Witnesses(), terminals=Terminals(), aside=aside
+        )
         _serve(path, arguments.group, Dispatcher(surroundings))
     finally:
         aside.close()

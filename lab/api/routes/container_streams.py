@@ -16,13 +16,14 @@ from lab.api.call import Call, Routes
 from lab.api.http import JSON, RAW_STREAM, Answer, ClientGone
 from lab.api.refusals import refused
 from lab.api.relay import STDERR, STDOUT, Relay, framed
-from lab.api.waiting import Ends
+from lab.api.waiting import Ends, Witness
 from lab.container import events, following, logs, statistics
 from lab.container.containers import Container, Containers
 from lab.container.detach_keys import DETACH_KEYS, Detached, DetachFilter, detach_sequence
 from lab.container.event_stream import Event, EventFile
+from lab.container.spawner_client import Running, SpawnerDied
 from lab.container.statistics import Reading
-from lab.errors import NoSuchContainer, SpecError, StateConflict
+from lab.errors import LabError, NoSuchContainer, SpecError, StateConflict
 
 _CONDITIONS = ("not-running", "next-exit", "removed")
 _STATS_INTERVAL_MS = 1000
@@ -209,7 +210,11 @@ def wait(call: Call) -> None:
         call.connection.begin(JSON)
         code = container.exit_code
         if condition != "not-running" or container.is_running or container.status == "restarting":
-            code = _Wait(call, containers, container, condition).run(file)
+            with ExitStack() as stack:
+                witness = None
+                if condition == "removed" and container.record.options.removes and not container.is_running:
+                    witness = stack.enter_context(call.surroundings.witnesses.waiting(container.id))
+                code = _Wait(call, containers, container, condition, witness).run(file)
         call.connection.write(json.dumps({"Error": None, "StatusCode": code}).encode() + b"\n")
         call.connection.end()
 
@@ -217,8 +222,11 @@ def wait(call: Call) -> None:
 class _Wait:
     """One wait: events tell how it goes on, and the process itself that somebody has to note its end."""
 
-    def __init__(self, call: Call, containers: Containers, container: Container, condition: str) -> None:
-        self._call, self._containers, self._id, self._condition = call, containers, container.id, condition
+    def __init__(
+        self, call: Call, containers: Containers, container: Container, condition: str, witness: Witness | None
+    ) -> None:
+        self._containers, self._id, self._condition, self._witness = containers, container.id, condition, witness
+        self._client = call.connection.fileno()
         self._code, self._process = container.exit_code, -1
 
     def run(self, file: EventFile) -> int:
@@ -227,21 +235,49 @@ class _Wait:
         Raises:
             ClientGone: the client has gone.
         """
-        client = self._call.connection.fileno()
         with select.epoll() as either:
-            either.register(client, select.EPOLLRDHUP)
+            either.register(self._client, select.EPOLLRDHUP)
+            if self._witness is not None:
+                either.register(self._witness.begun, select.EPOLLIN)
             try:
                 self._watch_process(either)
                 while True:
                     for event in file.follow(None, either.fileno()):
                         if event.kind == "container" and event.actor_id == self._id and self._is_over(event, either):
                             return self._code
-                    if following.is_gone(client):
-                        raise ClientGone
-                    self._forget_process()
-                    self._containers.engine.spawner.ensure()
+                    if self._look(either):
+                        return self._code
             finally:
                 self._forget_process()
+
+    def _look(self, either: select.epoll) -> bool:
+        """Do what is to be done about a descriptor that is readable, and return whether the container is gone.
+
+        Raises:
+            ClientGone: the client has gone.
+        """
+        ready, witness = dict(either.poll(0)), self._witness
+        if self._client in ready:
+            raise ClientGone
+        running = None if witness is None else witness.running
+        if witness is not None and witness.begun in ready and running is not None:
+            either.unregister(witness.begun)
+            either.register(running, select.EPOLLIN)
+        elif running is not None and running.fileno() in ready:
+            either.unregister(running)
+            return self._remove(running)
+        else:
+            self._forget_process()
+            self._containers.engine.spawner.ensure()
+        return False
+
+    def _remove(self, running: Running) -> bool:
+        try:
+            self._code = running.wait() or 0
+            self._containers.remove(self._id, force=True)
+        except (SpawnerDied, LabError):  # whoever supervises it now does it, and events will tell
+            return False
+        return True
 
     def _is_over(self, event: Event, either: select.epoll) -> bool:
         if event.action == "start":

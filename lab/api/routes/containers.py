@@ -71,7 +71,8 @@ def start(call: Call) -> Answer:
 
 def _start(call: Call, containers: Containers, container_id: str) -> None:
     with call.surroundings.waiting.taken(container_id) as waiting:
-        containers.start(container_id, waiting[0].streams if waiting else Streams()).close()
+        running = containers.start(container_id, waiting[0].streams if waiting else Streams())
+        call.surroundings.witnesses.hand_over(container_id, running)
         for others in waiting[1:]:
             containers.engine.spawner.attach(container_id, others.streams).close()
 
