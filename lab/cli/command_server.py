@@ -52,10 +52,11 @@ _GROUP_SIGNALS = frozenset((signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signa
 _STATUS_BYTES = 4
 _PEER_BYTES = 12  # of struct ucred: pid, uid, gid
 _DESCRIPTORS_EACH, _DESCRIPTORS_OTHER = 2, 64  # of a command: its connection and its worker; while it is begun, more
-_IDLE_NS = 30_000_000_000
+_TICK_MS = 1000
+_IDLE_TICKS = 30
 _BACKLOG = 4096
-_NS_PER_MS = 1_000_000
 _GONE = inotify.IN_DELETE | inotify.IN_MOVED_FROM | inotify.IN_DELETE_SELF | inotify.IN_MOVE_SELF
+_CHANGED = _GONE | inotify.IN_MODIFY | inotify.IN_MOVED_TO | inotify.IN_CREATE
 
 
 class Command:
@@ -112,6 +113,8 @@ class CommandServer:
         self._path = path
         self._inode = os.stat(path).st_ino
         self._code = _code_times()
+        self._names = {os.path.basename(file) for file in (path, *self._code)} | {""}  # of a directory itself
+        self._idle_ticks = 0
         self._most = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _DESCRIPTORS_OTHER) // _DESCRIPTORS_EACH
         self._poll = select.poll()
         self._actions: dict[int, Callable[[], None]] = {}
@@ -119,24 +122,28 @@ class CommandServer:
         self._standby: Standby | None = self._fork()
         self._watch = inotify.Watch()
         self._watch.add(os.path.dirname(path), _GONE)
+        for directory in {os.path.dirname(file) for file in self._code}:
+            with suppress(OSError):  # too many watches, or not in the file system: then the next tick sees it
+                self._watch.add(directory, _CHANGED)
         self._on_readable(listener.fileno(), self._accept)
-        self._on_readable(self._watch.fileno(), self._look_for_socket)
+        self._on_readable(self._watch.fileno(), self._look_around)
         self._listens = True
 
     def run(self) -> None:
         """Serve until nobody has come for a while, or this server is out of date, and all commands have ended."""
         while self._listens or self._commands:
-            if not self._step():
-                self._retire()
+            ready = self._poll.poll(_TICK_MS if self._listens else None)
+            if not ready:
+                self._tick()
+            for descriptor, _ in ready:
+                if descriptor in self._actions:  # not gone by what came before it
+                    self._actions[descriptor]()
 
-    def _step(self) -> bool:
-        """Do what there is to do; return False when nothing was for as long as a server waits."""
-        idle_ms = None if self._commands else _IDLE_NS / _NS_PER_MS
-        ready = self._poll.poll(idle_ms)
-        for descriptor, _ in ready:
-            if descriptor in self._actions:  # not gone by what came before it
-                self._actions[descriptor]()
-        return bool(ready)
+    def _tick(self) -> None:
+        """Retire when nobody has come for long, or when code was changed without a word, as by another machine."""
+        self._idle_ticks = 0 if self._commands else self._idle_ticks + 1
+        if self._idle_ticks >= _IDLE_TICKS or _code_times() != self._code:
+            self._retire()
 
     def _on_readable(self, descriptor: int, action: Callable[[], None]) -> None:
         self._actions[descriptor] = action
@@ -147,13 +154,14 @@ class CommandServer:
         self._poll.unregister(descriptor)
 
     def _accept(self) -> None:
+        self._idle_ticks = 0
+        self._look_around()
         with suppress(BlockingIOError, ConnectionAbortedError):
+            if not self._listens:  # the next command gets a server with the new code
+                return
             channel = sockets.accept(self._listener)
             if _user_of(channel) != os.geteuid() or self._commands >= self._most:
                 channel.close()  # who is not greeted carries its command out by itself
-            elif _code_times() != self._code:
-                channel.close()
-                self._retire()  # the next command gets a server with the new code
             else:
                 self._greet(channel)
 
@@ -240,10 +248,15 @@ class CommandServer:
         command.channel.close()
         self._commands -= 1
 
-    def _look_for_socket(self) -> None:
-        self._watch.read()
+    def _look_around(self) -> None:
+        """See whether what was changed is ours: the socket, or code that we have loaded."""
+        changed = {change.name for change in self._watch.read()}
+        if not self._listens or changed.isdisjoint(self._names):
+            return
         if not self._owns_socket():
             self._stop_listening()
+        elif _code_times() != self._code:
+            self._retire()
 
     def _owns_socket(self) -> bool:
         try:
@@ -278,10 +291,10 @@ def _user_of(channel: sockets.Socket) -> int:
     return int.from_bytes(credentials[4:8], sys.byteorder)
 
 
-def _code_times() -> tuple[int, ...]:
+def _code_times() -> dict[str, int]:
     """Return when each file that this process has loaded was written; one that has gone counts as a change."""
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    return tuple(_time_ns(file) for file in files if file)
+    return {file: _time_ns(file) for file in files if file}
 
 
 def _time_ns(file: str) -> int:

@@ -25,7 +25,6 @@ pytestmark = [
 
 EXIT_SERVER_DIED = 125
 AT_ONCE = 100
-_SHORT_IDLE_NS = 200_000_000
 
 
 def _is_stopped(pid: int) -> bool:
@@ -192,6 +191,17 @@ def test_commands_of_another_kind_are_not_the_servers(lab: Script, how: dict[str
     begun.communicate(timeout=TIMEOUT_S)
 
 
+def test_a_server_whose_code_was_changed_takes_no_further_command(lab: Script) -> None:
+    server = lab.await_server()
+    with lab.program.with_name("lab-command-server").open("a") as script:
+        script.write("\n")
+    begun = lab.begin("events")
+    wait_until(lambda: _has_inotify(begun.pid))
+    wait_until(lambda: server not in lab.servers())
+    begun.kill()
+    begun.communicate(timeout=TIMEOUT_S)
+
+
 def _has_inotify(pid: int) -> bool:
     directory = f"/proc/{pid}/fd"
     try:
@@ -215,9 +225,7 @@ def test_the_server_ends_when_its_root_goes(lab: Script) -> None:
 def test_the_server_ends_when_nobody_needs_it_and_leaves_no_socket(lab: Script) -> None:
     (name,) = _socket_names(lab)
     program = (
-        "from lab.cli import command_server as server\n"
-        f"server._IDLE_NS = {_SHORT_IDLE_NS}\n"
-        f"server.serve({lab.paths.run!r}, {name!r})"
+        f"from lab.cli import command_server as server\nserver._TICK_MS = 10\nserver.serve({lab.paths.run!r}, {name!r})"
     )
     with open(os.devnull, "rb") as lock:
         os.dup2(lock.fileno(), 3) if lock.fileno() != 3 else None
