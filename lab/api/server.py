@@ -21,7 +21,7 @@ from lab.api.http import Connection, Headers
 from lab.errors import KernelError, SpecError, StateConflict
 from lab.units import NS_PER_S
 
-_BACKLOG = 128
+_BACKLOG = 1024
 _GRACE_NS = 2 * NS_PER_S
 _MODE = 0o660
 _STOPS = (signal.SIGTERM, signal.SIGINT)
