@@ -16,6 +16,7 @@ from lab.container.network import publish
 from lab.container.network.description import endpoint_id
 from lab.container.network.model import Endpoint
 from lab.container.network.request import PREDEFINED
+from lab.container.options import mounts
 from lab.container.options.run import RunOptions
 from lab.container.spec.runtime import JOINS, Spec
 from lab.container.volumes import points
@@ -109,7 +110,7 @@ def document(container: Container, spec: Spec, facts: Facts) -> dict[str, object
         "HostConfig": host_config(record.options, spec),
         "GraphDriver": {"Data": _graph_data(container), "Name": "overlay2"},
         **{name: size for name, size in sizes.items() if size is not None},
-        "Mounts": [_mount(point) for point in points.read(bundle)],
+        "Mounts": _mounts(container),
         "Config": _config(container, spec),
         "NetworkSettings": _network_settings(container),
     }
@@ -157,6 +158,13 @@ def _graph_data(container: Container) -> dict[str, str]:
         "UpperDir": state.upper,
         "WorkDir": state.work,
     }
+
+
+def _mounts(container: Container) -> list[dict[str, object]]:
+    """Return binds and volumes, then what --mount has in memory, which docker tells here and --tmpfs does not."""
+    memory = mounts.tmpfs_of_mounts(container.record.options.mounts)
+    in_memory = (MountPoint(type=MountType.TMPFS, source="", destination=each.destination) for each in memory)
+    return [_mount(point) for point in (*points.read(container.state.bundle), *in_memory)]
 
 
 def _mount(point: MountPoint) -> dict[str, object]:
@@ -249,6 +257,7 @@ def host_config(options: RunOptions, spec: Spec) -> dict[str, object]:
         "PublishAllPorts": options.publish_all,
         "ReadonlyRootfs": options.read_only,
         "SecurityOpt": list(options.security_options) or None,
+        **({"Mounts": [mounts.document(text) for text in options.mounts]} if options.mounts else {}),
         **({"Tmpfs": _pairs(options.tmpfs)} if options.tmpfs else {}),
         "UTSMode": options.uts,
         "UsernsMode": options.userns,

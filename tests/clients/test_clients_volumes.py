@@ -107,11 +107,31 @@ e create --name three --volumes-from two:ro -v data2:/a busybox >/dev/null
 e inspect -f {_SHOW} three | sort
 e inspect -f '{{{{json .HostConfig.VolumesFrom}}}} {{{{json .Config.Volumes}}}}' three two one
 e inspect -f '{{{{json .HostConfig.Binds}}}}' two
+e inspect -f '{{{{range .HostConfig.Mounts}}}}{{{{.Type}}}} {{{{.Target}}}} {{{{end}}}}' two
+e create --name four --mount type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=700 busybox >/dev/null
+e inspect -f {_SHOW} four
+e inspect -f '{{{{json .HostConfig.Mounts}}}}' four
 e ps -a --filter volume=data2 --format '{{{{.Names}}}}'
 e ps -a --filter volume=/h --format '{{{{.Names}}}}'
 e ps -a --filter name=three --format '{{{{.LocalVolumes}}}}'
 e system df --format '{{{{.Type}}}} {{{{.TotalCount}}}}' | grep Vol
 """,
+    ),
+    "types": Case(
+        script="""
+e volume create -o type=tmpfs -o device=tmpfs -o o=size=1m,mode=700 mem
+e volume inspect -f '{{json .Options}}' mem
+e run --rm -v mem:/d busybox sh -c 'stat -c %a /d; df -k /d | tail -1 | cut -c1-30; touch /d/x'
+e run --rm -v mem:/d busybox ls -A /d
+mkdir dir; touch dir/file
+e volume create -o type=none -o o=bind -o device="$PWD/dir" dir
+e run --rm -v dir:/d busybox ls -A /d
+e volume create -o type=ext4 -o device=/dev/nope-here bad
+e run --rm -v bad:/d busybox true
+e volume create -o type=none bad2
+e volume create -o o=bind -o device=/x bad2
+""",
+        says=("error while mounting volume", "failed to mount local volume: mount /dev/nope-here:"),
     ),
     "tmpfs": Case(
         script="""

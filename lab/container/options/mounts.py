@@ -14,6 +14,7 @@ from lab.container.options.flags import argument
 from lab.container.spec.runtime import Mount
 from lab.container.volumes.model import DRIVER, MountType
 from lab.errors import SpecError
+from lab.units import parse_bytes
 
 PROPAGATIONS = frozenset(("private", "rprivate", "slave", "rslave", "shared", "rshared"))
 """How mounts that are made later spread between a bind and the host."""
@@ -244,10 +245,54 @@ def _tmpfs_mount(text: str, fields: Mapping[str, str]) -> Mount:
         _check_fields(MountType.TMPFS, fields)
         if fields.get("source"):
             raise SpecError('invalid mount config for type "tmpfs": field Source must not be specified')
+        try:
+            _memory(fields)
+        except ValueError:
+            wrong = next(name for name in ("tmpfs-size", "tmpfs-mode") if name in fields)
+            raise SpecError(f"invalid value for {wrong}: {fields[wrong]}", hint="such as 64m and 1770") from None
     given = ((name, fields.get(f"tmpfs-{name}", "")) for name in ("size", "mode"))
     options = [f"{name}={value}" for name, value in given if value]
     options += ["ro"] * _truth(text, "readonly", fields.get("readonly", "false"))
     return tmpfs(f"{fields['target']}:{','.join(options)}")
+
+
+def document(text: str) -> dict[str, object]:
+    """Return a --mount that has been accepted as docker's JSON object, without what was not said."""
+    fields = _fields(text)
+    recursion = fields.get("bind-recursive", "")
+    bind = {
+        "Propagation": fields.get("bind-propagation", ""),
+        "NonRecursive": recursion == "disabled",
+        "ReadOnlyNonRecursive": recursion == "writable",
+        "ReadOnlyForceRecursive": recursion == "readonly",
+    }
+    driver = {"Name": fields.get("volume-driver", ""), "Options": _pairs(fields.get("volume-opt", ""))}
+    volume = {
+        "NoCopy": _truth(text, "volume-nocopy", fields.get("volume-nocopy", "false")),
+        "Labels": _pairs(fields.get("volume-label", "")),
+        "Subpath": fields.get("volume-subpath", ""),
+        "DriverConfig": _said(driver),
+    }
+    whole = {
+        "Type": str(_type(fields)),
+        "Source": fields.get("source", ""),
+        "Target": fields["target"],
+        "ReadOnly": _truth(text, "readonly", fields.get("readonly", "false")),
+        "Consistency": fields.get("consistency", ""),
+        "BindOptions": _said(bind),
+        "VolumeOptions": _said(volume),
+        "TmpfsOptions": _said(_memory(fields)),
+    }
+    return _said(whole)
+
+
+def _memory(fields: Mapping[str, str]) -> dict[str, int]:
+    size, mode = fields.get("tmpfs-size") or "0", fields.get("tmpfs-mode") or "0"
+    return {"SizeBytes": parse_bytes(size), "Mode": int(mode, 8)}
+
+
+def _said(fields: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value}
 
 
 _NAMES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}

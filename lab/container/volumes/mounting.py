@@ -157,11 +157,14 @@ def _mount(wanted: driver.HostMount, data: str) -> None:
     try:
         mount.mount(wanted.source, data, wanted.fstype, wanted.flags, wanted.data)
     except OSError as error:
+        flags = f", flags: {wanted.flags:#x}" if wanted.flags else ""
         options = f", data: {wanted.data}" if wanted.data else ""
-        subject = f"{wanted.source}:{data}, flags: {wanted.flags:#x}{options}"
-        reason = os.strerror(error.errno or 0).lower()
-        hint = "lab volume inspect shows its options"
-        raise KernelError("failed to mount local volume: mount", subject, reason, hint=hint) from error
+        raise KernelError(
+            f"error while mounting volume '{data}': failed to mount local volume: mount",
+            f"{wanted.source}:{data}{flags}{options}",
+            os.strerror(error.errno or 0).lower(),
+            hint="lab volume inspect shows its options",
+        ) from error
 
 
 def _resolved(name: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.container.options.mounts import MountRequest, requests, tmpfs_of_mounts, volume
+from lab.container.options.mounts import MountRequest, document, requests, tmpfs_of_mounts, volume
 from lab.container.volumes.model import MountType
 from lab.errors import SpecError
 
@@ -97,6 +97,35 @@ def test_a_users_mount_takes_the_place_of_the_images_volume() -> None:
 def test_a_mount_in_memory_has_its_size_and_mode() -> None:
     (found,) = tmpfs_of_mounts(("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=700,ro", "dst=/d"))
     assert (found.destination, found.options[-3:]) == ("/t", ("size=1m", "mode=700", "ro"))
+
+
+def test_a_mount_is_told_as_docker_tells_it() -> None:
+    bind = "type=bind,src=/h,dst=/d,ro,bind-propagation=rslave,bind-recursive=disabled"
+    assert document(bind) == {
+        "Type": "bind",
+        "Source": "/h",
+        "Target": "/d",
+        "ReadOnly": True,
+        "BindOptions": {"Propagation": "rslave", "NonRecursive": True},
+    }
+    volume_text = "src=data,dst=/d,volume-nocopy,volume-label=a=1,volume-subpath=sub,volume-opt=size=64m"
+    assert document(volume_text)["VolumeOptions"] == {
+        "NoCopy": True,
+        "Labels": {"a": "1"},
+        "Subpath": "sub",
+        "DriverConfig": {"Options": {"size": "64m"}},
+    }
+    assert document("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=700") == {
+        "Type": "tmpfs",
+        "Target": "/t",
+        "TmpfsOptions": {"SizeBytes": 1 << 20, "Mode": 0o700},
+    }
+
+
+@pytest.mark.parametrize("wrong", ["tmpfs-size=much", "tmpfs-mode=rwx"])
+def test_a_size_or_mode_that_is_none_is_refused(wrong: str) -> None:
+    with pytest.raises(SpecError, match=f"invalid value for {wrong.replace('=', ': ')}"):
+        tmpfs_of_mounts((f"type=tmpfs,dst=/t,{wrong}",))
 
 
 @given(st.text(max_size=40), st.text(max_size=60))
