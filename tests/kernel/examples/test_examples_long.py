@@ -1,4 +1,4 @@
-"""The pages of examples whose images take long to make are true as well."""
+"""The pages of examples that take long, themselves or their images, are true as well."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ CLAIMS = "explanation/where-data-lives.md"
 PAGES = (CLAIMS, "how-to/connect-containers.md", "how-to/use-registries.md")
 """Pages of the documents whose commands need no more than busybox."""
 NAMES = tuple(sorted(path.parent.name for path in EXAMPLES.glob("*/README.md")))
-LONG = ("php-stack",)
-"""Those whose images take long to make: not a part of the daily run."""
+LONG = ("favourites", "php-stack")
+"""Those that take long, themselves or their images: not a part of the daily run."""
 _PORTS = ("8080", "8081", "8082", "8083")
 _MARK = "=== command {} ==="
 _END = "=== end ==="
