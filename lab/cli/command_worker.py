@@ -106,7 +106,7 @@ def _take_locale() -> str:
     """Do with the locale what an interpreter does when it starts; return how its streams treat what is no text."""
     try:
         locale = _locale.setlocale(_locale.LC_CTYPE, "")
-    except _locale.Error:  # there is none of this name here
+    except _locale.Error:  # type: ignore[attr-defined]  # there is none of this name here
         locale = "C"
     if locale in ("C", "POSIX") and not os.environ.get("LC_ALL"):
         os.environ["LC_CTYPE"] = _COERCED  # for its children, too: PEP 538

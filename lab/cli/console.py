@@ -4,19 +4,20 @@ Until the command line is imported, which takes a tenth of a second, a Ctrl-C en
 nothing of it: by the signal, and without a word.
 """
 
-from _signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from typing import NoReturn
+else:
+    import _signal  # without the other's enumerations
 
 
 def entry() -> "NoReturn":
     """Carry ``sys.argv`` out, and exit."""
-    handler = getsignal(SIGINT)
-    if handler is default_int_handler:  # else the caller ignores it
-        signal(SIGINT, SIG_DFL)
+    handler = _signal.getsignal(_signal.SIGINT)
+    if handler is _signal.default_int_handler:  # else the caller ignores it
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     from lab.cli import main
 
-    signal(SIGINT, handler)
+    _signal.signal(_signal.SIGINT, handler)
     main.entry()
