@@ -81,8 +81,13 @@ def _run(arguments: argparse.Namespace, paths: Paths) -> int:
 
 def create(arguments: argparse.Namespace, paths: Paths) -> int:
     """Make a container and print its id."""
+    try:
+        options = options_of(arguments)
+    except SpecError as error:
+        error.exit_code = EXIT_ENGINE_FAILED  # docker's, for what its command line refuses by itself
+        raise
     with Containers(paths) as containers:
-        output.line(_create(containers, arguments, options_of(arguments)))
+        output.line(_create(containers, arguments, options))
     return EXIT_OK
 
 

@@ -11,7 +11,8 @@ from lab.container import events
 from lab.container.containers import Containers
 from lab.container.detach_keys import DETACH_KEYS
 from lab.container.options.signals import signal_number
-from lab.errors import EXIT_OK, NoSuchContainer, SpecError
+from lab.container.spawner_client import StartFailed
+from lab.errors import EXIT_FAILURE, EXIT_OK, NoSuchContainer, SpecError
 from lab.paths import Paths
 
 
@@ -42,7 +43,11 @@ def start(arguments: argparse.Namespace, paths: Paths) -> int:
         wanted = Attachment(streams=names, keys=arguments.detach_keys, forwards=arguments.sig_proxy)
         begin = containers.start
         options = container.record.options
-        return stay_with(containers, container.id, options, wanted, lambda streams: begin(container.id, streams))
+        try:
+            return stay_with(containers, container.id, options, wanted, lambda streams: begin(container.id, streams))
+        except StartFailed as error:  # of whose code docker's `start` knows nothing
+            output.error(str(error), hint=error.hint)
+            return EXIT_FAILURE
 
 
 def _start(containers: Containers, reference: str) -> None:

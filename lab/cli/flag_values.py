@@ -43,5 +43,6 @@ def duration_ns(text: str) -> int:
     try:
         found = 0 if amount == "0" else parse_duration_ns(amount)
     except ValueError:
-        raise ArgumentTypeError(f'time: invalid duration "{text}"') from None
+        wrong = "missing unit in" if amount.isdecimal() else "invalid"
+        raise ArgumentTypeError(f'time: {wrong} duration "{text}"') from None
     return -found if text.startswith("-") else found

@@ -113,6 +113,47 @@ e exec cc true
 """,
         says=("No such container: nosuch", "the input device is not a TTY", "is not running"),
     ),
+    "refused-values": Case(
+        script="""
+for verb in run create; do
+    e $verb --memory x
+    e $verb --memory x busybox
+    e $verb --stop-timeout x busybox
+    e $verb --cpus x busybox
+    e $verb --health-interval 5
+    e $verb --health-interval 0.5ms --health-cmd true busybox
+    e $verb --health-timeout 999us busybox
+    e $verb --health-start-period -1s busybox
+    e $verb --health-retries -1 busybox
+    e $verb --no-healthcheck --health-cmd true busybox
+    e $verb --restart always --rm busybox
+    e $verb --log-opt nope=1 busybox
+done
+e update --memory x cc
+q create --network none --name hc --health-interval 0 --health-timeout 1ms --health-cmd true busybox
+e inspect -f '{{json .Config.Healthcheck}}' hc
+q run --network none -d --name nolog --log-driver none busybox sleep 100
+e logs nolog
+e attach --nosuch nolog
+q rm -f nolog
+q create --network none --name missing busybox nosuch
+e start missing
+e start -a missing
+e start -i missing
+q run --network none --name packed --log-opt compress=true --log-opt max-size=10k --log-opt max-file=3 busybox seq 9000
+"$ENGINE" logs packed | tail -n 1
+""",
+        says=(
+            'invalid argument "x" for "-m, --memory" flag: invalid size: \'x\'',
+            "Interval in Healthcheck cannot be less than 1ms",
+            "Timeout in Healthcheck cannot be less than 1ms",
+            "--health-start-period cannot be negative",
+            "--health-retries cannot be negative",
+            "--no-healthcheck conflicts with --health-* options",
+            'time: missing unit in duration "5"',
+            "configured logging driver does not support reading",
+        ),
+    ),
 }
 
 

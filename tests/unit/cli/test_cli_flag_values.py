@@ -25,7 +25,7 @@ def test_sizes_and_durations_are_what_they_mean() -> None:
     assert [duration_ns(text) for text in ("0", "1m30s", "0.5ms", "-2s", "+1s")] == [
         *(0, 90 * NS_PER_S, NS_PER_MS // 2, -2 * NS_PER_S, NS_PER_S)
     ]
-    for text in ("", "5", "x", "--1s"):
+    for text in ("", "5d", "x", "--1s"):
         with pytest.raises(ArgumentTypeError, match=r"^time: invalid duration "):
             duration_ns(text)
 
@@ -37,7 +37,10 @@ def test_sizes_and_durations_are_what_they_mean() -> None:
         (("-m", "-1"), 'invalid argument "-1" for "-m, --memory" flag: invalid size: \'-1\''),
         (("--stop-timeout", "x"), 'invalid argument "x" for "--stop-timeout" flag: strconv.ParseInt: parsing "x"'),
         (("--cpus", "x"), 'invalid argument "x" for "--cpus" flag: failed to parse x as a rational number'),
-        (("--health-interval", "5"), 'invalid argument "5" for "--health-interval" flag: time: invalid duration "5"'),
+        (
+            ("--health-interval", "5"),
+            'invalid argument "5" for "--health-interval" flag: time: missing unit in duration "5"',
+        ),
     ],
 )
 @pytest.mark.parametrize("rest", [(), ("busybox", "true")], ids=["without-image", "with-image"])
