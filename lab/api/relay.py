@@ -38,6 +38,7 @@ class Relay:
         self._pending = bytearray()
         self._input_ended = False
         self._held = -1
+        self.sent_bytes = {STDOUT: 0, STDERR: 0}
 
     def __enter__(self) -> Relay:
         """Return the relay itself."""
@@ -55,8 +56,10 @@ class Relay:
         self._outputs[source] = stream
 
     def input(self, target: int) -> None:
-        """Write what the client sends to a pipe or terminal; it is closed at the end of that."""
+        """Write what the client sends to this pipe or terminal from now on; it is closed at the end of that."""
         os.set_blocking(target, False)
+        if self._input >= 0:
+            os.close(self._input)
         self._input = target
 
     def feed(self, data: bytes) -> None:
@@ -66,6 +69,10 @@ class Relay:
             Detached: the keys are in it.
         """
         self._take(data)
+
+    def wants(self, stream: int) -> bool:
+        """Return whether the client gets this output."""
+        return stream in self._outputs.values()
 
     def hold(self, until: int) -> None:
         """Leave what the client sends where it is until a descriptor is readable: nobody would take it before."""
@@ -78,6 +85,7 @@ class Relay:
             ClientGone: it does not take it.
         """
         self._connection.send_bare(data if self._raw else framed(stream, data))
+        self.sent_bytes[stream] += len(data)
 
     def run(self) -> None:
         """Relay until all outputs have ended.

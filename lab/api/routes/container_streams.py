@@ -17,11 +17,11 @@ from lab.api.http import JSON, RAW_STREAM, Answer, ClientGone
 from lab.api.refusals import refused
 from lab.api.relay import STDERR, STDOUT, Relay, framed
 from lab.api.waiting import Ends, Witness
-from lab.container import events, following, logs, statistics
+from lab.container import events, following, log_place, logs, statistics
 from lab.container.containers import Container, Containers
 from lab.container.detach_keys import DETACH_KEYS, Detached, DetachFilter, detach_sequence
 from lab.container.event_stream import Event, EventFile
-from lab.container.spawner_client import Running, SpawnerDied
+from lab.container.spawner_client import Running, SpawnerDied, StartFailed
 from lab.container.statistics import Reading
 from lab.errors import LabError, NoSuchContainer, SpecError, StateConflict
 
@@ -48,12 +48,16 @@ def attach(call: Call) -> None:
             ends = Ends(_connected(call, containers, container, relay))
             log_bytes = stack.enter_context(_joined(call, containers, container, ends, relay))
         early = call.connection.hijack()
+        begun_bytes = log_place.size_bytes(container.state.bundle) if log_bytes is None else log_bytes
         if call.query.truth("logs"):
             _replay(call, container, relay, log_bytes)
         events.note(container.state.bundle, "attach")
+        relay.sent_bytes.update({STDOUT: 0, STDERR: 0})
         try:
             relay.feed(early)
             relay.run()
+            if call.query.truth("stream"):
+                _go_on(call, containers, container, relay, begun_bytes)
         except Detached:
             events.note(container.state.bundle, "detach")
 
@@ -64,14 +68,57 @@ def _relay(call: Call, container: Container) -> Relay:
     return Relay(call.connection, raw=has_terminal, keys=keys if has_terminal else None)
 
 
-def _connected(call: Call, containers: Containers, container: Container, relay: Relay) -> dict[str, int]:
-    """Connect the relay with new pipes, and return the container's ends of them."""
+def _go_on(call: Call, containers: Containers, container: Container, relay: Relay, begun_bytes: int) -> None:
+    """Connect again as long as the container outlives who supervises it; its log has what it has written meanwhile.
+
+    ``begun_bytes`` is how long its log was when the client was connected first.
+    """
+    while _is_running(containers, container.id):
+        ends = Ends(_connected(call, containers, container, relay, again=True))
+        try:
+            running = containers.engine.spawner.attach(container.id, ends.streams)
+        except StartFailed:  # it has ended meanwhile
+            return
+        finally:
+            ends.close()
+        with contextlib.closing(running):
+            _catch_up(container, relay, begun_bytes, running.log_bytes)
+            relay.run()
+
+
+def _is_running(containers: Containers, container_id: str) -> bool:
+    try:
+        return containers.get(container_id).is_running
+    except NoSuchContainer:
+        return False
+
+
+def _catch_up(container: Container, relay: Relay, begun_bytes: int, end_bytes: int) -> None:
+    """Send what is in the log between two lengths of it, and has not been sent."""
+    known, bundle = dict(relay.sent_bytes), container.state.bundle
+    try:
+        place = log_place.Place(bundle, begun_bytes)
+    except FileNotFoundError:  # it has none
+        return
+    with contextlib.closing(place), logs.Reader(bundle, logs.Wanted(), since=place, end_bytes=end_bytes) as reader:
+        for to_error, data in reader.pieces():
+            stream = STDERR if to_error else STDOUT
+            skipped = min(len(data), known[stream])
+            known[stream] -= skipped
+            if skipped < len(data) and relay.wants(stream):
+                relay.send(stream, data[skipped:])
+
+
+def _connected(
+    call: Call, containers: Containers, container: Container, relay: Relay, *, again: bool = False
+) -> dict[str, int]:
+    """Connect the relay with new pipes, and return the container's ends of them; its input is kept ``again``."""
     options, theirs = container.record.options, dict[str, int]()
     for name, stream in (("stdout", STDOUT), ("stderr", STDERR)):
         if call.query.truth(name) and not (options.terminal and stream == STDERR):
             source, theirs[name] = os.pipe()
             relay.output(source, stream)
-    if call.query.truth("stdin") and options.open_stdin:
+    if call.query.truth("stdin") and options.open_stdin and (options.terminal or not again):
         if options.terminal:
             theirs["typed"], target = os.pipe()
         else:

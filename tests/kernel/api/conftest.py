@@ -61,6 +61,17 @@ class Server:
         """Begin a new one in its place."""
         self.process = self._begin()
 
+    def supervisors(self) -> list[int]:
+        """Return the pids of the root's shared spawners: one, or none; without their children before an exec."""
+        mark = f"{self.paths.run!r})".encode()
+        found = [pid for pid, line in command_lines() if b"main_shared" in line and mark in line]
+        return [pid for pid in found if parent(pid) not in found]
+
+    def supervisor(self) -> int:
+        """Return the pid of the one that there is."""
+        (pid,) = self.supervisors()
+        return pid
+
     def docker(self, *words: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run docker's client; containers get no network unless they ask for one."""
         if words[0] in ("run", "create") and "--network" not in words:
@@ -92,13 +103,10 @@ def shared_server() -> Iterator[Server]:
     server = Server(paths, scratch)
     yield server
     server.end()
-    mark = f"{paths.run!r})".encode()
-    found = [pid for pid, line in command_lines() if b"main_shared" in line and mark in line]
-    for pid in found:
-        if parent(pid) not in found:
-            os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not [pid for pid, line in command_lines() if b"main_shared" in line and mark in line])
-    apply.remove_idle_bridge(paths)
+    for pid in server.supervisors():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not server.supervisors())
+    apply.remove_bridge(paths)
     shutil.rmtree(scratch)
     shutil.rmtree(root)
 

@@ -186,6 +186,17 @@ def test_events_tell_of_a_container_in_order(server: Server) -> None:
     assert out == ["create", "attach", "start", "die", "destroy"]
 
 
+def test_who_is_attached_misses_nothing_when_the_supervisor_is_killed(server: Server) -> None:
+    counts = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo $i; sleep 0.05; done; exit 3"
+    argv = (DOCKER, "run", "--network", "none", "--name", "counts", "busybox", "sh", "-c", counts)
+    with subprocess.Popen(argv, env=server.environment, stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"1\n"
+        os.kill(server.supervisor(), signal.SIGKILL)
+        assert client.stdout.read().split() == [str(number).encode() for number in range(2, 41)]
+        assert client.wait(30) == 3
+
+
 def test_a_server_that_is_killed_loses_nothing(server: Server) -> None:
     server.ok("run", "-d", "--name", "stays", "busybox", "sh", "-c", "echo before; exec sleep 100")
     pid = server.ok("inspect", "-f", "{{.State.Pid}}", "stays")
