@@ -338,10 +338,13 @@ class Runtime:
             StartFailed: the program could not be executed.
         """
         state = self.directory.load(container_id)
-        confinement = self._confinement(container_id)
-        execution = (state.bundle, exec_id) if exec_id else None
+        confinement, execution = self._confinement(container_id), (state.bundle, exec_id) if exec_id else None
         if self._rootless:
-            return self._exec_rootless(state, process, confinement, stdio, detached=detached, execution=execution)
+            with _open_process(state):  # or it does not run
+                encoded = self._spawner.encode(self._plan_rootless_exec(state, process, confinement, detached=detached))
+                running = self._spawner.begin(encoded, flags=0, stdio=stdio, detached=detached, execution=execution)
+            running.await_started()
+            return running
         if confinement.has_own_users:
             user_namespace.give_streams((stdio.stdin, stdio.stdout, stdio.stderr), *confinement.root)
         with _open_process(state) as pidfd, self._open_unified(state.cgroup) as cgroup_fd:
@@ -381,31 +384,18 @@ class Runtime:
         )
         return self._spawner.encode(plan)
 
-    def _exec_rootless(
-        self,
-        state: ContainerState,
-        process: Process,
-        confinement: _Confinement,
-        stdio: Stdio,
-        *,
-        detached: bool,
-        execution: tuple[str, str] | None,
-    ) -> Running:
-        with _open_process(state):  # or it does not run
-            assert state.process is not None
-            plan = init_plan.plan_rootless_exec(
-                process,
-                first=(state.process.pid, state.process.started_ticks),
-                flags=confinement.joined,
-                bounding_set=_EVERYTHING,
-                seccomp=self._filter(process, confinement.profile),
-                detached=detached,
-            )
-            running = self._spawner.begin(
-                self._spawner.encode(plan), flags=0, stdio=stdio, detached=detached, execution=execution
-            )
-        running.await_started()
-        return running
+    def _plan_rootless_exec(
+        self, state: ContainerState, process: Process, confinement: _Confinement, *, detached: bool
+    ) -> tuple[init_plan.InitOp, ...]:
+        assert state.process is not None
+        return init_plan.plan_rootless_exec(
+            process,
+            first=(state.process.pid, state.process.started_ticks),
+            flags=confinement.joined,
+            bounding_set=_EVERYTHING,
+            seccomp=self._filter(process, confinement.profile),
+            detached=detached,
+        )
 
     def kill(self, container_id: str, signal_number: int) -> None:
         """Send a signal to the container's first process.
