@@ -12,6 +12,10 @@ import sys
 from lab.container import supervision
 from lab.container.loop import ONLY_ERRORS, Loop
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lab.container.network.dns_watch import NameServers
+
 _PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -22,6 +26,7 @@ TRY_AGAIN = 75
 """The exit code of one that could not do it now; of sysexits.h."""
 _RETRY_NS = 500_000_000  # between attempts to make a process where none can be made
 _AGAIN_NS = 5_000_000_000  # between attempts of what could not be done, which cost a process each
+_ANSWERED_NS = 5_000_000_000  # within which a name server has been started again
 _SIGKILL = 9
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}  # for dnsmasq, iptables
 
@@ -36,6 +41,7 @@ class FollowUps:
         self._commands = 0  # that run, or will
         self._witnessed = 0  # ends of containers that whoever was told removes
         self._delays_ns: dict[str, int] = {}  # before the last restart, by container id
+        self._name_servers: NameServers | None = None
 
     @property
     def are_due(self) -> bool:
@@ -71,6 +77,19 @@ class FollowUps:
                 self.run(container_id, "remove")
 
         self._loop.watch(witness, on_closed, ONLY_ERRORS)
+
+    def look_at_name_servers(self) -> None:
+        """Watch the name servers that there are now: one that is lost is started again if a container needs it."""
+        if self._name_servers is None and self._paths and os.path.isdir(os.path.join(self._paths[2], "dns")):
+            from lab.container.network.dns_watch import NameServers  # few roots have networks with names
+
+            self._name_servers = NameServers(self._loop, self._paths[2], self._answer_again)
+        if self._name_servers is not None:
+            self._name_servers.look()
+
+    def _answer_again(self) -> None:
+        self.run("", "answer")
+        self._loop.later(_ANSWERED_NS, self.look_at_name_servers)  # whether it stays
 
     def run(self, container_id: str, verb: str, delay_ns: int = 0) -> None:
         """Have ``aftermath`` carry out one of its verbs on a container, ``delay_ns`` from now."""
