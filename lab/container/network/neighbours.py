@@ -11,6 +11,7 @@ man nft(8), "chains": a packet that one base chain accepts goes on to the next o
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -115,7 +116,8 @@ def obstacles(bridge: Bridge) -> tuple[Obstacle, ...]:
     found: list[Obstacle] = []
     for family in ("ip", "ip6", "inet") if bridge.subnet6 else ("ip", "inet"):
         for table in sorted(_forwarding_tables(_listed(f"list chains {family}"))):
-            found += dropping(_listed(f"list table {family} {table}"), bridge.name)
+            with contextlib.suppress(FileNotFoundError):  # its owner has just removed it
+                found += dropping(_listed(f"list table {family} {table}"), bridge.name)
     return tuple(found)
 
 
