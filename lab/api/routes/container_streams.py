@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import select
 import time
@@ -25,6 +26,7 @@ from lab.container.spawner_client import Running, SpawnerDied, StartFailed
 from lab.container.statistics import Reading
 from lab.errors import LabError, NoSuchContainer, SpecError, StateConflict
 
+_log = logging.getLogger(__name__)
 _CONDITIONS = ("not-running", "next-exit", "removed")
 _STATS_INTERVAL_MS = 1000
 
@@ -310,19 +312,28 @@ class _Wait:
         if witness is not None and witness.begun in ready and running is not None:
             either.unregister(witness.begun)
             either.register(running, select.EPOLLIN)
-        elif running is not None and running.fileno() in ready:
+            return self._has_ended(running) and self._remove(running)
+        if running is not None and running.fileno() in ready:
             either.unregister(running)
             return self._remove(running)
-        else:
-            self._forget_process()
-            self._containers.engine.spawner.ensure()
+        self._forget_process()
+        self._containers.engine.spawner.ensure()
         return False
+
+    def _has_ended(self, running: Running) -> bool:
+        """Return whether a process ended so soon that its end has been read together with its start."""
+        try:
+            return running.wait(time.monotonic_ns()) is not None
+        except SpawnerDied:
+            return False
 
     def _remove(self, running: Running) -> bool:
         try:
             self._code = running.wait() or 0
             self._containers.remove(self._id, force=True)
-        except (SpawnerDied, LabError):  # whoever supervises it now does it, and events will tell
+        except (SpawnerDied, LabError) as error:  # whoever supervises it now does it, and events will tell
+            _log.info("container %s is left to its supervisor: %s", self._id, error)
+            running.close()
             return False
         return True
 

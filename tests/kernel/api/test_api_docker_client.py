@@ -38,6 +38,13 @@ def test_much_output_comes_whole_also_of_a_container_that_ends_at_once(server: S
     assert len(out.splitlines()) == 200000
 
 
+def test_short_containers_that_are_to_go_are_gone_when_their_client_ends(server: Server) -> None:
+    for _ in range(4):
+        assert server.ok("run", "--rm", "-v", "/data", "busybox", "echo", "short") == "short"
+        assert server.ok("ps", "-aq") == ""
+    assert server.ok("volume", "ls", "-q") == ""
+
+
 def test_a_detached_container_is_seen_and_worked_with(server: Server, tmp_path: Path) -> None:
     name = "web"
     server.ok("run", "-d", "--name", name, "-l", "a=b", "-m", "64m", "busybox", "sh", "-c", "echo up; exec sleep 100")
