@@ -141,8 +141,8 @@ q run --rm --name ev-second --network none busybox true
 q run --rm --name ev-third --network host busybox true
 q network rm ev-one
 q network rm ev-two
-n events --since $since --until $(date +%s.%N) --filter type=network \\
-    --format '{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.type}} {{if .Actor.Attributes.container}}+{{end}}'
+n events --since $since --until $(date +%s.%N) --filter type=network --format \\
+    '{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.type}} {{if .Actor.Attributes.container}}+{{end}}'
 n events --since $since --until $(date +%s.%N) --format '{{.Type}} {{.Action}}' | grep -A 1 -B 1 ' start'
 """,
         differs=(

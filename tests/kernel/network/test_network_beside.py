@@ -170,7 +170,7 @@ def test_neither_docker_cuts_our_containers_off_nor_we_its(docker: tuple[str, ..
     assert isle.reaches("made")
     isle.ok("image", "save", "-o", f"{isle.paths.root}/busybox.tar", "busybox")
     assert command.run((*docker, "load", "-i", f"{isle.paths.root}/busybox.tar")).exit_code == 0
-    theirs = command.run((*docker, "run", "--rm", "busybox", "ping", "-c", "1", "-W", "2", THERE))
+    theirs = command.run((*docker, "run", "--rm", "--cgroup-parent=lab", "busybox", "ping", "-c1", "-W2", THERE))
     assert theirs.exit_code == 0, theirs
     on_island("iptables", "-F", "DOCKER-USER")  # as when a firewall is loaded anew
     assert not isle.reaches("own")
