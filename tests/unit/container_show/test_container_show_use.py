@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.cli import container_show_top
 from lab.cli.columns import align
 from lab.cli.container_show import command_shown, ellipsis
-from lab.container import statistics
+from lab.container import processes, statistics
 from lab.container.statistics import Reading
 from lab.errors import ContainerError
 from lab.linux import procfs
@@ -79,14 +78,14 @@ root         142       1  0 08:00 ?        00:00:00 [kthreadd]
 
 
 def test_only_processes_of_the_container_are_shown_with_their_whole_command() -> None:
-    heading, *rows = container_show_top.select(PS, (42,))
+    heading, *rows = processes.select(PS, (42,))
     assert heading[1] == "PID"
     assert rows == [["root", "42", "1", "0", "08:00", "?", "00:00:00", "sh -c sleep 1 ; true"]]
 
 
 def test_without_pids_nothing_can_be_told_apart() -> None:
     with pytest.raises(ContainerError, match="Couldn't find PID field in ps output"):
-        container_show_top.select("COMMAND\nsh\n", (42,))
+        processes.select("COMMAND\nsh\n", (42,))
 
 
 def test_columns_of_processes_are_twenty_wide() -> None:
