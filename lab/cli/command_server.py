@@ -107,12 +107,12 @@ class Standby:
 class CommandServer:
     """All commands of one likeness on one root."""
 
-    def __init__(self, listener: sockets.Socket, path: str) -> None:
-        """Serve nobody yet; ``path`` is where the listener's name is."""
+    def __init__(self, listener: sockets.Socket, path: str, code: dict[str, int]) -> None:
+        """Serve nobody yet; ``path`` is where the listener's name is, ``code`` when files were loaded, or before."""
         self._listener = listener
         self._path = path
         self._inode = os.stat(path).st_ino
-        self._code = _code_times()
+        self._code = code
         self._names = {os.path.basename(file) for file in (path, *self._code)} | {""}  # of a directory itself
         self._idle_ticks = 0
         self._most = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _DESCRIPTORS_OTHER) // _DESCRIPTORS_EACH
@@ -128,6 +128,8 @@ class CommandServer:
         self._on_readable(listener.fileno(), self._accept)
         self._on_readable(self._watch.fileno(), self._look_around)
         self._listens = True
+        if _code_times() != code:  # changed before it was watched
+            self._retire()
 
     def run(self) -> None:
         """Serve until nobody has come for a while, or this server is out of date, and all commands have ended."""
@@ -321,6 +323,7 @@ def serve(run: str, name: str) -> None:
     os.chdir("/")
     os.umask(0o077)
     prepare()
+    code = _code_times()
     gc.collect()
     gc.freeze()  # a collection in a worker would copy every page that it touches
     path = os.path.join(run, name)
@@ -332,7 +335,7 @@ def serve(run: str, name: str) -> None:
     os.close(directory)
     listener.setblocking(False)
     listener.listen(_BACKLOG)
-    server = CommandServer(listener, path)
+    server = CommandServer(listener, path, code)
     os.close(LOCK_NUMBER)
     server.run()
 
