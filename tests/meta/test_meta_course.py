@@ -56,7 +56,7 @@ COURSE = {
     "ENTRYPOINT as the command": "examples/utility-containers",
     "exec -it CONTAINER npm init": "examples/utility-containers",
 }
-"""What the notes do, and where it is tested: a test, a file of tests, or an example or a document, whose page is one."""
+"""What the notes do, and where it is tested: by a test, a file of tests, or a page that is one, example or document."""
 
 
 @pytest.fixture(scope="module")

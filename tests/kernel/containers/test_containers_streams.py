@@ -190,5 +190,5 @@ def test_a_client_whose_spawner_is_killed_again_and_again_misses_nothing(lab: La
 
 
 def once(lines: list[str]) -> list[str]:
-    """Return lines without those that a log has twice, since its writer was killed before it had taken what it wrote."""
+    """Return lines without those that a log has twice: its writer was killed before it took what it wrote."""
     return list(dict.fromkeys(lines))
