@@ -35,7 +35,7 @@ _FOREIGN = (
     "/var/lib/cni",
 )
 # Parents that are made once and are empty: libvirt's for all guests, docker's for all containers, ours for all runs.
-_KEPT_CGROUPS = ("/machine", "/docker", "/lab")
+_KEPT_CGROUPS = ("machine", "docker", "lab")
 _KEPT_MOUNTS = ("/run/netns",)
 """Where `ip netns add` mounts the directory over itself once, for all namespaces to come."""
 
@@ -87,12 +87,19 @@ def _links() -> frozenset[str]:
 
 def _cgroups() -> frozenset[str]:
     found = []
+    kept = {os.path.join(own, name) for own in ("/", *_own_cgroups()) for name in _KEPT_CGROUPS}
     for mount in _cgroup_mounts():
         for directory, _, _ in os.walk(mount):
             inner = directory[len(mount) :]
-            if inner and inner not in _KEPT_CGROUPS and (_alone() or "/lab" in inner):
+            if inner and inner not in kept and (_alone() or "/lab" in inner):
                 found.append(f"cgroup {directory}")
     return frozenset(found)
+
+
+def _own_cgroups() -> frozenset[str]:
+    """Return where we are in each hierarchy: docker makes a parent that is named by a relative path below that."""
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        return frozenset(line.rstrip("\n").split(":", 2)[2] for line in file)
 
 
 def _cgroup_mounts() -> list[str]:

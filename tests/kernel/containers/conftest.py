@@ -82,6 +82,12 @@ class Lab:
         found = [pid for pid, line in command_lines() if b"main_shared" in line and mark in line]
         return [pid for pid in found if parent(pid) not in found]
 
+    def end_spawners(self) -> None:
+        """Kill this root's spawners, and wait until they are gone."""
+        for pid in self.spawners():
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not self.spawners())
+
     def aftermaths(self) -> list[int]:
         """Return the pids of what the shared spawner has started beside containers."""
         mark = self.paths.run.encode()
@@ -96,9 +102,7 @@ def lab_root() -> Iterator[Lab]:
     bootstrap(ImageStore.open(paths), BaseImage.BUSYBOX, progress=lambda _: None)
     lab = Lab(paths)
     yield lab
-    for pid in lab.spawners():
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not lab.spawners())
+    lab.end_spawners()
     shutil.rmtree(root)
 
 

@@ -174,9 +174,7 @@ def test_a_log_that_cannot_be_begun_anew_goes_on_when_there_is_room(bundle: str)
 
 def test_containers_have_as_many_descriptors_as_the_host_gives_whatever_the_users_shell_says(lab: Lab) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for pid in lab.spawners():
-        os.kill(pid, 9)
-    wait_until(lambda: not lab.spawners())
+    lab.end_spawners()
     argv = ("prlimit", f"--nofile=64:{hard}", *lab.argv("run", "--rm", "busybox", "sh", "-c", "ulimit -n"))
     done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert (done.returncode, done.stdout) == (0, f"{hard}\n"), done.stderr

@@ -176,15 +176,16 @@ def test_a_client_keeps_up_with_a_writer_that_has_two_streams(lab: Lab) -> None:
 
 
 def test_a_client_whose_spawner_is_killed_again_and_again_misses_nothing(lab: Lab) -> None:
-    last = 400
-    script = f"for i in $(seq {last}); do echo $i; echo e$i >&2; [ $((i % 4)) = 0 ] && sleep 0.01; done; sleep 0.2"
-    client = lab.begin("run", "--name", "writer", "busybox", "sh", "-c", script)
+    line = "i=$((i + 1)); echo $i; echo e$i >&2; [ $((i % 4)) = 0 ] && sleep 0.01"
+    client = lab.begin("run", "--name", "writer", "busybox", "sh", "-c", f"until [ -e /stop ]; do {line}; done")
     for _ in range(3):
         wait_until(lambda: lab.ids() and lab.get("writer").started_ns and lab.spawners())
         before = lab.log("writer")
         wait_until(lambda before=before: lab.log("writer") != before)
         os.kill(lab.spawners()[0], signal.SIGKILL)
+    lab.ok("exec", "writer", "touch", "/stop")
     out, err = client.communicate(timeout=60)
+    last = int(out.split()[-1])
     assert once(out.decode().splitlines()) == [str(number) for number in range(1, last + 1)]
     assert once(err.decode().splitlines()) == [f"e{number}" for number in range(1, last + 1)]
 

@@ -48,9 +48,7 @@ class IslandLab(Lab):
     def end(self) -> None:
         """Remove what there is of this root but for its networks."""
         remove_containers(self)
-        for pid in self.spawners():
-            os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not self.spawners())
+        self.end_spawners()
 
 
 def on_island(*argv: str) -> str:

@@ -17,6 +17,9 @@ from lab.linux import command
 
 from ..containers.conftest import Lab, wait_until
 
+KILLS = int(os.environ.get("LAB_TEST_KILLS", "3"))
+"""How many commands of a kind are killed, each at another moment; 8 where time is not short."""
+
 pytestmark = [pytest.mark.root, pytest.mark.needs("nftables")]
 
 SLEEP = ("busybox", "sleep", "1000")
@@ -217,9 +220,7 @@ def test_name_servers_that_were_killed_are_back_by_the_spawner_or_without_it_by_
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: all(dns.pid(lab.paths, name) not in (0, pid) for name, pid in known.items()))
     assert resolves(lab, "backend", "database")
-    for spawner in lab.spawners():
-        os.kill(spawner, signal.SIGKILL)
-    wait_until(lambda: not lab.spawners())
+    lab.end_spawners()
     for name in known:
         os.kill(dns.pid(lab.paths, name), signal.SIGKILL)
     wait_until(lambda: not any(dns.pid(lab.paths, name) for name in known))
@@ -283,7 +284,7 @@ def test_commands_that_are_killed_at_any_moment_leave_what_the_next_ones_can_use
 ) -> None:
     make("base")
     put(lab, "fixed", "--network", "base")
-    for step in range(8):
+    for step in range(KILLS):
         name = f"net{step}"
         if words[-1] in ("rm", "connect"):
             make(name)
@@ -295,12 +296,12 @@ def test_commands_that_are_killed_at_any_moment_leave_what_the_next_ones_can_use
         }[words[-1]]
         process = subprocess.Popen(lab.argv(*words, *tail), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            process.wait(0.15 + 0.04 * step)
+            process.wait(0.15 + 0.32 / KILLS * step)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
     lab.ok("system", "check")
-    for step in range(8):
+    for step in range(KILLS):
         lab("network", "disconnect", f"net{step}", "fixed")
         lab("rm", "-f", f"net{step}")
         lab("network", "rm", "-f", f"net{step}")

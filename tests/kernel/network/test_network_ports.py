@@ -16,6 +16,9 @@ from lab.linux import command, nftables
 
 from ..containers.conftest import Lab, wait_until
 
+KILLS = int(os.environ.get("LAB_TEST_KILLS", "8"))
+"""How many starts are killed, each at another moment; 24 where time is not short."""
+
 pytestmark = [pytest.mark.root, pytest.mark.needs("nftables")]
 
 SERVE = ("busybox", "sh", "-c", "cd /tmp; echo hello > index.html; exec httpd -f -p 80")
@@ -225,9 +228,7 @@ def test_a_restart_by_hand_or_by_policy_publishes_again_and_keeps_the_address(la
 def test_ports_stay_when_the_spawner_is_killed_and_go_with_the_container_all_the_same(lab: Lab) -> None:
     port = free_port()
     web(lab, "--name", "web", "-p", f"{port}:80")
-    for pid in lab.spawners():
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not lab.spawners())
+    lab.end_spawners()
     assert fetch("127.0.0.1", port) == "hello"
     done = lab("run", "--rm", "--network", "bridge", "-p", f"{port}:80", *SERVE)
     assert done.code == 125
@@ -239,9 +240,7 @@ def test_ports_stay_when_the_spawner_is_killed_and_go_with_the_container_all_the
 def test_the_successor_of_a_spawner_that_was_killed_holds_its_ports_again_until_they_are_given_up(lab: Lab) -> None:
     port, other, late = free_port(), free_port(), free_port()
     web(lab, "--name", "web", "-p", f"{port}:80", "-p", f"127.0.0.1:{other}:81/udp", "-p", f"{late}:82")
-    for pid in lab.spawners():
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not lab.spawners())
+    lab.end_spawners()
     with socket.create_server(("127.0.0.1", late)):  # somebody is faster
         lab.ok("system", "check")
         for address in ("127.0.0.1", "0.0.0.0"):
@@ -260,11 +259,11 @@ def test_the_successor_of_a_spawner_that_was_killed_holds_its_ports_again_until_
 
 def test_starts_that_are_killed_at_any_moment_leave_no_port_that_leads_nowhere(lab: Lab) -> None:
     port = free_port()
-    for step in range(24):
+    for step in range(KILLS):
         argv = lab.argv("run", "-d", "--name", f"k{step}", "--network", "bridge", "-p", f"{port}:80", *SERVE)
         process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            process.wait(0.1 + 0.012 * step)
+            process.wait(0.1 + 0.288 / KILLS * step)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
