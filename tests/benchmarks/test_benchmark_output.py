@@ -36,7 +36,7 @@ def test_a_gibibyte_goes_through_in_constant_memory(benchmark: BenchmarkFixture,
     rate_bytes_per_s: float = benchmark.pedantic(_pump, (loop, writer, attached), rounds=1)
     grown_bytes = _private_bytes() - before_bytes
     benchmark.extra_info.update(rate_mb_per_s=rate_bytes_per_s / 1e6, grown_bytes=grown_bytes)
-    supervised.ended(0)
+    supervised.ended(0, lambda: None)
     os.close(writer)
     os.close(attached)
     assert rate_bytes_per_s > SLOWEST_BYTES_PER_S
