@@ -28,8 +28,8 @@ ROUNDS = 12
 BUILD_ROUNDS = 5
 SWITCH = "LAB_COMMAND_SERVER"
 RUN_LEAST, EXEC_LEAST, BUILD_LEAST = (1.5, 0.5), (0.6, 0.15), (2.5, 1.0)
-"""Docker's time over ours, warm and cold; wide, since shared machines are noisy. Usual is 5 and 1.4 for a run, 2
-and 0.4 for an exec, 7.5 and 2.6 for a build of three steps."""
+"""Docker's time over ours, warm and cold; wide, since shared machines are noisy. Usual is 8 and 1.2 for a run, 4
+and 0.4 for an exec, 8.7 and 2.7 for a build of three steps."""
 DOCKERFILE = "FROM busybox\nRUN echo one > /1\nRUN echo two > /2\nRUN echo three > /3\n"
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("root"), pytest.mark.needs("overlay"), pytest.mark.needs("docker")]
