@@ -17,8 +17,6 @@ from lab.container.spawner_client import Running, SpawnerDied, StartFailed, Stre
 from lab.errors import EXIT_OK, LabError
 
 STDIN, STDOUT, STDERR = 0, 1, 2
-_MOST_DEATHS = 20
-"""How many spawners in a row may die before they have answered, until one is not tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +93,10 @@ def _go_on(
     What it has written meanwhile is in its log. Its standard input is a pipe that it has kept, or its terminal.
 
     Raises:
-        SpawnerDied: whoever begins to supervise it dies of that, time after time.
+        SpawnerDied: whoever is asked to supervise it dies before the answer, time after time.
     """
     names = set(wanted.streams) - (set() if options.terminal else {"stdin"})
     bundle = containers.engine.directory.bundle(container_id)
-    deaths = 0
     while True:
         with _connected(relay, containers, container_id, options, names) as streams:
             try:
@@ -107,12 +104,6 @@ def _go_on(
             except StartFailed:  # it has ended meanwhile
                 _catch_up(relay, bundle, place, names, None)
                 return containers.wait(container_id)
-            except SpawnerDied:
-                deaths += 1
-                if deaths == _MOST_DEATHS:
-                    raise
-                continue
-        deaths = 0
         with contextlib.closing(running), contextlib.suppress(SpawnerDied):
             _catch_up(relay, bundle, place, names, running.log_bytes)
             relay.run()

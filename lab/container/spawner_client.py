@@ -26,6 +26,8 @@ _ENOENT, _ESRCH, _E2BIG, _ENFILE, _EMFILE, _EMSGSIZE = 2, 3, 7, 23, 24, 90
 _SPAWNERS_OWN = (wire.FULL[0], messages.SPAWN, messages.JOIN, messages.ATTACH)
 _FULL_HINT = "the spawner needs five for each container: stop some, or have it start where `ulimit -Hn` is higher"
 _USER_STEP = "set_named_user"  # whose own errors say all, in docker's words
+_MOST_DEATHS = 20
+"""How many spawners in a row may end before they have answered, until none is asked again."""
 EncodedPlan = bytes
 """A plan on its way: what ``SpawnerClient.encode`` makes of it."""
 
@@ -342,11 +344,19 @@ class SpawnerClient:
 
         Raises:
             StartFailed: it does not run.
-            SpawnerDied: the spawner ended meanwhile.
+            SpawnerDied: whoever is asked ends before the answer, time after time.
         """
-        running = self._request((messages.ATTACH, container_id, streams.letters()), streams.descriptors())
-        running.await_started()
-        return running
+        deaths = 0
+        while True:
+            try:
+                running = self._request((messages.ATTACH, container_id, streams.letters()), streams.descriptors())
+                running.await_started()
+            except SpawnerDied:  # the next one goes on with the container
+                deaths += 1
+                if deaths == _MOST_DEATHS:
+                    raise
+            else:
+                return running
 
     def resize(self, container_id: str, *, rows: int, columns: int) -> None:
         """Tell a container's terminal its size in characters; one that does not run is no error.
