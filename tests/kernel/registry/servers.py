@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 USER, PASSWORD = "tester", "hunter2"
@@ -107,7 +108,23 @@ def with_tls(certificates: Certificates) -> dict[str, object]:
     return {"http": {"tls": {"certificate": str(certificates.certificate), "key": str(certificates.key)}}}
 
 
-class TokenServer:
+class _Serving:
+    """A server of http.server in a thread, while the block lasts."""
+
+    _server: ThreadingHTTPServer
+    _thread: threading.Thread
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class TokenServer(_Serving):
     """A token server: GET with a password or without, POST with a refresh token; anybody may pull what is public/."""
 
     def __init__(self, directory: Path) -> None:
@@ -131,15 +148,6 @@ class TokenServer:
             "rootcertbundle": str(self.certificate),
         }
         return {"auth": {"token": service}}
-
-    def __enter__(self) -> TokenServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def _token(self, user: str, scopes: list[str]) -> str:
         access = []
@@ -196,7 +204,7 @@ class TokenServer:
         return Handler
 
 
-class TunnelProxy:
+class TunnelProxy(_Serving):
     """A proxy that only knows CONNECT, wants USER's PASSWORD, and notes where to."""
 
     def __init__(self) -> None:
@@ -208,15 +216,6 @@ class TunnelProxy:
     def url(self) -> str:
         """What HTTPS_PROXY is set to."""
         return f"http://{USER}:{PASSWORD}@127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> TunnelProxy:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         proxy = self
