@@ -1,0 +1,1 @@
+"""Compose: systems of several containers from one file, as the compose specification describes them."""
