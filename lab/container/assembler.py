@@ -22,7 +22,7 @@ FailureTable = tuple[tuple[str, str, dict[int, str], str], ...]
 
 OPERATIONS = (
     p.CALL, p.SKIP_UNLESS, p.LOAD, p.FAIL, p.MARK, p.EXECUTING, p.MAKE_DESTINATION, p.FIND_HOME, p.EXCHANGE,
-    p.SEND_DESCRIPTOR,
+    p.SEND_DESCRIPTOR, p.FIND_USER,
 )  # fmt: skip
 _NUMBERS = {name: number for number, name in enumerate(OPERATIONS)}
 _CALL = OPERATIONS.index(p.CALL)

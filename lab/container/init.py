@@ -92,9 +92,14 @@ def _keep_own_descriptors(status: int) -> int:
 
 
 def explain(errno: int, words: str, call: str, reasons: Mapping[int, str]) -> str:
-    """Return why a call has failed: a reason of the program's own, or the kernel's, with the call and its words."""
+    """Return why a call has failed: a reason of the program's own, or the kernel's, with the call and its words.
+
+    Without an errno the words say all.
+    """
     if errno in reasons:
         return reasons[errno]
+    if not errno:
+        return words
     reason = os.strerror(errno) + (f" ({words})" if words else "")
     return f"{call}: {reason}" if call else reason
 

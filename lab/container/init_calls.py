@@ -41,6 +41,8 @@ _RESULT, _FOUND, _MODE, _DESCRIPTOR, _CONTEXT = 0, 1, 2, 3, 4  # slots
 _MAJOR, _MINOR, _OTHER_MAJOR, _OTHER_MINOR = 5, 6, 7, 8
 _MASTER, _SLAVE = 9, 10
 _BASE = 11
+_UID, _GID, _COUNT = 12, 13, 14
+_GROUPS = 1  # a buffer
 
 
 # -- where it belongs ------------------------------------------------------------------------------------------------
@@ -403,16 +405,39 @@ def set_user(uid: int, gid: int, additional_gids: tuple[int, ...], umask: int) -
 
     Where the kernel denies groups, in a user namespace of an ordinary user's, they stay as they are.
     """
-    if uid:
-        yield from _own_streams(uid)
     groups = struct.pack(f"={len(additional_gids)}I", *additional_gids)
-    denied = p.tolerated(_EPERM)
-    yield call("setgroups", len(additional_gids), groups, keep=_RESULT, tolerate=denied)
-    yield from p.when(_RESULT, -_EPERM, _require_denied_groups())
-    reasons = {_EINVAL: "there is no such user in its user namespace"}
-    yield call("setresgid", gid, gid, gid, path=f"{uid}:{gid}", reasons=reasons)
-    yield call("setresuid", uid, uid, uid, path=f"{uid}:{gid}", reasons=reasons)
+    yield from _set_groups(len(additional_gids), groups)
+    yield from _own_streams(uid) if uid else ()
+    yield from _set_ids(uid, gid, f"{uid}:{gid}")
     yield call("umask", umask)
+
+
+def set_named_user(
+    user: str, additional_groups: tuple[str, ...], umask: int, sets: tuple[int, int, int, int], keep: bool
+) -> Program:
+    """Become "USER[:GROUP]" as the root's own files have it; root, or all with ``keep``, gets the capability sets.
+
+    It fails without an errno, in docker's words, for a user or group that is not there.
+    """
+    uid = Slot(_UID)
+    yield p.find_user(user, additional_groups, groups=_GROUPS, uid=_UID, gid=_GID, count=_COUNT)
+    yield from _set_groups(Slot(_COUNT), Buffer(_GROUPS))  # before another step uses the buffer
+    yield from p.unless(_UID, 0, (*_own_streams(uid), *(keep_capabilities() if keep else ())))
+    yield from _set_ids(uid, Slot(_GID), user)
+    yield call("umask", umask)
+    capable = set_capabilities(*sets)
+    yield from capable if keep else p.when(_UID, 0, capable)
+
+
+def _set_groups(count: int, groups: p.Operand) -> Program:
+    yield call("setgroups", count, groups, keep=_RESULT, tolerate=p.tolerated(_EPERM))
+    yield from p.when(_RESULT, -_EPERM, _require_denied_groups())
+
+
+def _set_ids(uid: int, gid: int, who: str) -> Program:
+    reasons = {_EINVAL: "there is no such user in its user namespace"}
+    yield call("setresgid", gid, gid, gid, path=who, reasons=reasons)
+    yield call("setresuid", uid, uid, uid, path=who, reasons=reasons)
 
 
 def _require_denied_groups() -> Program:
@@ -548,6 +573,7 @@ _ALL: tuple[Callable[..., Program], ...] = (
     install_seccomp,
     drop_bounding,
     set_user,
+    set_named_user,
     set_capabilities,
     keep_capabilities,
     die_with_spawner,

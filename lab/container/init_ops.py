@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 
 from lab.container import init_calls as calls
-from lab.container import user_database, user_namespace
-from lab.container.interpreter import read_small
+from lab.container import user_namespace
 from lab.linux import mount, namespaces, pidfd
 
 TYPE_CHECKING = False
@@ -50,28 +49,9 @@ def open_bind_of(number: int, pid: int, started_ticks: int, source: str) -> None
         os.close(own)
 
 
-def set_named_user(
-    user: str, additional_groups: tuple[str, ...], umask: int, sets: tuple[int, int, int, int], keep: bool
-) -> Program:
-    """Return how to become "USER[:GROUP]" as the root's own files have it; root, or all with ``keep``, gets ``sets``.
-
-    Raises:
-        OSError: there is no such user or group.
-    """
-    passwd, group = read_small("/etc/passwd"), read_small("/etc/group")
-    try:
-        uid, gid, gids = user_database.identify(user, additional_groups, passwd, group)
-    except LookupError as error:
-        raise OSError(0, error.args[0]) from None
-    keeping = calls.keep_capabilities() if uid and keep else ()
-    capable = calls.set_capabilities(*sets) if keep or not uid else ()
-    return iter((*keeping, *calls.set_user(uid, gid, gids, umask), *capable))
-
-
 _ALL: tuple[Callable[..., Program | None], ...] = (
     join_namespace,
     open_bind_of,
-    set_named_user,
     *user_namespace.STEPS,
 )
 OPERATIONS: dict[str, Callable[..., Program | None]] = {

@@ -491,7 +491,7 @@ def _plan_privileges(process: Process, bounding_set: int) -> Iterator[InitOp]:
     yield InitOp.of(calls.drop_bounding, bounding_set & ~caps.mask(wanted.bounding))
     if user.username:
         ambient = bool(wanted.ambient)
-        yield InitOp.of(ops.set_named_user, user.username, user.additional_groups, user.umask, sets, ambient)
+        yield InitOp.of(calls.set_named_user, user.username, user.additional_groups, user.umask, sets, ambient)
         return
     if user.uid and wanted.ambient:
         yield InitOp.of(calls.keep_capabilities)

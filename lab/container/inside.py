@@ -147,15 +147,20 @@ def packing_here(write: Callable[[BinaryIO], None]) -> Iterator[BinaryIO]:
         yield source
 
 
-def extract(state: ContainerState, spec: Spec, directory: str, source: BinaryIO) -> None:
+def extract(
+    state: ContainerState, spec: Spec, directory: str, source: BinaryIO, *, replaces_kinds: bool = False
+) -> None:
     """Unpack a tar below an existing directory of a container; what is in the way is replaced.
+
+    A file replaces a directory, and a directory a file, only if it ``replaces_kinds``.
 
     Raises:
         FileError: a file could not be made, or the archive is none.
     """
 
     def make(_: BinaryIO) -> None:
-        unpack(source, directory, UnpackLimits(), subject="the archive", whiteouts=False)
+        limits = UnpackLimits()
+        unpack(source, directory, limits, subject="the archive", whiteouts=False, replaces_kinds=replaces_kinds)
 
     with _child(lambda: _enter(state, spec), make) as nothing:
         nothing.read()

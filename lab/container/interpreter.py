@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_SMALL_BYTES = 1 << 20
+_SMALL_BYTES = (1 << 20) - 1
 _ECONNRESET = 104
 _PIPE_BYTES = 65536
 _HOME = b"HOME="
@@ -48,7 +48,7 @@ class Interpreter:
                 for _ in range(0 if found & mask == wanted else count):
                     next(instructions)
             elif name in _OPERATIONS:
-                self._operate(name, values, keep, words)
+                self._operate(name, operands, values, keep, words)
             else:
                 self._call(name, values, keep, tolerated, words)
 
@@ -82,7 +82,9 @@ class Interpreter:
         log = _read_log(self._slots[words.log]) if words.log >= 0 else ""
         return OSError(errno, init.explain(errno, log, *words.flatten()[:2]), words.path)
 
-    def _operate(self, name: str, values: list[object], keep: int, words: p.Words) -> None:
+    def _operate(
+        self, name: str, operands: tuple[object, ...], values: list[object], keep: int, words: p.Words
+    ) -> None:
         if name == p.LOAD:
             buffer, offset, width = (int(value) for value in values)  # type: ignore[call-overload]
             self._slots[keep] = int.from_bytes(self._buffers[buffer][offset : offset + width], "little")
@@ -94,6 +96,8 @@ class Interpreter:
             _make_destination(words.path, is_directory=bool(values[1]))
         elif name == p.FIND_HOME:
             self._home = _HOME + os.fsencode(user_database.home(os.getuid(), read_small("/etc/passwd")))
+        elif name == p.FIND_USER:
+            self._find_user(operands, uid=keep)
         elif name == p.SEND_DESCRIPTOR:
             channel, message, descriptor = values
             with sockets.Socket(fileno=os.dup(channel)) as socket:  # type: ignore[arg-type]
@@ -101,12 +105,24 @@ class Interpreter:
         elif name == p.EXCHANGE:
             _exchange_all(int(values[0]))  # type: ignore[call-overload]
 
+    def _find_user(self, operands: tuple[object, ...], *, uid: int) -> None:
+        user, added, groups, gid, count = operands
+        passwd, group = read_small("/etc/passwd"), read_small("/etc/group")
+        try:
+            found = user_database.identify(str(user), tuple(map(os.fsdecode, added)), passwd, group)  # type: ignore[call-overload]  # a Vector
+        except LookupError as error:
+            raise OSError(0, error.args[0], "") from None
+        self._slots[uid], self._slots[gid], self._slots[count] = found[0], found[1], len(found[2])  # type: ignore[index]
+        struct.pack_into(f"={len(found[2])}I", self._buffers[groups], 0, *found[2])  # type: ignore[index]
 
-_OPERATIONS = frozenset((p.LOAD, p.FAIL, p.EXECUTING, p.MAKE_DESTINATION, p.FIND_HOME, p.EXCHANGE, p.SEND_DESCRIPTOR))
+
+_OPERATIONS = frozenset((
+    p.LOAD, p.FAIL, p.EXECUTING, p.MAKE_DESTINATION, p.FIND_HOME, p.FIND_USER, p.EXCHANGE, p.SEND_DESCRIPTOR,
+))  # fmt: skip
 
 
 def read_small(path: str) -> str:
-    """Return the text of a file of the image, at most 1 MiB; "" for one that cannot be read or is not a file."""
+    """Return the text of a file of the image up to a NUL, at most 1 MiB; "" for what cannot be read or is no file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
@@ -114,7 +130,7 @@ def read_small(path: str) -> str:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return ""
-        return os.read(descriptor, _SMALL_BYTES).decode(errors="replace")
+        return os.fsdecode(os.read(descriptor, _SMALL_BYTES).partition(b"\0")[0])
     finally:
         os.close(descriptor)
 

@@ -14,6 +14,7 @@
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -23,10 +24,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SYSCALL, SKIP_UNLESS, LOAD, FAIL, MARK, EXECUTING, MAKE_DESTINATION, FIND_HOME, EXCHANGE, SEND_DESCRIPTOR };
+enum {
+    SYSCALL, SKIP_UNLESS, LOAD, FAIL, MARK, EXECUTING, MAKE_DESTINATION, FIND_HOME, EXCHANGE, SEND_DESCRIPTOR, FIND_USER
+};
 enum { VALUE, DATA, SLOT, BUFFER };
 enum { SLOTS = 16, BUFFERS = 2, BUFFER_BYTES = 4096, OPERANDS = 6, MARKS = 8, TEXT_BYTES = 2048 };
-enum { EXIT_FAILED = 125, MOST_LINKS = 40, PASSWD_BYTES = 1 << 20, STATUS_NUMBER = 195, LAST_NUMBER = 199 };
+enum { FIELDS = 7, HIGHEST_ID = 0x7fffffff, MOST_GROUPS = BUFFER_BYTES / 4 };
+enum { EXIT_FAILED = 125, MOST_LINKS = 40, SMALL_BYTES = 1 << 20, STATUS_NUMBER = 195, LAST_NUMBER = 199 };
 static const uint64_t HOME = UINT64_MAX, ANY = UINT64_MAX;
 
 struct header { uint32_t instructions, relocations, relocations_offset, data_offset; };
@@ -38,12 +42,15 @@ struct instruction {
     uint64_t tolerated;
     int64_t values[]; /* as many as there are operands */
 };
+struct span { const char *at; size_t size; };
+struct line { struct span fields[FIELDS], last; int count; };
 struct frame { char kind; int64_t value; } __attribute__((packed));
 struct failure { uint32_t instruction; int32_t error; } __attribute__((packed));
 struct exchange { uint32_t size; uint16_t answers, patches; uint32_t subjects_size; };
 
 static int64_t slots[SLOTS];
-static char buffers[BUFFERS][BUFFER_BYTES], home[sizeof "HOME=" + BUFFER_BYTES], file_text[PASSWD_BYTES];
+static char buffers[BUFFERS][BUFFER_BYTES], home[sizeof "HOME=" + BUFFER_BYTES];
+static char passwd_text[SMALL_BYTES], group_text[SMALL_BYTES];
 static struct frame frames[MARKS];
 static int frame_count, status_pipe;
 static uint32_t current;
@@ -119,26 +126,150 @@ static void make_destination(const char *path, int is_directory) {
     }
 }
 
+/* Have the text of a file of the root's own in ``text``: none for one that cannot be read, or is not a file. */
+static const char *read_small(const char *path, char *text) {
+    struct stat found;
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    ssize_t size = file < 0 || fstat(file, &found) || !S_ISREG(found.st_mode) ? 0 : read(file, text, SMALL_BYTES - 1);
+    if (file >= 0) close(file);
+    text[size > 0 ? size : 0] = 0;
+    return text;
+}
+
+static struct span span_of(const char *text) { return (struct span){text, strlen(text)}; }
+
+static int is_same(struct span one, struct span other) {
+    return one.size == other.size && !memcmp(one.at, other.at, one.size);
+}
+
+static struct span without_space(struct span text) {
+    for (; text.size && strchr(" \t\r\v\f", *text.at); text.size--) text.at++;
+    while (text.size && strchr(" \t\r\v\f", text.at[text.size - 1])) text.size--;
+    return text;
+}
+
+/* Cut what comes before a character, or all there is, from the beginning of a text. */
+static struct span cut(struct span *text, char end) {
+    const char *found = memchr(text->at, end, text->size);
+    struct span before = {text->at, found ? (size_t)(found - text->at) : text->size};
+    size_t taken = before.size + (found != NULL);
+    *text = (struct span){text->at + taken, text->size - taken};
+    return before;
+}
+
+/* Cut the next line from a text into its fields, of which the last one is also what a group lists. */
+static struct line next_line(struct span *text) {
+    struct span whole = cut(text, '\n'), rest = without_space(whole);
+    const char *colon = memrchr(whole.at, ':', whole.size);
+    struct line line = {.last = whole};
+    if (colon) line.last = (struct span){colon + 1, (size_t)(whole.at + whole.size - colon - 1)};
+    line.last = without_space(line.last);
+    for (int more = 1; more && line.count < FIELDS; line.count++) {
+        more = memchr(rest.at, ':', rest.size) != NULL;
+        line.fields[line.count] = cut(&rest, ':');
+    }
+    return line;
+}
+
+static int is_number(struct span text) {
+    size_t digits = 0;
+    while (digits < text.size && text.at[digits] >= '0' && text.at[digits] <= '9') digits++;
+    return digits && digits == text.size;
+}
+
+/* An id, or -1 for what is not one. */
+static int64_t id_of(struct span text) {
+    int64_t id = 0;
+    if (!is_number(text)) return -1;
+    for (size_t i = 0; i < text.size && id <= HIGHEST_ID; i++) id = id * 10 + text.at[i] - '0';
+    return id <= HIGHEST_ID ? id : -1;
+}
+
+static int is_wanted(struct span wanted, struct span name, int64_t id) {
+    return is_number(wanted) ? id_of(wanted) == id : is_same(wanted, name);
+}
+
+static int64_t required_id(struct span text, const char *kind, const char *file) {
+    static char words[TEXT_BYTES];
+    if (!is_number(text)) {
+        snprintf(words, sizeof words, "unable to find %s %.*s: no matching entries in %s file", kind, (int)text.size, text.at,
+                 file);
+        die(0, words, "");
+    }
+    if (id_of(text) < 0) die(0, "uids and gids must be in range 0-2147483647", "");
+    return id_of(text);
+}
+
+static int64_t find_gid(struct span wanted, struct span group) {
+    while (group.size) {
+        struct line line = next_line(&group);
+        int64_t gid = line.count < 3 ? -1 : id_of(line.fields[2]);
+        if (gid >= 0 && is_wanted(wanted, line.fields[0], gid)) return gid;
+    }
+    return required_id(wanted, "group", "group");
+}
+
+static int lists(struct span names, struct span login) {
+    while (names.size)
+        if (is_same(cut(&names, ','), login)) return 1;
+    return 0;
+}
+
+static int add_gid(uint32_t *gids, int count, uint32_t gid, struct span user) {
+    static char words[TEXT_BYTES];
+    for (int i = 0; i < count; i++)
+        if (gids[i] == gid) return count;
+    if (count == MOST_GROUPS) {
+        snprintf(words, sizeof words, "user %.*s is in more than %d groups", (int)user.size, user.at, MOST_GROUPS);
+        die(0, words, "");
+    }
+    gids[count] = gid;
+    return count + 1;
+}
+
+/* Have "USER[:GROUP]" as the root's own files have it: uid and gid in slots, and all its groups, counted, in a buffer.
+ * user_database.py says the rules. */
+static void find_user(const struct instruction *each, const int64_t *v) {
+    struct span group_name = span_of((const char *)v[0]), name = cut(&group_name, ':'), login = {"", 0};
+    struct span passwd = span_of(read_small("/etc/passwd", passwd_text));
+    const struct span group = span_of(read_small("/etc/group", group_text));
+    uint32_t *gids = (uint32_t *)v[2];
+    int64_t uid = -1, gid = 0;
+    int count = 0;
+    if (!name.size) name = span_of("0");
+    while (passwd.size && uid < 0) {
+        struct line line = next_line(&passwd);
+        int64_t id = line.count < 4 ? -1 : id_of(line.fields[2]);
+        if (id < 0 || !is_wanted(name, line.fields[0], id)) continue;
+        uid = id;
+        login = line.fields[0];
+        gid = id_of(line.fields[3]) < 0 ? 0 : id_of(line.fields[3]);
+    }
+    if (uid < 0) uid = required_id(name, "user", "passwd");
+    if (group_name.size) gid = find_gid(group_name, group);
+    count = add_gid(gids, count, gid, name);
+    for (struct span rest = group; rest.size && login.size && !group_name.size;) {
+        struct line line = next_line(&rest);
+        int64_t id = line.count < 3 ? -1 : id_of(line.fields[2]);
+        if (id >= 0 && lists(line.last, login)) count = add_gid(gids, count, id, name);
+    }
+    for (const char *const *added = (const char *const *)v[1]; *added; added++)
+        count = add_gid(gids, count, find_gid(span_of(*added), group), name);
+    slots[each->keep] = uid;
+    slots[v[3]] = gid;
+    slots[v[4]] = count;
+}
+
 /* Have the home directory of who this process is in ``home``, as the root's own /etc/passwd has it. */
 static void find_home(void) {
+    struct span passwd = span_of(read_small("/etc/passwd", passwd_text));
+    int64_t user = getuid();
     strcpy(home, "HOME=/");
-    int file = open("/etc/passwd", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    struct stat found;
-    if (file < 0) return;
-    ssize_t size = fstat(file, &found) || !S_ISREG(found.st_mode) ? 0 : read(file, file_text, sizeof file_text - 1);
-    close(file);
-    if (size <= 0) return;
-    file_text[size] = 0;
-    uid_t user = getuid();
-    for (char *line = file_text, *next; line; line = next) {
-        next = strchr(line, '\n');
-        if (next) *next++ = 0;
-        char *fields[7] = {line + strspn(line, " \t\r")}, *end;
-        int count = 1;
-        for (char *each = fields[0]; count < 7 && (each = strchr(each, ':')); fields[count++] = each) *each++ = 0;
-        if (count < 6 || !*fields[2] || strtoul(fields[2], &end, 10) != user || *end) continue;
-        fields[5][strcspn(fields[5], "\r")] = 0;
-        if (*fields[5] && strlen(fields[5]) < BUFFER_BYTES) strcpy(home + sizeof "HOME=" - 1, fields[5]);
+    while (passwd.size) {
+        struct line line = next_line(&passwd);
+        if (line.count < 6 || id_of(line.fields[2]) != user) continue;
+        if (line.fields[5].size && line.fields[5].size < BUFFER_BYTES)
+            *(char *)mempcpy(home + sizeof "HOME=" - 1, line.fields[5].at, line.fields[5].size) = 0;
         return;
     }
 }
@@ -297,6 +428,7 @@ void carry_out(char *program, int status) {
         case FIND_HOME: find_home(); break;
         case EXCHANGE: exchange_all(v[0]); break;
         case SEND_DESCRIPTOR: send_descriptor(v[0], (char *)v[1], v[2]); break;
+        case FIND_USER: find_user(each, v); break;
         }
         each = (void *)&each->values[each->operands];
     }

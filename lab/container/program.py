@@ -8,6 +8,8 @@ or where a plan has a step of another kind. Nothing here does anything.
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 CALL = "call"
 SKIP_UNLESS, LOAD, FAIL, MARK, EXECUTING = "skip_unless", "load", "fail", "mark", "executing"
 MAKE_DESTINATION, FIND_HOME, EXCHANGE = "make_destination", "find_home", "exchange"
-SEND_DESCRIPTOR = "send_descriptor"
+SEND_DESCRIPTOR, FIND_USER = "send_descriptor", "find_user"
 
 NOTHING = 0
 ANY = (1 << 64) - 1
@@ -103,6 +105,17 @@ def fail(errno: int, reason: str, path: str) -> Instruction:
 def operation(kind: str, *operands: Operand, path: str = "") -> Instruction:
     """Return an operation that is more than one system call."""
     return (kind, operands, -1, NOTHING, Words(kind, path, {}, -1))
+
+
+def find_user(
+    user: str, additional_groups: tuple[str, ...], *, groups: int, uid: int, gid: int, count: int
+) -> Instruction:
+    """Return the look-up of "USER[:GROUP]" in the root's own files, by the rules of ``user_database``.
+
+    The numbers of all its groups go to the buffer ``groups``, how many there are to the slot ``count``.
+    """
+    added = Vector(os.fsencode(group) for group in additional_groups)
+    return (FIND_USER, (user, added, Buffer(groups), gid, count), uid, NOTHING, Words(FIND_USER, "", {}, -1))
 
 
 def load(buffer: int, offset: int, width: int, *, keep: int) -> Instruction:

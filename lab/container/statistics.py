@@ -6,8 +6,8 @@ Source: docs.docker.com/reference/cli/docker/container/stats, and the way in whi
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from lab.linux import procfs
 from lab.linux.cgroup import usage
@@ -17,22 +17,46 @@ _UNLIMITED_BYTES = 1 << 62  # v1 writes "no limit" as the largest number of whol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What a link has carried since it was made, each way: bytes, packets, and packets that were wrong or dropped."""
+
+    received_bytes: int
+    received_packets: int
+    received_errors: int
+    received_dropped: int
+    sent_bytes: int
+    sent_packets: int
+    sent_errors: int
+    sent_dropped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What a container has used until now; ``host_cpu_ns`` is what all processors have spent, idle or not.
 
     ``memory_bytes`` is without the file pages that the kernel would give up first; ``memory_limit_bytes`` is the host's
-    memory where there is no limit. Network and disk count from the container's start.
+    memory where there is no limit. Network and disk count from the container's start; ``links`` are those of its own
+    network by name, without the loopback.
     """
 
     cpu_ns: int = 0
     host_cpu_ns: int = 0
     memory_bytes: int = 0
     memory_limit_bytes: int = 0
-    received_bytes: int = 0
-    sent_bytes: int = 0
+    links: Mapping[str, Traffic] = field(default_factory=dict)
     read_bytes: int = 0
     written_bytes: int = 0
     tasks: int = 0
+
+    @property
+    def received_bytes(self) -> int:
+        """What all links have received."""
+        return sum(link.received_bytes for link in self.links.values())
+
+    @property
+    def sent_bytes(self) -> int:
+        """What all links have sent."""
+        return sum(link.sent_bytes for link in self.links.values())
 
     @property
     def memory_ratio(self) -> float:
@@ -51,14 +75,12 @@ def read(layout: CgroupLayout, cgroup: str, pid: int) -> Reading:
     cpu = _cpu(layout, cgroup)
     memory = _memory(layout, cgroup)
     io = _io(layout, cgroup)
-    received, sent = network_bytes(pid) if pid else (0, 0)
     return Reading(
         cpu_ns=0 if cpu is None else cpu.usage_ns,
         host_cpu_ns=_host_cpu_ns(),
         memory_bytes=0 if memory is None else max(0, memory.usage_bytes - memory.inactive_file_bytes),
         memory_limit_bytes=0 if memory is None else _memory_limit(layout, cgroup),
-        received_bytes=received,
-        sent_bytes=sent,
+        links=links_of(pid) if pid else {},
         read_bytes=0 if io is None else io.read_bytes,
         written_bytes=0 if io is None else io.written_bytes,
         tasks=_tasks(layout, cgroup),
@@ -108,20 +130,36 @@ def _host_cpu_ns() -> int:
     return times.busy_ns + times.idle_ns + times.iowait_ns
 
 
-def network_bytes(pid: int) -> tuple[int, int]:
-    """Return the bytes received and sent on all links but the loopback of a process's network; zeros if it is gone."""
+def links_of(pid: int) -> dict[str, Traffic]:
+    """Return the links of a process's network but the loopback; none if it is gone."""
     try:
         with open(f"/proc/{pid}/net/dev", encoding="ascii") as file:
-            return parse_network(file.read().splitlines()[2:])
+            return parse_links(file.read().splitlines()[2:])
     except OSError:
-        return 0, 0
+        return {}
 
 
-def parse_network(lines: Sequence[str]) -> tuple[int, int]:
-    """Return the sums of bytes received and sent in the lines of a net/dev file that are about links."""
-    counters = [(name.strip(), fields.split()) for name, _, fields in (line.partition(":") for line in lines)]
-    others = [fields for name, fields in counters if name != "lo"]
-    return sum(int(fields[0]) for fields in others), sum(int(fields[8]) for fields in others)
+def parse_links(lines: Sequence[str]) -> dict[str, Traffic]:
+    """Return the links but the loopback in the lines of a net/dev file that are about links.
+
+    Source: man proc_pid_net(5): eight numbers are about what was received, the next eight about what was sent.
+    """
+    split = ((name.strip(), rest.split()) for name, _, rest in (line.partition(":") for line in lines))
+    return {name: _traffic([int(number) for number in numbers]) for name, numbers in split if name != "lo"}
+
+
+def _traffic(numbers: Sequence[int]) -> Traffic:
+    received, sent = numbers[:4], numbers[8:12]
+    return Traffic(
+        received_bytes=received[0],
+        received_packets=received[1],
+        received_errors=received[2],
+        received_dropped=received[3],
+        sent_bytes=sent[0],
+        sent_packets=sent[1],
+        sent_errors=sent[2],
+        sent_dropped=sent[3],
+    )
 
 
 def processors() -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -15,7 +16,9 @@ from lab.container.spec.image import ExecutionConfig, History, ImageConfig, Root
 from lab.container.storage.compression import decompressed
 from lab.container.storage.layers import LayerSource
 from lab.container.storage.pack import Layer, pack_stream
-from lab.errors import LayerCorrupt
+from lab.errors import ContainerError, LayerCorrupt
+
+_DOWNLOAD_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,28 @@ class ImportWishes:
     message: str
     changes: Sequence[str]
     created_s: int
+
+
+def is_url(source: str) -> bool:
+    """Return whether a tar has to be downloaded."""
+    return source.startswith(("http://", "https://"))
+
+
+@contextmanager
+def downloading(url: str) -> Iterator[BinaryIO]:
+    """Give what is at a URL as it comes.
+
+    Raises:
+        ContainerError: it cannot be had.
+    """
+    import urllib.error  # these cost tens of milliseconds, and few imports need them
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT_S) as answer:
+            yield answer
+    except urllib.error.URLError as error:
+        raise ContainerError(f"cannot read {url}: {error.reason}", hint="check the address and the network") from error
 
 
 def import_image(store: ImageStore, source: BinaryIO, subject: str, wishes: ImportWishes) -> StoredImage:

@@ -72,11 +72,19 @@ class UnpackLimits:
         return self.size_bytes + self.entries * _ENTRY_OVERHEAD_BYTES + _END_BYTES
 
 
-def unpack(stream: Readable, directory: str, limits: UnpackLimits, *, subject: str, whiteouts: bool = True) -> int:
+def unpack(
+    stream: Readable,
+    directory: str,
+    limits: UnpackLimits,
+    *,
+    subject: str,
+    whiteouts: bool = True,
+    replaces_kinds: bool = False,
+) -> int:
     """Unpack the tar ``stream`` below ``directory``, an empty directory of ours; ``subject`` names it in errors.
 
     Without ``whiteouts`` it is no layer: names that begin with .wh. are names like any other, and neither does a file
-    replace a directory nor a directory a file.
+    replace a directory nor a directory a file, unless it ``replaces_kinds``.
 
     Returns the bytes of files and of the targets of links, hard links counted once: what docker calls a layer's size.
 
@@ -85,7 +93,8 @@ def unpack(stream: Readable, directory: str, limits: UnpackLimits, *, subject: s
         KernelError: the host refused: no space, no right.
     """
     size_bytes = 0
-    with _explained(subject), _Tree(directory, limits, whiteouts=whiteouts) as tree:
+    replaces_kinds = replaces_kinds or whiteouts
+    with _explained(subject), _Tree(directory, limits, whiteouts=whiteouts, replaces_kinds=replaces_kinds) as tree:
         source = _Source(stream, limits.stream_bytes)
         for entry in _entries(_open(source), limits):
             size_bytes += _content_bytes(entry)
@@ -234,9 +243,9 @@ def _name_of(parts: tuple[str, ...]) -> str:
 class _Tree:
     """The directory being filled; keeps the last parent directory open, since entries come in order."""
 
-    def __init__(self, root: str, limits: UnpackLimits, *, whiteouts: bool) -> None:
+    def __init__(self, root: str, limits: UnpackLimits, *, whiteouts: bool, replaces_kinds: bool) -> None:
         self._root_fd = os.open(root, _FOLLOWING)
-        self._whiteouts = whiteouts
+        self._whiteouts, self._replaces_kinds = whiteouts, replaces_kinds
         self._limits = limits
         self._parent: tuple[tuple[str, ...], int] | None = None
         self._directory_times: dict[str, int] = {}
@@ -364,7 +373,7 @@ class _Tree:
             status = os.stat(name, dir_fd=parent, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
                 return
-            if not self._whiteouts:
+            if not self._replaces_kinds:
                 raise LayerCorrupt(f'cannot overwrite non-directory "{name}" with directory') from None
             hides_lower = _is_whiteout(status)
             self._remove(name, parent)
@@ -434,7 +443,7 @@ class _Tree:
 
     def _remove(self, name: str, parent: int) -> None:
         if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-            if not self._whiteouts:
+            if not self._replaces_kinds:
                 raise LayerCorrupt(f'cannot overwrite directory "{name}" with non-directory')
             remove_tree(_path(name, parent))
         else:

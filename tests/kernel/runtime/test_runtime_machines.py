@@ -139,6 +139,84 @@ def test_both_ways_fail_with_the_same_words(
     assert _without_ids(by_machine) == _without_ids(in_python)
 
 
+PASSWD = """root:x:0:0:root:/root:/bin/sh
+0:x:1000:1000:a name that looks like root's number:/:/bin/sh
+web:x:33:34::/var/www:/bin/false
+
+# a comment
+broken:x:no:1::/x:/y
+high:x:4294967296:1::/x:/y
+far:x:99999999999999999999999999:1::/x:/y
+nogroup:x:35:none:::\r
+ spaced :x:36:36::/home/spaced:/bin/sh \r
+short:x
+three:x:7
+::38:38::/:
+double:x:39:39::/:
+double:x:40:40::/:
+\xff:x:41:41::/:
+zeros:x:0042:0042::/zeros:"""
+GROUP = """root:x:0:
+www:x:34:
+staff:x:50:web,other
+adm:x:4:other,web
+twice:x:50:web
+odd:x
+last:x:web
+34:x:77:web
+huge:x:4294967296:web
+listed:x:60: web ,spaced\r
+100:x:101:
+zeros:x:007:
+"""
+USERS = (
+    "", "0", "root", "web", "33", "web:staff", "web:77", "1234", "1234:www", ":www", "web:", "web:34", "web:0034",
+    "broken", "high", "far", "nogroup", "35", "spaced", "36", "short", "three", "7", "38", "double", "40", "zeros",
+    "42", "0042", "nosuch", "web:nosuch", "4294967295", "2147483647", "99999999999999999999999999", "web:100",
+    "web:odd", "a:b:c", "\udcff", "web:4294967296", "-1", "+33", " 33",
+)  # fmt: skip
+ADDED: tuple[tuple[str, ...], ...] = ((), ("staff", "9", "9"), ("nosuch",), ("zeros", "7", "34"), ("",))
+
+
+@pytest.mark.parametrize("passwd", [PASSWD, "", "\0" + PASSWD, PASSWD.replace("web", "we\0b")], ids=len)
+def test_both_ways_find_the_same_user(
+    by_both: Callable[..., tuple[object, object]], tmp_path: Path, passwd: str
+) -> None:
+    (tmp_path / "passwd").write_bytes(passwd.encode("latin-1"))
+    (tmp_path / "group").write_text(GROUP)
+    binds = [_bind(f"{tmp_path / name}", f"/etc/{name}") for name in ("passwd", "group")]
+
+    def look(containers: Containers) -> list[str]:
+        return [_who(containers, binds, user, added) for user, added in cases]
+
+    cases = [(user, ()) for user in USERS] + [("web", added) for added in ADDED]
+    by_machine, in_python = by_both(look)
+    assert by_machine == in_python
+    assert len(set(by_machine)) > (20 if passwd is PASSWD else 5)  # type: ignore[call-overload]  # a list
+
+
+def test_both_ways_refuse_more_groups_than_a_buffer_holds(by_both: Callable[..., tuple[object, object]]) -> None:
+    def look(containers: Containers) -> list[str]:
+        return [_who(containers, [], "5", tuple(map(str, range(count)))) for count in (1023, 1024, 1025)]
+
+    by_machine, in_python = by_both(look)
+    assert by_machine == in_python
+    assert "user 5 is in more than 1024 groups" in by_machine[2]  # type: ignore[index]  # a list
+
+
+def _who(containers: Containers, binds: list[Mount], user: str, added: tuple[str, ...]) -> str:
+    """Return what a container's user is, or what its start says."""
+    shown = (
+        "busybox grep -E '^(Uid|Gid|Groups|Cap)' /proc/self/status; echo $HOME; busybox stat -L -c %u /proc/self/fd/1"
+    )
+    try:
+        outcome = containers.shell(shown, user=user, additional_groups=added, mounts=tuple(binds))
+    except StartFailed as error:
+        return _without_ids(error)
+    assert outcome.code == 0, outcome
+    return str(outcome.out)
+
+
 def _without_ids(failure: object) -> str:
     return re.sub(r"test-\d+-\d+", "ID", str(failure))
 

@@ -51,6 +51,30 @@ def test_who_is_not_there_is_said_in_dockers_words(user: str, added: tuple[str, 
         users.identify(user, added, PASSWD, GROUP)
 
 
+@pytest.mark.parametrize(
+    "passwd", ["0:x:1000:1000::/:\n" + PASSWD, "root:x:1000:1000::/:\n", "root:x:4294967296:0::/:\n"]
+)
+def test_what_looks_like_a_number_is_never_a_name(passwd: str) -> None:
+    assert users.identify("0", (), passwd, GROUP)[0] == 0
+
+
+def test_ids_that_no_kernel_has_are_none() -> None:
+    passwd = "high:x:4294967296:1::/:\nweb:x:33:4294967296::/:\n" + "long:x:" + "9" * 5000 + ":1::/:\n"
+    assert users.identify("web", (), passwd, "") == (33, 0, (0,))
+    for name in ("high", "long"):
+        with pytest.raises(LookupError, match="unable to find user"):
+            users.identify(name, (), passwd, "")
+    with pytest.raises(LookupError, match="in range"):
+        users.identify("9" * 5000, (), passwd, "")
+
+
+def test_groups_have_a_limit() -> None:
+    most = tuple(map(str, range(users.MOST_GROUPS)))
+    assert len(users.identify("0", most, "", "")[2]) == users.MOST_GROUPS
+    with pytest.raises(LookupError, match="more than 1024 groups"):
+        users.identify("0", (*most, "5000"), "", "")
+
+
 def test_without_the_files_a_number_is_enough() -> None:
     assert users.identify("", (), "", "") == (0, 0, (0,))
     assert users.identify("7:8", ("9",), "", "") == (7, 8, (8, 9))
