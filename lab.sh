@@ -188,7 +188,7 @@ tests() {
     setup_test
     "$venv/bin/lab" setup
     cd "$here"
-    exec "$venv/bin/tox" run "$@"
+    exec "$venv/bin/tox" run-parallel --parallel 2 --parallel-live "$@"
 }
 
 python=$(find_python)

@@ -25,6 +25,7 @@ settings.load_profile("lab")
 
 _FINDINGS = pytest.StashKey[dict[str, doctor.Finding]]()
 _HOST_TESTS = ("kernel", "guest", "contract")
+_PURE_TESTS = frozenset(("unit", "meta"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,12 +65,17 @@ def fresh_paths() -> Iterator[Paths]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nothing_is_left_by_the_session() -> Iterator[None]:
-    """Fail the run if a process, mount, link, cgroup, rule or file outlives it."""
+def nothing_is_left_by_the_session(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the run if a process, mount, link, cgroup, rule or file outlives it.
+
+    Pure tests run beside those that work on the host, so of theirs only the processes are told apart.
+    """
+    is_pure = all(_PURE_TESTS.intersection(item.path.parts) for item in request.session.items)
+    look = leftovers.processes if is_pure else leftovers.everything
     with leftovers.marked_children():
-        before = leftovers.everything()
+        before = look()
         yield
-        lost = leftovers.wait_until_gone(before, leftovers.everything)
+        lost = leftovers.wait_until_gone(before, look)
     if lost:
         pytest.fail("left behind by this test run:\n  " + "\n  ".join(lost), pytrace=False)
 

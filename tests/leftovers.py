@@ -50,12 +50,26 @@ def marked_children() -> Iterator[None]:
 
 def everything() -> frozenset[str]:
     """Return processes, mounts, links, cgroups, nftables tables and files in the usual places."""
-    return kernel_objects() | _processes() | _tables() | _files()
+    return kernel_objects() | processes() | _tables() | _files()
 
 
 def kernel_objects() -> frozenset[str]:
     """Return mounts, links and cgroups: cheap enough to be compared around each test."""
     return _mounts() | _links() | _cgroups()
+
+
+def processes() -> frozenset[str]:
+    """Return the processes that bear the mark of this run."""
+    mark = f"{_MARKER}={os.environ.get(_MARKER, '')}".encode()
+    me = str(os.getpid())
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if pid != me and mark in _read(f"/proc/{pid}/environ").split(b"\0"):
+                found.append(f"process {pid} {_read(f'/proc/{pid}/cmdline').replace(bytes(1), b' ').decode()[:120]}")
+        except (OSError, ValueError):
+            continue  # it ended while we looked, or it is not ours to read
+    return frozenset(found)
 
 
 def wait_until_gone(before: frozenset[str], look: Callable[[], frozenset[str]]) -> list[str]:
@@ -106,19 +120,6 @@ def _cgroup_mounts() -> list[str]:
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         rows = [line.split() for line in file]
     return sorted({row[4] for row in rows if row[row.index("-") + 1] in ("cgroup", "cgroup2")})
-
-
-def _processes() -> frozenset[str]:
-    mark = f"{_MARKER}={os.environ.get(_MARKER, '')}".encode()
-    me = str(os.getpid())
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if pid != me and mark in _read(f"/proc/{pid}/environ").split(b"\0"):
-                found.append(f"process {pid} {_read(f'/proc/{pid}/cmdline').replace(bytes(1), b' ').decode()[:120]}")
-        except (OSError, ValueError):
-            continue  # it ended while we looked, or it is not ours to read
-    return frozenset(found)
 
 
 def _read(path: str) -> bytes:

@@ -9,6 +9,7 @@ import os
 import signal
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -65,26 +66,28 @@ class Commands:
         return {**self.environment, SWITCH: "off"}
 
 
-@pytest.fixture
-def commands(fresh_paths: Paths, tmp_path: Path) -> Iterator[Commands]:
-    store = ImageStore.open(fresh_paths)
-    bootstrap(store, BaseImage.BUSYBOX, progress=lambda _: None)
-    daemon = PrivateDaemon(fresh_paths)
-    daemon.start()
-    docker = ("docker", "-H", f"unix://{daemon.socket}")
-    lab = (str(console_script.install(tmp_path / "bin")), "--root", fresh_paths.root)
-    try:
-        store.export_docker_archive("busybox", "busybox:latest", str(tmp_path / "busybox.tar"))
-        subprocess.run((*docker, "load", "-q", "-i", tmp_path / "busybox.tar"), check=True, stdout=subprocess.DEVNULL)
-        found = Commands(lab=lab, docker=docker, environment=_with_bytecode(str(tmp_path)))
-        found.call(lab, ("ps",), found.environment)
-        wait_until(lambda: _has_server(fresh_paths))
-        yield found
-        for program in (lab, docker):
-            subprocess.run((*program, "rm", "-f", "stays"), check=True, stdout=subprocess.DEVNULL)
-    finally:
-        daemon.stop()
-        _end_helpers(fresh_paths)
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Commands]:
+    """Return both programs with an image each; it takes much longer to have them than to compare them."""
+    with tempfile.TemporaryDirectory(prefix="lab-test-") as root:
+        paths = Paths.under(root)
+        store = ImageStore.open(paths)
+        bootstrap(store, BaseImage.BUSYBOX, progress=lambda _: None)
+        daemon = PrivateDaemon(paths)
+        daemon.start()
+        docker = ("docker", "-H", f"unix://{daemon.socket}")
+        lab = (str(console_script.install(Path(root, "bin"))), "--root", paths.root)
+        try:
+            archive = os.path.join(root, "busybox.tar")
+            store.export_docker_archive("busybox", "busybox:latest", archive)
+            subprocess.run((*docker, "load", "-q", "-i", archive), check=True, stdout=subprocess.DEVNULL)
+            found = Commands(lab=lab, docker=docker, environment=_with_bytecode(os.path.join(root, "bytecode")))
+            found.call(lab, ("ps",), found.environment)
+            wait_until(lambda: _has_server(paths))
+            yield found
+        finally:
+            daemon.stop()
+            _end_helpers(paths)
 
 
 def _with_bytecode(directory: str) -> dict[str, str]:
@@ -117,7 +120,11 @@ def test_an_exec_against_dockers(benchmark: BenchmarkFixture, commands: Commands
     words = ("run", "-d", "--name", "stays", "--network", "none", "busybox", "sleep", "1000")
     for program in (commands.lab, commands.docker):
         commands.call(program, words, commands.environment)
-    _compare(benchmark, lambda: commands.ratios("exec", "stays", "true"), least=EXEC_LEAST)
+    try:
+        _compare(benchmark, lambda: commands.ratios("exec", "stays", "true"), least=EXEC_LEAST)
+    finally:
+        for program in (commands.lab, commands.docker):
+            commands.call(program, ("rm", "-f", "stays"), commands.environment)
 
 
 def test_a_build_without_cache_against_dockers_classic_builder(

@@ -39,7 +39,7 @@ def test_an_interval(benchmark: BenchmarkFixture, statistic, blocks: int) -> Non
 def test_a_page_of_ratios_judged_together(benchmark: BenchmarkFixture, blocks: int) -> None:
     ratios = [estimate_ratio(log_ratios(blocks)) for _ in range(40)]
 
-    verdicts = benchmark(judge_together, ratios, [0.05] * len(ratios))
+    verdicts = benchmark.pedantic(judge_together, (ratios, [0.05] * len(ratios)), rounds=2)
 
     assert len(verdicts) == len(ratios)
 
