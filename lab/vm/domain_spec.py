@@ -22,6 +22,7 @@ class MachineType(StrEnum):
 
     MICROVM = "microvm"  # virtio-mmio and little else; one vCPU
     Q35 = "q35"  # a PC with PCI Express
+    PC = "pc"  # a PC of 1996, with PCI (i440FX)
 
     @property
     def transport_module(self) -> str:
@@ -44,6 +45,34 @@ class CacheMode(StrEnum):
     UNSAFE = "unsafe"  # as writeback, flushes ignored: for disks that nobody will read again
 
 
+class IoMode(StrEnum):
+    """How QEMU asks the host for a disk's data."""
+
+    THREADS = "threads"  # a pool of threads that wait in pread and pwrite
+    NATIVE = "native"  # Linux AIO, which is asynchronous with O_DIRECT only
+    IO_URING = "io_uring"
+
+
+class FileSystem(StrEnum):
+    """What is on a disk, or how a directory is shared; the value is the kernel's name of it."""
+
+    EXT4 = "ext4"
+    EROFS = "erofs"
+    SQUASHFS = "squashfs"
+    VIRTIOFS = "virtiofs"
+    NINEP = "9p"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether a directory of the host is behind it, and no disk."""
+        return self in (FileSystem.VIRTIOFS, FileSystem.NINEP)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether a guest can write on it."""
+        return self not in (FileSystem.EROFS, FileSystem.SQUASHFS)
+
+
 class ChannelName(StrEnum):
     """A byte stream between guest and host; the value is the name of its socket."""
 
@@ -59,6 +88,7 @@ class DomainDisk:
     """One virtio disk; ``serial`` is how the guest tells it from others (at most 20 characters).
 
     ``read_only`` disks may be shared between guests; ``mount_point`` is where init mounts it ("/" for the root).
+    ``io`` None is what suits the cache: native with "none", else threads.
     """
 
     serial: str
@@ -67,17 +97,64 @@ class DomainDisk:
     mount_point: str
     read_only: bool = False
     cache: CacheMode = CacheMode.WRITEBACK
+    io: IoMode | None = None
+    file_system: FileSystem = FileSystem.EXT4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainShare:
+    """A directory of the host that the guest mounts by ``tag``; ``file_system`` is virtiofs or 9p.
+
+    ``socket`` is where a running virtiofsd listens, "" with 9p, which QEMU serves itself.
+    """
+
+    tag: str
+    directory: str
+    file_system: FileSystem
+    mount_point: str
+    socket: str = ""
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainNetwork:
-    """A point-to-point link: tap device ``link`` on the host with ``host_address``, eth0 in the guest."""
+    """A link of the guest's own: tap device ``link`` on the host, eth0 in the guest.
+
+    Point to point, the host's end has ``host_address``; on a ``bridge`` that is the bridge's address.
+    """
 
     link: str
     mac: str
     host_address: str
     guest_address: str
     prefix_length: int
+    bridge: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserNetwork:
+    """QEMU's own network in user space: no link on the host, which reaches the guest by forwarded ports only.
+
+    ``forwards`` are pairs of a TCP port on the host's loopback and one in the guest.
+    """
+
+    mac: str
+    forwards: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainMemory:
+    """What is special about a guest's memory.
+
+    With a ``balloon`` the host can take memory back, and reads statistics through it; ``reports_free_pages`` gives
+    back by itself what the guest has freed. ``huge_pages`` takes it from the host's pool of them. What is not
+    ``mergeable`` is left alone by the host's search for equal pages (KSM).
+    """
+
+    balloon: bool = False
+    reports_free_pages: bool = False
+    huge_pages: bool = False
+    mergeable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +164,7 @@ class DomainSpec:
     ``emulator`` is the program libvirt runs, which joins the cgroups whose ``cgroup.procs`` files are in
     ``cgroup_procs`` before it becomes QEMU. ``channels`` gives the host's socket for every ``ChannelName``.
     ``cpu_model`` is QEMU's name of the processor, "" for its default; ``firmware`` a file, "" for the board's own.
+    A root that cannot be written to is ``covered``: what the guest writes on it lies in the guest's memory.
     """
 
     name: str
@@ -100,7 +178,10 @@ class DomainSpec:
     kernel_options: tuple[str, ...]
     channels: tuple[tuple[ChannelName, str], ...]
     disks: tuple[DomainDisk, ...] = ()
-    network: DomainNetwork | None = None
+    shares: tuple[DomainShare, ...] = ()
+    covered: bool = False
+    network: DomainNetwork | UserNetwork | None = None
+    memory: DomainMemory = DomainMemory()
     cpu_model: str = ""
     firmware: str = ""
     cgroup_procs: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from lab.vm import network
 from lab.vm.connection import Connection
 from lab.vm.console import GuestChannels, Instant
 from lab.vm.domain import Domain, VmmEnd
-from lab.vm.domain_spec import ChannelName, DomainSpec
+from lab.vm.domain_spec import ChannelName, DomainDisk, DomainNetwork, DomainShare, DomainSpec, UserNetwork
 from lab.vm.domain_xml import build
 from lab.vm.guest_agent import GuestAgent, GuestCommand, GuestExecution
 
@@ -34,12 +34,27 @@ def channel_paths(directory: str) -> tuple[tuple[ChannelName, str], ...]:
 
 def settings(spec: DomainSpec) -> tuple[str, ...]:
     """Return what init is told to set up, in the words of ``guest_agent``."""
-    disks = sorted(spec.disks, key=lambda disk: disk.mount_point.count("/") + len(disk.mount_point))  # "/" comes first
-    lines = [f"disk={disk.serial}:{'ro' if disk.read_only else 'rw'}:{disk.mount_point}" for disk in disks]
-    if spec.network is not None:
+    mounts: list[DomainDisk | DomainShare] = [*spec.disks, *spec.shares]
+    lines = [_mount_setting(mount) for mount in sorted(mounts, key=lambda mount: _depth(mount.mount_point))]
+    if spec.covered:
+        lines.insert(1, "cover=memory")  # next after the root
+    if isinstance(spec.network, UserNetwork):
+        lines.append(f"network={network.USER_GUEST}:{network.USER_NETMASK}:{network.USER_GATEWAY}")
+    elif spec.network is not None:
         link = spec.network
         lines.append(f"network={link.guest_address}:{network.netmask(link)}:{link.host_address}")
     return (*lines, f"hostname={spec.name}")
+
+
+def _depth(mount_point: str) -> int:
+    return mount_point.count("/") + len(mount_point)  # "/" comes first, and what lies below another after it
+
+
+def _mount_setting(mount: DomainDisk | DomainShare) -> str:
+    key, name = ("disk", mount.serial) if isinstance(mount, DomainDisk) else ("share", mount.tag)
+    # what is written to a covered root never reaches it, and a disk that is not to be written must not be asked for it
+    read_only = mount.read_only or not mount.file_system.is_writable
+    return f"{key}={name}:{'ro' if read_only else 'rw'}:{mount.mount_point}:{mount.file_system}"
 
 
 class Guest:
@@ -66,7 +81,7 @@ class Guest:
             self._domain = Domain.create(
                 self._connection, build(self.spec), on_end=self._ended, on_paused=self._paused_by_qemu
             )
-            if self.spec.network is not None:
+            if isinstance(self.spec.network, DomainNetwork):
                 network.configure_host_side(self.spec.network)
         except BaseException:
             self.destroy()

@@ -20,7 +20,9 @@ all integers are little-endian. One stream each way, over a virtio-serial port.
 
 A command is: u32 number of settings, u32 of arguments, u32 of environment entries; these strings, each ended by NUL;
 the working directory, ended by NUL; standard input up to the end of the payload. Settings come first and are used by
-S only: ``disk=SERIAL:ro|rw:PATH`` (the root first), ``network=ADDRESS:NETMASK:GATEWAY``, ``hostname=NAME``.
+S only: ``disk=SERIAL:ro|rw:PATH:TYPE`` and ``share=TAG:ro|rw:PATH:TYPE`` (the root first; TYPE is the file system's),
+``cover=memory`` (what is written on the root lies in memory; next after the root), ``network=ADDRESS:NETMASK:GATEWAY``,
+``hostname=NAME``.
 The main command is id 1. When it ends the guest sends D and powers off; the exit code is 128+n after signal n.
 The other end is ``guest/init.c``; change both.
 """

@@ -17,13 +17,15 @@ from dataclasses import dataclass
 
 from lab.errors import UnavailableError
 from lab.linux import rtnetlink as rt
-from lab.vm.domain_spec import DomainNetwork
+from lab.vm.domain_spec import DomainNetwork, UserNetwork
 
 POOL = ipaddress.IPv4Network("198.19.0.0/16")
 _PREFIX_LENGTH = 30
 _STEP = 1 << (32 - _PREFIX_LENGTH)
 _MAC_PREFIX = "52:54:00"  # QEMU's own. Source: QEMU docs/system/devices/net.rst
 _CREATE = rt.NLM_F_REQUEST | rt.NLM_F_ACK | rt.NLM_F_CREATE | rt.NLM_F_EXCL
+# What QEMU's network in user space looks like from inside. Source: QEMU docs/system/devices/net.rst
+USER_GUEST, USER_NETMASK, USER_GATEWAY = "10.0.2.15", "255.255.255.0", "10.0.2.2"
 LINK_PREFIX = "labvm"  # a link's name has at most 15 characters
 
 
@@ -86,8 +88,15 @@ def is_free(network: DomainNetwork, routes: Iterable[ipaddress.IPv4Network]) -> 
     return not any(ours.overlaps(route) for route in routes)
 
 
+def user_network(forwards: tuple[tuple[int, int], ...] = ()) -> UserNetwork:
+    """Return a network in user space; every guest has one of its own, so all of them have the same address."""
+    return UserNetwork(mac=f"{_MAC_PREFIX}:13:ff:ff", forwards=forwards)
+
+
 def configure_host_side(network: DomainNetwork) -> None:
     """Give the host's end of a link its address, and tell the host where the guest is; it may still be down.
+
+    A link on a bridge needs neither: the bridge has the address, and learns where the guest is.
 
     The guest's hardware address is known, so it is not asked for: while a guest boots nobody would answer, and the
     kernel asks again only once a second. Both go with the link.
@@ -95,6 +104,8 @@ def configure_host_side(network: DomainNetwork) -> None:
     Raises:
         OSError: with errno and the link or address.
     """
+    if network.bridge:
+        return
     with rt.open_socket() as channel:
         index = rt.link_index(channel, network.link)
         rt.transact(channel, (_new_address(network, index), _new_neighbour(network, index)))

@@ -43,6 +43,7 @@
 #define PORT_ERR 2
 #define PORT_AGENT 3
 #define DEVICE_WAIT_MS 20000
+#define NINEP_OPTIONS "trans=virtio,version=9p2000.L,msize=262144" /* the default of 8 KiB costs a round trip per two pages */
 #define CHUNK 16384
 #define MAX_FRAME (256u << 20)
 #define MAX_JOBS 32
@@ -170,6 +171,13 @@ static void mount_at(const char *source, const char *target, const char *type, u
 	mkdir(target, 0755);
 	if (mount(source, target, type, flags, options) != 0)
 		fail("mount %s on %s", type, target);
+}
+
+static void move_mount_point(const char *from, const char *to)
+{
+	mkdir(to, 0755);
+	if (mount(from, to, NULL, MS_MOVE, NULL) != 0)
+		fail("move %s to %s", from, to);
 }
 
 static void load_modules(void)
@@ -546,17 +554,32 @@ static void find_disk(const char *serial, char *path, size_t size)
 		fail("find the disk with serial %s", serial);
 }
 
-/* disk=SERIAL:ro|rw:PATH; the root comes first */
-static void mount_disk(const char *value)
+/* What stands behind disk= and share=: NAME:ro|rw:PATH:TYPE, the root first. A disk is named by its serial. */
+static void mount_source(const char *value, int is_disk)
 {
-	char serial[32], mode[8], path[PATH_MAX], device[PATH_MAX], target[PATH_MAX + 16];
+	char name[40], mode[8], path[PATH_MAX], type[16], source[PATH_MAX], target[PATH_MAX + 16];
+	unsigned long flags;
 
 	errno = EPROTO;
-	if (sscanf(value, "%31[^:]:%7[^:]:%4095s", serial, mode, path) != 3)
-		fail("parse disk=%s", value);
-	find_disk(serial, device, sizeof device);
+	if (sscanf(value, "%39[^:]:%7[^:]:%4095[^:]:%15s", name, mode, path, type) != 4)
+		fail("parse %s", value);
+	if (is_disk)
+		find_disk(name, source, sizeof source);
+	else
+		snprintf(source, sizeof source, "%s", name);
 	snprintf(target, sizeof target, "/root%s", strcmp(path, "/") == 0 ? "" : path);
-	mount_at(device, target, "ext4", strcmp(mode, "ro") == 0 ? MS_RDONLY : 0, "");
+	flags = strcmp(mode, "ro") == 0 ? MS_RDONLY : 0;
+	mount_at(source, target, type, flags, strcmp(type, "9p") == 0 ? NINEP_OPTIONS : "");
+}
+
+/* cover=memory: the root cannot be written to, so what is written lies in memory above it */
+static void cover_root(void)
+{
+	move_mount_point("/root", "/below");
+	mount_at("cover", "/cover", "tmpfs", 0, "mode=0755");
+	mkdir("/cover/upper", 0755);
+	mkdir("/cover/work", 0755);
+	mount_at("overlay", "/root", "overlay", 0, "lowerdir=/below,upperdir=/cover/upper,workdir=/cover/work");
 }
 
 static void interface_up(int control, const char *name)
@@ -643,18 +666,15 @@ static void apply_setting(const char *setting)
 	const char *value;
 
 	if ((value = value_of(setting, "disk")) != NULL)
-		mount_disk(value);
+		mount_source(value, 1);
+	else if ((value = value_of(setting, "share")) != NULL)
+		mount_source(value, 0);
+	else if (value_of(setting, "cover") != NULL)
+		cover_root();
 	else if ((value = value_of(setting, "network")) != NULL)
 		configure_network(value);
 	else if ((value = value_of(setting, "hostname")) != NULL && sethostname(value, strlen(value)) != 0)
 		fail("set the host name");
-}
-
-static void move_mount_point(const char *from, const char *to)
-{
-	mkdir(to, 0755);
-	if (mount(from, to, NULL, MS_MOVE, NULL) != 0)
-		fail("move %s to %s", from, to);
 }
 
 static void remove_initramfs(const char *name)
