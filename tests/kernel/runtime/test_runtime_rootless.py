@@ -132,7 +132,7 @@ def test_what_needs_root_is_said_in_one_sentence(session: Session) -> None:
 def test_another_user_cannot_be_had(session: Session) -> None:
     kind, message, _ = session.ask("run", "/bin/sh", user="7")
     assert kind == "StartFailed"
-    assert "7:0: there is no such user in its user namespace" in message
+    assert "7: there is no such user in its user namespace" in message
 
 
 def test_an_ordinary_user_makes_an_image_and_runs_it() -> None:
