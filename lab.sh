@@ -21,7 +21,7 @@ BASE_PACKAGES="python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev
     iproute2 nftables util-linux libseccomp2 fio iperf3 git ca-certificates"
 
 # What the tests need besides: every peer, so that no arm goes untested, and the tools of the lint run.
-TEST_PACKAGES="docker.io podman runc crun skopeo docker-registry dnsmasq-base shellcheck"
+TEST_PACKAGES="docker.io docker-compose podman runc crun skopeo docker-registry dnsmasq-base shellcheck"
 # Not in every release of every distribution; what is missing is then reported by `lab doctor`.
 OPTIONAL_TEST_PACKAGES="docker-cli runsc chromium-headless-shell virtiofsd"
 

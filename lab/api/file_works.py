@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from lab.api.aside import Work
 from lab.api.refusals import NoSuchPath
@@ -20,6 +20,9 @@ from lab.container.spec.runtime import Spec
 from lab.container.storage.compression import decompressed
 from lab.errors import SpecError
 from lab.paths import Paths
+
+KEEPS_KINDS = "keeps kinds"
+"""The argument of ``extract`` that lets no file replace a directory, and no directory a file."""
 
 _CHUNK_BYTES = 1 << 16
 _PERMISSIONS = 0o777
@@ -115,7 +118,8 @@ def extract(given: Arguments, descriptors: tuple[int, ...]) -> object:
     if not found.is_directory:
         raise SpecError("extraction point is not a directory")
     with os.fdopen(os.dup(descriptors[0]), "rb") as source:
-        inside.extract(container.state, spec, path, decompressed(source))  # type: ignore[arg-type] # it only reads
+        archive = cast(BinaryIO, decompressed(source))  # it is only read
+        inside.extract(container.state, spec, path, archive, replaces_kinds=not given.get(KEEPS_KINDS))
         while source.read(_CHUNK_BYTES):  # what stands behind the archive's end
             continue
     return None

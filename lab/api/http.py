@@ -211,13 +211,21 @@ class Connection:
         Raises:
             ClientGone: it does not take the answer.
         """
-        for _ in self.body():  # what does not belong to the stream
-            continue
         head = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\n\r\n"
         if self._request is not None and self._request.wants_upgrade:
             head = b"HTTP/1.1 101 UPGRADED\r\nContent-Type: %s\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+        return self.take_over(head % RAW_STREAM.encode())
+
+    def take_over(self, head: bytes) -> bytes:
+        """Answer with a head alone, after which no HTTP is spoken, and return what the client has sent on it already.
+
+        Raises:
+            ClientGone: it does not take the answer.
+        """
+        for _ in self.body():  # what does not belong to the stream
+            continue
         self.has_answered = self._hijacked = True
-        self.send_bare(head % RAW_STREAM.encode())
+        self.send_bare(head)
         early, _ = self._http.trailing_data
         return early
 
@@ -229,6 +237,17 @@ class Connection:
         """
         try:
             self.socket.sendall(data)
+        except OSError as error:
+            raise ClientGone from error
+
+    def receive_bare(self, size: int) -> bytes | None:
+        """Return bytes as they come, after a hijack, at most so many; None when there are no more.
+
+        Raises:
+            ClientGone: the connection has broken.
+        """
+        try:
+            return self.socket.recv(size) or None
         except OSError as error:
             raise ClientGone from error
 

@@ -12,8 +12,9 @@ import os
 import select
 import struct
 from collections.abc import Mapping
+from typing import Protocol
 
-from lab.api.http import ClientGone, Connection
+from lab.api.http import ClientGone
 from lab.container.detach_keys import Detached, DetachFilter
 
 STDOUT, STDERR = 1, 2
@@ -27,10 +28,26 @@ def framed(stream: int, data: bytes) -> bytes:
     return _HEAD.pack(stream, len(data)) + data
 
 
+class Channel(Protocol):
+    """Where a client sends and takes bytes: a connection that is hijacked, or what is spoken on one."""
+
+    def hijack(self) -> bytes:
+        """Leave HTTP, and return what the client has sent already."""
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when the client has said more, or has gone."""
+
+    def send_bare(self, data: bytes) -> None:
+        """Send bytes to the client; ClientGone if nobody takes them."""
+
+    def receive_bare(self, size: int) -> bytes | None:
+        """Return what the client has sent, which may be nothing after all; None when it sends no more."""
+
+
 class Relay:
     """One client's connection with a program: its outputs, and its input if the client has that."""
 
-    def __init__(self, connection: Connection, *, raw: bool, keys: DetachFilter | None = None) -> None:
+    def __init__(self, connection: Channel, *, raw: bool, keys: DetachFilter | None = None) -> None:
         """``raw`` sends the output as it is; without ``keys`` nothing that the client sends detaches."""
         self._connection, self._raw, self._keys = connection, raw, keys
         self._outputs: dict[int, int] = {}
@@ -120,11 +137,8 @@ class Relay:
 
     def _from_client(self, events: int) -> None:
         if events & select.POLLIN:
-            try:
-                data = self._connection.socket.recv(_CHUNK_BYTES)
-            except OSError as error:
-                raise ClientGone from error
-            if data:
+            data = self._connection.receive_bare(_CHUNK_BYTES)
+            if data is not None:
                 self._take(data)
                 return
             self._input_ended = True  # it may still listen

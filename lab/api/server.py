@@ -14,52 +14,68 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from types import FrameType
 
-from lab.api.http import Connection, Headers
+from lab.api.http import ClientGone, Connection, Headers
 from lab.errors import KernelError, SpecError, StateConflict
 from lab.units import NS_PER_S
 
-_BACKLOG = 1024
+BACKLOG = 1024
 _GRACE_NS = 2 * NS_PER_S
 _MODE = 0o660
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A socket that clients connect with, and what becomes of each of them before it is heard: ClientGone, if refused.
+
+    ``secure`` takes the client's socket over.
+    """
+
+    listening: socket.socket
+    secure: Callable[[socket.socket], socket.socket] = lambda client: client
+
+
 class Server:
     """Listens, and has each connection served by a thread of its own."""
 
-    def __init__(self, listener: socket.socket, serve: Callable[[Connection], None], headers: Headers) -> None:
+    def __init__(self, serve: Callable[[Connection], None], headers: Headers) -> None:
         """Serve nobody yet; ``serve`` is called in a thread for each connection, ``headers`` are of every answer."""
-        self._listener, self._serve, self._headers = listener, serve, headers
+        self._serve, self._headers = serve, headers
         self._open: dict[Connection, threading.Thread] = {}
         self._lock = threading.Lock()
 
-    def run(self, stopping: int) -> None:
+    def run(self, listeners: Sequence[Listener], stopping: int) -> None:
         """Serve until the descriptor ``stopping`` is readable."""
+        known = {each.listening.fileno(): each for each in listeners}
         poll = select.poll()
-        poll.register(self._listener, select.POLLIN)
-        poll.register(stopping, select.POLLIN)
+        for descriptor in (*known, stopping):
+            poll.register(descriptor, select.POLLIN)
         while stopping not in (ready := dict(poll.poll())):
-            if self._listener.fileno() in ready:
-                self._accept()
+            for descriptor in ready:
+                self._accept(known[descriptor])
 
-    def _accept(self) -> None:
+    def _accept(self, listener: Listener) -> None:
         try:
-            client, _ = self._listener.accept()
+            client, _ = listener.listening.accept()
         except OSError:  # it has gone, or there are no descriptors left: then others have to go first
             time.sleep(0.05)
             return
         connection = Connection(client, self._headers)
-        thread = threading.Thread(target=self._attend, args=(connection,), name="client", daemon=True)
+        thread = threading.Thread(target=self._attend, args=(connection, listener), name="client", daemon=True)
         with self._lock:
             self._open[connection] = thread
         thread.start()
 
-    def _attend(self, connection: Connection) -> None:
+    def _attend(self, connection: Connection, listener: Listener) -> None:
         try:
+            connection.socket = listener.secure(connection.socket)
             self._serve(connection)
+        except ClientGone:  # it is none of ours
+            return
         finally:
             with self._lock:
                 del self._open[connection]
@@ -106,7 +122,7 @@ def listen(path: str, group: str = "") -> socket.socket:
         finally:
             os.umask(before)
         os.chown(path, -1, number)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         if not error.errno:

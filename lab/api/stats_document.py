@@ -6,7 +6,7 @@ Source: docs.docker.com/reference/api/engine, "Get container stats based on reso
 from __future__ import annotations
 
 from lab.container.log_file import timestamp
-from lab.container.statistics import Reading
+from lab.container.statistics import Reading, Traffic
 
 _NEVER = "0001-01-01T00:00:00Z"
 
@@ -20,6 +20,7 @@ def document(
         {"major": 0, "minor": 0, "op": word, "value": value}
         for word, value in (("Read", reading.read_bytes), ("Write", reading.written_bytes))
     ]
+    networks = {name: _network(link) for name, link in reading.links.items()}
     others = (
         "io_serviced_recursive", "io_queue_recursive", "io_service_time_recursive", "io_wait_time_recursive",
         "io_merged_recursive", "io_time_recursive", "sectors_recursive",
@@ -36,7 +37,7 @@ def document(
         "memory_stats": {"usage": reading.memory_bytes, "limit": reading.memory_limit_bytes, "stats": {}},
         "name": f"/{name}",
         "id": container_id,
-        "networks": {"eth0": _network(reading)},
+        **({"networks": networks} if networks else {}),
     }
 
 
@@ -47,6 +48,14 @@ def _cpu(reading: Reading, processors: int) -> dict[str, object]:
     return {"cpu_usage": usage, **host, "throttling_data": throttling}
 
 
-def _network(reading: Reading) -> dict[str, int]:
-    others = ("rx_packets", "rx_errors", "rx_dropped", "tx_packets", "tx_errors", "tx_dropped")
-    return {"rx_bytes": reading.received_bytes, "tx_bytes": reading.sent_bytes, **dict.fromkeys(others, 0)}
+def _network(link: Traffic) -> dict[str, int]:
+    return {
+        "rx_bytes": link.received_bytes,
+        "rx_packets": link.received_packets,
+        "rx_errors": link.received_errors,
+        "rx_dropped": link.received_dropped,
+        "tx_bytes": link.sent_bytes,
+        "tx_packets": link.sent_packets,
+        "tx_errors": link.sent_errors,
+        "tx_dropped": link.sent_dropped,
+    }

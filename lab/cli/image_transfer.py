@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from lab.container.image.archive import Loaded
 
 STDIN = "-"
-_DOWNLOAD_TIMEOUT_S = 60
 
 
 def add_save(parser: argparse.ArgumentParser) -> None:
@@ -118,11 +117,13 @@ def import_(arguments: argparse.Namespace, paths: Paths) -> int:
 
 @contextmanager
 def _opened(source: str) -> Iterator[BinaryIO]:
+    from lab.container.image.importing import downloading, is_url
+
     if source == STDIN:
         yield sys.stdin.buffer
         return
-    if source.startswith(("http://", "https://")):
-        with _downloading(source) as answer:
+    if is_url(source):
+        with downloading(source) as answer:
             yield answer
         return
     try:
@@ -131,18 +132,6 @@ def _opened(source: str) -> Iterator[BinaryIO]:
         raise LabError(f"open {source}: {(error.strerror or str(error)).lower()}") from error
     with file:
         yield file
-
-
-@contextmanager
-def _downloading(url: str) -> Iterator[BinaryIO]:
-    import urllib.error
-    import urllib.request
-
-    try:
-        with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT_S) as answer:
-            yield answer
-    except urllib.error.URLError as error:
-        raise LabError(f"cannot read {url}: {error.reason}", hint="check the address and the network") from error
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,7 @@ PLANTED = {
     "door-libvirt": ("target/planted.py", "import libvirt\n"),
     "door-urllib3": ("bench/planted.py", "import urllib3\n"),
     "door-h11": ("bench/planted.py", "import h11\n"),
+    "door-wsproto": ("bench/planted.py", "import wsproto\n"),
     "door-pyroute2": ("linux/planted.py", "from pyroute2 import IPRoute\n"),
     "door-pandas": ("bench/planted.py", "import pandas\n"),
     "door-matplotlib": ("report/planted.py", "import matplotlib.pyplot\n"),

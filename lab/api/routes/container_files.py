@@ -71,6 +71,8 @@ def put(call: Call) -> Answer:
         ClientGone: the client has gone.
     """
     given = _arguments(call)
+    if call.query.truth("noOverwriteDirNonDir"):
+        given[file_works.KEEPS_KINDS] = "yes"
     reading, writing = os.pipe2(os.O_CLOEXEC)
     try:
         pending = call.surroundings.aside.begin("extract", given, reading)

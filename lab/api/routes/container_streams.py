@@ -16,7 +16,7 @@ from lab.api import stats_document
 from lab.api.call import Call, Routes
 from lab.api.http import JSON, RAW_STREAM, Answer, ClientGone
 from lab.api.refusals import refused
-from lab.api.relay import STDERR, STDOUT, Relay, framed
+from lab.api.relay import STDERR, STDOUT, Channel, Relay, framed
 from lab.api.waiting import Ends, Witness
 from lab.container import events, following, log_place, logs, statistics
 from lab.container.containers import Container, Containers
@@ -40,16 +40,32 @@ def attach(call: Call) -> None:
     Raises:
         ClientGone: it has gone.
     """
+    _attach(call, call.connection)
+
+
+def attach_websocket(call: Call) -> None:
+    """Do the same for a client that speaks websocket.
+
+    Raises:
+        ClientGone: it has gone.
+    """
+    from lab.api.websocket import WebSocket  # which few speak
+
+    with contextlib.closing(WebSocket(call.connection, call.headers)) as channel:
+        _attach(call, channel, is_framed=False)
+
+
+def _attach(call: Call, channel: Channel, *, is_framed: bool = True) -> None:
     with call.containers() as containers, ExitStack() as stack:
         container = containers.get(call.name)
         if container.is_paused:
             raise StateConflict(f"Container {call.name} is paused. Unpause the container before attach")
-        relay = stack.enter_context(_relay(call, container))
+        relay = stack.enter_context(_relay(call, container, channel, is_framed=is_framed))
         log_bytes = None
         if call.query.truth("stream"):
             ends = Ends(_connected(call, containers, container, relay))
             log_bytes = stack.enter_context(_joined(call, containers, container, ends, relay))
-        early = call.connection.hijack()
+        early = channel.hijack()
         begun_bytes = log_place.size_bytes(container.state.bundle) if log_bytes is None else log_bytes
         if call.query.truth("logs"):
             _replay(call, container, relay, log_bytes)
@@ -64,10 +80,10 @@ def attach(call: Call) -> None:
             events.note(container.state.bundle, "detach")
 
 
-def _relay(call: Call, container: Container) -> Relay:
+def _relay(call: Call, container: Container, channel: Channel, *, is_framed: bool) -> Relay:
     keys = DetachFilter(detach_sequence(call.query.text("detachKeys") or DETACH_KEYS))
     has_terminal = container.record.options.terminal
-    return Relay(call.connection, raw=has_terminal, keys=keys if has_terminal else None)
+    return Relay(channel, raw=has_terminal or not is_framed, keys=keys if has_terminal else None)
 
 
 def _go_on(call: Call, containers: Containers, container: Container, relay: Relay, begun_bytes: int) -> None:
@@ -367,6 +383,7 @@ class _Wait:
 
 ROUTES: Routes = {
     ("POST", "/containers/{name}/attach"): attach,
+    ("GET", "/containers/{name}/attach/ws"): attach_websocket,
     ("GET", "/containers/{name}/logs"): show_logs,
     ("GET", "/containers/{name}/stats"): stats,
     ("POST", "/containers/{name}/wait"): wait,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, cast
 
 from lab.api import registry_auth
@@ -16,7 +18,7 @@ from lab.container import event_actors
 from lab.container.image import chosen
 from lab.container.image.archive import load as load_archive
 from lab.container.image.export import write_archive
-from lab.container.image.importing import ImportWishes, import_image
+from lab.container.image.importing import ImportWishes, downloading, import_image, is_url
 from lab.container.image.reference import Reference, parse_reference
 from lab.container.image.store import ImageStore
 from lab.container.registry.credentials import Credential
@@ -66,8 +68,6 @@ def _credentials(call: Call) -> dict[str, Credential]:
 
 def _import(call: Call, stream: JsonStream) -> None:
     source, repository, tag = (call.query.text(name) for name in ("fromSrc", "repo", "tag"))
-    if source != _STDIN:
-        raise SpecError("only a tar in the request's body can be imported: fetch it first, and import it from -")
     name = parse_reference(f"{repository}:{tag}" if tag else repository).familiar if repository else ""
     wishes = ImportWishes(
         name=name,
@@ -75,8 +75,20 @@ def _import(call: Call, stream: JsonStream) -> None:
         changes=[line for text in call.query.texts("changes") for line in text.splitlines() if line],
         created_s=int(time.time()),
     )
-    image = import_image(ImageStore.open(call.paths), _body(call), "the archive", wishes)
+    with _source(call, source, stream) as archive:
+        image = import_image(ImageStore.open(call.paths), archive, "the archive", wishes)
     stream.write({"status": image.config_digest})
+
+
+@contextmanager
+def _source(call: Call, source: str, stream: JsonStream) -> Iterator[BinaryIO]:
+    if source == _STDIN:
+        yield _body(call)
+        return
+    url = source if is_url(source) else f"http://{source}"
+    with downloading(url) as answer:
+        stream.write({"status": f"Downloading from {url}"})
+        yield answer
 
 
 def _body(call: Call) -> BinaryIO:

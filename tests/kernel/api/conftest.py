@@ -29,8 +29,8 @@ TIMEOUT_S = 60
 class Server:
     """A server on a root, which can be ended and begun again, and killed."""
 
-    def __init__(self, paths: Paths, scratch: str) -> None:
-        self.paths = paths
+    def __init__(self, paths: Paths, scratch: str, *flags: str) -> None:
+        self.paths, self._flags = paths, flags
         self.socket = os.path.join(scratch, "docker.sock")
         self.environment = {
             **os.environ,
@@ -42,7 +42,7 @@ class Server:
         self.process = self._begin()
 
     def _begin(self) -> subprocess.Popen[bytes]:
-        argv = (sys.executable, "-m", "lab", "--root", self.paths.root, "serve", "--socket", self.socket)
+        argv = (sys.executable, "-m", "lab", "--root", self.paths.root, "serve", "--socket", self.socket, *self._flags)
         with open(self.log, "ab") as log:
             process = subprocess.Popen(argv, stdout=log, stderr=log)
         wait_until(lambda: process.poll() is not None or self._answers())

@@ -51,7 +51,13 @@ def test_memory_is_told_in_proportion_to_its_limit() -> None:
 
 
 def test_the_loopback_is_no_traffic() -> None:
-    assert statistics.parse_network(NET_DEV.splitlines()) == (650, 521)
+    links = statistics.parse_links(NET_DEV.splitlines())
+    reading = Reading(links=links)
+    assert (reading.received_bytes, reading.sent_bytes) == (650, 521)
+    assert {name: (each.received_packets, each.sent_packets) for name, each in links.items()} == {
+        "eth0": (7, 6),
+        "eth1": (1, 1),
+    }
 
 
 @pytest.mark.parametrize(
