@@ -14,6 +14,7 @@ from enum import StrEnum
 
 DEFAULT_NETWORK = "default"
 ALL_PROFILES = "*"
+SECRETS = "/run/secrets"  # where a secret is in a container, if its target is no absolute path
 
 
 class Condition(StrEnum):

@@ -31,6 +31,7 @@ PLANTED = {
     "door-h11": ("bench/planted.py", "import h11\n"),
     "door-wsproto": ("bench/planted.py", "import wsproto\n"),
     "door-pyroute2": ("linux/planted.py", "from pyroute2 import IPRoute\n"),
+    "door-yaml": ("container/planted.py", "import yaml\n"),
     "door-pandas": ("bench/planted.py", "import pandas\n"),
     "door-matplotlib": ("report/planted.py", "import matplotlib.pyplot\n"),
     "door-argparse": ("bench/planted.py", "import argparse\n"),
