@@ -2,6 +2,7 @@
 
     LabError                    1    something that we foresaw went wrong
      ├─ SpecError               2    the user's file or arguments, with path and line
+     │   ├─ NoComposeFile
      │   └─ DockerfileError     1    as docker does
      ├─ UnavailableError        3    this host cannot; what is missing and how to get it
      ├─ TemplateError           1    a --format template; 64 for inspect's syntax, as in docker
@@ -16,6 +17,7 @@
      │   ├─ NoSuchNetwork
      │   ├─ NoSuchVolume
      │   ├─ StateConflict
+     │   ├─ WaitCancelled       nobody waits for it any more
      │   └─ BuildFailed        that of the command that failed
      │       └─ BuildCancelled
      ├─ DomainError             1    libvirt or QEMU
@@ -65,6 +67,10 @@ class SpecError(LabError):
         super().__init__(where + message, hint=hint)
         self.path = path
         self.line = line
+
+
+class NoComposeFile(SpecError):  # noqa: N818 - compose's words are "no configuration file provided"
+    """There is no compose file where one is looked for, and none was named."""
 
 
 class DockerfileError(SpecError):
@@ -156,6 +162,10 @@ class NoSuchNetwork(ContainerError):  # noqa: N818
 
 class StateConflict(ContainerError):  # noqa: N818
     """The container is not in a state that allows the operation."""
+
+
+class WaitCancelled(ContainerError):  # noqa: N818
+    """What was waited for may still come, but something else has failed, or the user has had enough."""
 
 
 class BuildFailed(ContainerError):  # noqa: N818 - the command failed, not the lab

@@ -36,9 +36,9 @@ def logs(arguments: argparse.Namespace, paths: Paths) -> int:
         if container.record.options.log_driver == "none":
             raise ContainerError("configured logging driver does not support reading")
         wanted = reading.Wanted(
-            tail=_tail(arguments.tail),
-            since_ns=_instant_ns("since", arguments.since),
-            until_ns=_instant_ns("until", arguments.until),
+            tail=tail_of(arguments.tail),
+            since_ns=instant_ns("since", arguments.since),
+            until_ns=instant_ns("until", arguments.until),
             timestamps=arguments.timestamps,
             details="" if arguments.details else None,
         )
@@ -62,11 +62,17 @@ def write(pieces: Iterable[reading.Piece]) -> None:
             left = left[os.write(_STDERR if to_error else _STDOUT, left) :]
 
 
-def _tail(text: str) -> int | None:
+def tail_of(text: str) -> int | None:
+    """Return the number of lines that --tail asks for, None for all."""
     return int(text) if text.isdigit() else None  # whatever is no number is all, as docker has it
 
 
-def _instant_ns(name: str, text: str) -> int | None:
+def instant_ns(name: str, text: str) -> int | None:
+    """Return the time of day that a flag gives, None for "".
+
+    Raises:
+        SpecError: it is neither a time nor a duration.
+    """
     if not text:
         return None
     try:

@@ -35,7 +35,15 @@ from lab.container.image.store import ImageStore
 from lab.container.network.networks import Networks
 from lab.container.network.request import Request
 from lab.container.volumes.store import VolumeStore
-from lab.errors import ContainerError, NoSuchContainer, NoSuchNetwork, NoSuchVolume, RegistryError, StateConflict
+from lab.errors import (
+    ContainerError,
+    NoSuchContainer,
+    NoSuchNetwork,
+    NoSuchVolume,
+    RegistryError,
+    StateConflict,
+    WaitCancelled,
+)
 from lab.paths import Paths
 
 
@@ -186,7 +194,7 @@ class Performer:
                     met = waiting.condition(action.condition, action.service)
                     timeout_s = self._wait_s if action.condition is None else None
                     waiting.until(containers, action.names, met, cancellation, timeout_s=timeout_s)
-        except waiting.Cancelled:
+        except WaitCancelled:
             raise
         except ContainerError as error:
             if action.is_fatal:

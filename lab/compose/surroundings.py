@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.compose.assemble import STDIN, environment_of
-from lab.errors import SpecError
+from lab.errors import NoComposeFile, SpecError
 
 _NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 _OVERRIDES = (
@@ -41,7 +41,8 @@ def surroundings(
     """Return what a project is made of; arguments count more than the environment, and that more than ``.env``.
 
     Raises:
-        SpecError: there is no compose file, or a file of variables is wrong.
+        NoComposeFile: there is none, and none is named.
+        SpecError: a file of variables is wrong.
     """
     start = os.path.join(cwd, project_directory) if project_directory else cwd
     variables, read = _variables(env_files, environment, start, cwd)
@@ -108,7 +109,7 @@ def _files(
             overrides = _present(directory, _OVERRIDES)
             warnings = (*_doubt(files), *_doubt(overrides))
             return (files[0], *overrides[:1]), warnings
-    raise SpecError(
+    raise NoComposeFile(
         "no configuration file provided: not found", hint=f"make a {_NAMES[0]} here, or name a file with -f"
     )
 

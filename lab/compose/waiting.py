@@ -10,14 +10,10 @@ from lab.compose.steps import Cancellation
 from lab.container import health, inspection
 from lab.container.containers import Container, Containers
 from lab.container.event_stream import EventFile
-from lab.errors import ContainerError, StateConflict
+from lab.errors import ContainerError, StateConflict, WaitCancelled
 from lab.units import NS_PER_S
 
 Met = Callable[[Container], bool]
-
-
-class Cancelled(ContainerError):  # noqa: N818 - another step failed
-    """Something else failed, or the user has had enough."""
 
 
 def until(
@@ -32,7 +28,7 @@ def until(
 
     Raises:
         ContainerError: whatever ``met`` raises of one that never will be.
-        Cancelled: the waiting was.
+        WaitCancelled: the waiting was.
         StateConflict: the time is over.
     """
     until_ns = None if timeout_s is None else time.time_ns() + timeout_s * NS_PER_S
@@ -44,7 +40,7 @@ def until(
             if not left:
                 break
     if left and cancellation.is_set:
-        raise Cancelled(f"nobody waits for {', '.join(left)} any more")
+        raise WaitCancelled(f"nobody waits for {', '.join(left)} any more")
     if left:
         raise StateConflict(f"application not healthy after {timeout_s}s: {', '.join(left)}")
 
