@@ -10,10 +10,12 @@ import ast
 from pathlib import Path
 
 from lab.cli import main
+from lab.target import registry
 
 DOCS = Path(__file__).resolve().parent
 HOUSE = DOCS.parent / "lab"
 ROOMS_BEGIN, ROOMS_END = "<!-- rooms -->", "<!-- /rooms -->"
+OPTIONS_BEGIN, OPTIONS_END = "<!-- guest-options -->", "<!-- /guest-options -->"
 CLI_INTRODUCTION = """# Command reference
 
 Made from the parsers by `docs/regenerate.py`. `lab NOUN VERB --help` says the same. Exit codes are in
@@ -54,14 +56,27 @@ def _row(action: argparse.Action) -> list[str]:
     return [f"| {name} | {' '.join(shown.split()).replace('|', chr(92) + '|')} |"]
 
 
+def guest_options() -> str:
+    """Return a table of the options of the guest arms."""
+    lines = ["| option | values | default | meaning |", "| --- | --- | --- | --- |"]
+    for option in registry.options_of("vm-tcg"):
+        values = ", ".join(f"`{choice}`" for choice in option.choices) or type(option.default).__name__
+        default = str(option.default).lower() if isinstance(option.default, bool) else f'"{option.default}"'
+        lines.append(f"| `{option.name}` | {values} | {default} | {option.doc} |")
+    return "\n".join(lines)
+
+
 def regenerate() -> None:
-    """Rewrite docs/architecture.md between its markers, and docs/reference/cli.md whole."""
-    architecture = DOCS / "architecture.md"
-    before, _, rest = architecture.read_text(encoding="utf-8").partition(ROOMS_BEGIN)
-    after = rest.partition(ROOMS_END)[2]
-    architecture.write_text(f"{before}{ROOMS_BEGIN}\n{rooms()}\n{ROOMS_END}{after}", encoding="utf-8")
+    """Rewrite the parts between markers in docs/architecture.md and the suite file's page, and the commands whole."""
+    _rewrite(DOCS / "architecture.md", ROOMS_BEGIN, rooms(), ROOMS_END)
+    _rewrite(DOCS / "reference/suite-file.md", OPTIONS_BEGIN, guest_options(), OPTIONS_END)
     text = "\n".join([CLI_INTRODUCTION, *(section(parser) for parser in main.all_parsers())])
     (DOCS / "reference/cli.md").write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
+def _rewrite(path: Path, begin: str, text: str, end: str) -> None:
+    before, _, rest = path.read_text(encoding="utf-8").partition(begin)
+    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def _limits(facts: Facts) -> str:
 
 def _file_system(facts: Facts) -> str:
     if _is_guest(facts):
-        return "no: ext4 on a virtio disk whose file lies on the host's file system"
+        return f"no: {facts.get('file_system', 'ext4 on a virtio disk')}, whose files lie on the host's file system"
     if "user space" in facts.get("isolation", ""):
         return "no: files are served by a process outside the sandbox"
     return "yes: overlay on the host's file system, volumes directly on it"

@@ -128,8 +128,20 @@ class WorkloadUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArmDefinition:
+    """An arm that a suite defines: the target ``use`` with ``options``, called ``name``."""
+
+    name: str
+    use: str
+    options: Mapping[str, str | int | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
-    """A suite file, parsed. ``digest`` is the sha256 of the file's bytes."""
+    """A suite file, parsed. ``digest`` is the sha256 of the file's bytes.
+
+    ``arms`` are names of targets, or of ``definitions``.
+    """
 
     name: str
     title: str
@@ -144,6 +156,7 @@ class Suite:
     budget_ns: int
     target_half_width_ratio: float
     path: str = ""
+    definitions: tuple[ArmDefinition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import lab
 from lab.bench import fairness, host, overhead, programs, schedule
-from lab.bench.model import Arm, Metric, Primary, Run, Suite
+from lab.bench.model import Arm, ArmDefinition, Metric, Primary, Run, Suite
 from lab.bench.records import SCHEMA
 from lab.bench.schedule import Schedule
 from lab.bench.trial import METRICS, utc_now
@@ -148,13 +148,16 @@ def _arms(suite: Suite, paths: Paths, tell: Tell) -> tuple[dict[str, Backend], t
     backends: dict[str, Backend] = {}
     arms: list[Arm] = []
     try:
+        defined = {definition.name: definition for definition in suite.definitions}
         for name in suite.arms:
             tell(f"checking {name}")
-            backend = open_backend(name, paths)
+            definition = defined.get(name, ArmDefinition(name=name, use=name))
+            backend = open_backend(definition.use, paths, definition.options)
             backends[name] = backend
             found = backend.check()
             reason = "" if found.available else _sentence(found.reason, found.hint)
-            arms.append(Arm(name=name, available=found.available, reason=reason, facts=dict(found.facts)))
+            facts = dict(found.facts) | _option_facts(definition)
+            arms.append(Arm(name=name, available=found.available, reason=reason, facts=facts))
         _require_baseline(suite, arms)
     except BaseException:
         _close(backends)
@@ -170,6 +173,14 @@ def _require_baseline(suite: Suite, arms: Sequence[Arm]) -> None:
             f"the baseline '{suite.baseline}' cannot be measured here: {base.reason}",
             hint=f"lab doctor {suite.baseline}",
         )
+
+
+def _option_facts(definition: ArmDefinition) -> dict[str, str]:
+    """Return what a report shows of an arm that a suite has defined."""
+    if not definition.options:
+        return {}
+    given = ", ".join(f"{name} = {value}" for name, value in definition.options.items())
+    return {"options": f"{definition.use} with {given}"}
 
 
 def _sentence(reason: str, hint: str) -> str:

@@ -18,6 +18,11 @@ The form::
     vcpus = 1
     memory = "256MiB"
 
+    [[arm]]                               # only where a target's own options are turned
+    name = "vm-virtiofs"                  # what ``arms`` calls it
+    use = "vm-tcg"                        # a target of `lab bench list`
+    options = { root = "virtiofs" }
+
     [[workload]]
     use = "startup"                       # a workload of `lab bench list`
     name = "startup"                      # only where one workload is used twice
@@ -33,20 +38,23 @@ import hashlib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar, cast  # Any: a TOML value has no narrower type before it is checked
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, Protocol, TypeVar, cast  # Any: a TOML value has no narrower type before it is checked
 
-from lab.bench.model import Suite, WorkloadUse
+from lab.bench.model import ArmDefinition, Suite, WorkloadUse
 from lab.bench.workloads.catalogue import WORKLOADS
-from lab.bench.workloads.protocol import Parameter, ParameterValue, defaults
+from lab.bench.workloads.protocol import ParameterValue, defaults
 from lab.errors import SpecError
+from lab.target import registry
 from lab.units import parse_bytes, parse_duration_ns
 
 T = TypeVar("T")
+ChoiceValue = TypeVar("ChoiceValue", covariant=True)
 
 SHIPPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "suites")
 
-_TOP = ("title", "question", "arms", "baseline", "blocks", "limits", "workload")
+_TOP = ("title", "question", "arms", "baseline", "blocks", "limits", "arm", "workload")
+_ARM = ("name", "use", "options")
 _BLOCKS = ("warmup", "min", "max", "budget", "half_width")
 _LIMITS = ("vcpus", "memory")
 _USE = ("use", "name", "image", "arms", "vcpus", "memory", "parameters")
@@ -115,6 +123,25 @@ def select_arms(suite_arms: Sequence[str], wanted: Iterable[str], known_arms: Se
     return chosen or tuple(suite_arms)
 
 
+class Choice(Protocol[ChoiceValue]):
+    """What parameters of workloads and options of targets have in common."""
+
+    @property
+    def name(self) -> str:
+        """What the file calls it."""
+        ...
+
+    @property
+    def default(self) -> ChoiceValue:
+        """Its value when the file says nothing, which is of its type."""
+        ...
+
+    @property
+    def choices(self) -> tuple[ChoiceValue, ...]:
+        """The values that it can have; any of its type if there are none."""
+        ...
+
+
 class _Reader:
     """Checks a parsed table; keeps the text, to say in which line a mistake is."""
 
@@ -127,6 +154,8 @@ class _Reader:
 
     def suite(self, table: Mapping[str, Any], digest: str) -> Suite:
         self._check_keys(table, _TOP, "key")
+        definitions = self._definitions(table)
+        self._known_arms = (*self._known_arms, *(definition.name for definition in definitions))
         arms = self._arms(table, "arms")
         if not arms:
             self._fail("arms", "no arms: name at least one target")
@@ -161,7 +190,49 @@ class _Reader:
             budget_ns=budget_ns,
             target_half_width_ratio=half_width,
             path=self._path,
+            definitions=definitions,
         )
+
+    def _definitions(self, table: Mapping[str, Any]) -> tuple[ArmDefinition, ...]:
+        found: list[ArmDefinition] = []
+        for entry in self._entries(table, "arm"):
+            definition = self._definition(entry)
+            if definition.name in (*self._known_arms, *(other.name for other in found)):
+                self._fail("name", f"there is a target '{definition.name}' already: give this arm another name")
+            found.append(definition)
+        return tuple(found)
+
+    def _definition(self, entry: Mapping[str, Any]) -> ArmDefinition:
+        self._check_keys(entry, _ARM, "key of an arm")
+        name, use = self._get(entry, "name", str), self._get(entry, "use", str)
+        if not _NAME.fullmatch(name):
+            self._fail("name", f"a name is made of a-z, 0-9, - and _, not '{name}'")
+        if use not in self._known_arms:
+            self._fail("use", f"unknown target '{use}'{_did_you_mean(use, self._known_arms)}")
+        known = registry.options_of(use)
+        given = self._get(entry, "options", dict, {})
+        self._check_keys(given, [option.name for option in known], f"option of '{use}'")
+        options = {option.name: self._choice(given, option) for option in known if option.name in given}
+        reason = registry.refusal(use, options)
+        if reason:
+            self._fail("options", f"'{name}' cannot be: {reason}")
+        return ArmDefinition(name=name, use=use, options=options)
+
+    def _entries(self, table: Mapping[str, Any], key: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the tables under a heading in double brackets; the lines looked at are those of the last one."""
+        entries = table.get(key, [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            self._fail(key, f"write [[{key}]] tables")
+        heading = re.compile(rf"\s*\[\[\s*{key}\s*\]\]")
+        headings = [number for number, line in enumerate(self._lines) if re.match(r"\s*\[\[", line)]
+        starts = [number for number in headings if heading.match(self._lines[number])]
+        whole = self._after, self._before
+        for index, entry in enumerate(entries):
+            if index < len(starts):
+                later = (number for number in headings if number > starts[index])
+                self._after, self._before = starts[index], next(later, len(self._lines))
+            yield entry
+        self._after, self._before = whole
 
     def _baseline(self, table: Mapping[str, Any], arms: tuple[str, ...]) -> str:
         baseline = self._get(table, "baseline", str, arms[0])
@@ -170,20 +241,16 @@ class _Reader:
         return baseline
 
     def _workloads(self, table: Mapping[str, Any], common: tuple[int, int], baseline: str) -> tuple[WorkloadUse, ...]:
-        entries = table.get("workload", [])
-        if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-            self._fail("workload", "no workloads: write at least one [[workload]] table")
-        starts = [number for number, line in enumerate(self._lines) if re.match(r"\s*\[\[\s*workload\s*\]\]", line)]
         uses: list[WorkloadUse] = []
-        for index, entry in enumerate(entries):
-            if index < len(starts):
-                self._after, self._before = [*starts, len(self._lines)][index : index + 2]
+        for entry in self._entries(table, "workload"):
             use = self._use(entry, common)
             if use.key in [other.key for other in uses]:
                 self._fail("name" if use.name else "use", f"two workloads are called '{use.key}': give one a name")
             if use.arms and baseline not in use.arms:
                 self._fail("arms", f"the baseline '{baseline}' must be among the arms of '{use.key}'")
             uses.append(use)
+        if not uses:
+            self._fail("workload", "no workloads: write at least one [[workload]] table")
         return tuple(uses)
 
     def _use(self, entry: Mapping[str, Any], common: tuple[int, int]) -> WorkloadUse:
@@ -209,15 +276,15 @@ class _Reader:
         known = {parameter.name: parameter for parameter in WORKLOADS[workload].parameters}
         given = self._get(entry, "parameters", dict, {})
         self._check_keys(given, tuple(known), f"parameter of '{workload}'")
-        values = {name: self._parameter(given, known[name]) for name in given}
+        values = {name: self._choice(given, known[name]) for name in given}
         return {**defaults(WORKLOADS[workload]), **values}
 
-    def _parameter(self, given: Mapping[str, Any], parameter: Parameter) -> ParameterValue:
-        value = self._get(given, parameter.name, type(parameter.default))
-        if parameter.choices and value not in parameter.choices:
-            near = _did_you_mean(str(value), [str(choice) for choice in parameter.choices])
-            choices = ", ".join(str(choice) for choice in parameter.choices)
-            self._fail(parameter.name, f"{parameter.name} must be one of {choices}, not {value!r}{near}")
+    def _choice(self, given: Mapping[str, Any], choice: Choice[ChoiceValue]) -> ChoiceValue:
+        value = self._get(given, choice.name, type(choice.default))
+        if choice.choices and value not in choice.choices:
+            near = _did_you_mean(str(value), [str(each) for each in choice.choices])
+            choices = ", ".join(str(each) for each in choice.choices)
+            self._fail(choice.name, f"{choice.name} must be one of {choices}, not {value!r}{near}")
         return value
 
     def _arms(self, table: Mapping[str, Any], key: str) -> tuple[str, ...]:

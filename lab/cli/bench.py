@@ -258,7 +258,9 @@ def _suite(arguments: argparse.Namespace) -> Suite:
 
     suite = suite_file.load(suite_file.find(arguments.suite), NAMES)
     wanted: Sequence[str] = arguments.targets.split(",") if arguments.targets else ()
-    arms = suite_file.select_arms(suite.arms, [name.strip() for name in wanted], NAMES)
+    arms = suite_file.select_arms(
+        suite.arms, [name.strip() for name in wanted], (*NAMES, *(arm.name for arm in suite.definitions))
+    )
     suite = replace(suite, arms=arms if suite.baseline in arms else (suite.baseline, *arms))
     if arguments.blocks is not None:
         if arguments.blocks < 1:

@@ -41,6 +41,11 @@ def ksm_run() -> str | None:
     return read_text("kernel/mm/ksm/run")
 
 
+def free_huge_pages() -> int:
+    """Return how many pages of 2 MiB the pool has free; 0 on a kernel without them."""
+    return int(read_text("kernel/mm/hugepages/hugepages-2048kB/free_hugepages") or 0)
+
+
 def clock_source() -> str | None:
     """Return the clock source of the kernel's time: "tsc", "kvm-clock"."""
     return read_text("devices/system/clocksource/clocksource0/current_clocksource")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -147,6 +147,20 @@ class Footprint:
     shared_daemons: tuple[tuple[str, int], ...] = ()
     links: tuple[str, ...] = ()
     guest_memory: bool = False
+
+
+OptionValue = str | int | bool
+Options = Mapping[str, OptionValue]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One choice that a backend leaves to suites; the type of ``default`` is the option's type."""
+
+    name: str
+    default: OptionValue
+    doc: str
+    choices: tuple[OptionValue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

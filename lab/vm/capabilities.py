@@ -22,11 +22,12 @@ from lab.errors import DomainError
 from lab.linux import kvm, sysfs
 from lab.paths import Paths
 from lab.units import NS_PER_S
-from lab.vm import cache
+from lab.vm import cache, shares
 from lab.vm.connection import qemu_version
 from lab.vm.domain_spec import Accelerator
 from lab.vm.guest import Guest
-from lab.vm.platform import Platform, prepare
+from lab.vm.makeup import Carrier, Makeup
+from lab.vm.platform import Platform, firmware_file, prepare
 
 _TINY_GUEST = bytes(
     (
@@ -123,6 +124,23 @@ def host_is_guest() -> bool:
 def nested_parameter(flavour: str) -> str:
     """Return whether KVM lets its guests have KVM ("Y", "1", "N", "0"); "" where it does not say."""
     return sysfs.read_text(f"module/kvm_{flavour}/parameters/nested") or ""
+
+
+def can_be_made_up(paths: Paths, makeup: Makeup) -> Answer:
+    """Return whether this host has what such guests need beyond those that all do; fetches their kernel.
+
+    Raises:
+        UnavailableError: something that is installed elsewhere is missing here; the hint says how to get it.
+    """
+    host = prepare(paths)
+    host.kernel_of(makeup)
+    firmware_file(makeup.firmware, host.machine_for(1, makeup))
+    if Carrier.VIRTIOFS in makeup.carriers:
+        shares.program()
+    if makeup.memory.huge_pages and not sysfs.free_huge_pages():
+        reason = "the host's pool of huge pages is empty"
+        return Answer(works=False, reason=reason, hint="sysctl -w vm.nr_hugepages=256, and mount hugetlbfs")
+    return Answer(works=True)
 
 
 def boots_linux(paths: Paths, accelerator: Accelerator) -> Answer:

@@ -1,7 +1,7 @@
-"""Disks of guests: a read-only ext4 template for each image, a thin overlay for each guest, scratch disks.
+"""Disks of guests: a read-only template for each image, a disk above or of it for each guest, scratch disks.
 
-ext4 because that is what lies under the other arms' files on most hosts. Templates are made once for each image
-digest and never written again.
+ext4 unless one asks for another file system, because that is what lies under the other arms' files on most hosts.
+Templates are made once for each image digest and never written again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from lab.linux import command
 from lab.paths import Paths
 from lab.units import format_bytes
 from lab.vm import cache
+from lab.vm.domain_spec import FileSystem
 
 _MIB = 1024 * 1024
 _BLOCK_BYTES = 4096
@@ -31,29 +32,50 @@ def template_size_bytes(content_bytes: int, files: int) -> int:
     return -(-needed // _MIB) * _MIB
 
 
-def ensure_template(paths: Paths, *, key: str, root_directory: str) -> str:
-    """Return the path of a read-only ext4 image with the content of ``root_directory``; made once for ``key``.
+def ensure_template(paths: Paths, *, key: str, root_directory: str, file_system: FileSystem = FileSystem.EXT4) -> str:
+    """Return the path of a read-only raw disk with the content of ``root_directory``; made once for ``key``.
 
     ``key`` is the image's digest ("sha256:…"); ``root_directory`` is read only if the template is not there yet.
 
     Raises:
-        UnavailableError: mkfs.ext4 is missing.
+        UnavailableError: the program that makes such file systems is missing.
         DomainError: it failed, for instance because the disk is full.
     """
-    path = template_path(paths, key)
+    path = template_path(paths, key, file_system)
 
     def build(temporary: str) -> None:
-        content_bytes, files = measure(root_directory)
-        size_bytes = template_size_bytes(content_bytes, files)
-        _make_ext4(temporary, size_bytes, options=("-d", root_directory), inodes=max(files * 2, 65536))
+        _MAKERS[file_system](temporary, root_directory)
         os.chmod(temporary, 0o444)
 
     return cache.make_once(path, build)
 
 
-def template_path(paths: Paths, key: str) -> str:
+def template_path(paths: Paths, key: str, file_system: FileSystem = FileSystem.EXT4) -> str:
     """Return where the template for an image digest lies, whether it exists or not."""
-    return os.path.join(paths.disk_templates, f"{key.replace(':', '-')}.ext4")
+    return os.path.join(paths.disk_templates, f"{key.replace(':', '-')}.{file_system}")
+
+
+def _make_ext4_template(path: str, directory: str) -> None:
+    content_bytes, files = measure(directory)
+    size_bytes = template_size_bytes(content_bytes, files)
+    _make_ext4(path, size_bytes, options=("-d", directory), inodes=max(files * 2, 65536))
+
+
+def _make_erofs(path: str, directory: str) -> None:
+    # uncompressed: nothing is unpacked by an emulated processor
+    _run(("mkfs.erofs", "--quiet", path, directory), "make an erofs disk", package="erofs-utils")
+
+
+def _make_squashfs(path: str, directory: str) -> None:
+    argv = ("mksquashfs", directory, path, "-comp", "lz4", "-noappend", "-quiet", "-no-progress")
+    _run(argv, "make a squashfs disk", package="squashfs-tools")
+
+
+_MAKERS = {
+    FileSystem.EXT4: _make_ext4_template,
+    FileSystem.EROFS: _make_erofs,
+    FileSystem.SQUASHFS: _make_squashfs,
+}
 
 
 def measure(directory: str) -> tuple[int, int]:
@@ -90,6 +112,16 @@ def create_overlay(template: str, path: str) -> None:
     """
     argv = ("qemu-img", "create", "-q", "-f", "qcow2", "-b", template, "-F", "raw", path)
     _run(argv, f"make the disk {path}", package="qemu-utils")
+
+
+def create_copy(template: str, path: str) -> None:
+    """Make a raw disk of a guest's own with a template's content; sparse, and shared where the file system can.
+
+    Raises:
+        DomainError: it failed, for instance because the disk is full.
+    """
+    _run(("cp", "--reflink=auto", "--sparse=always", template, path), f"make the disk {path}", package="coreutils")
+    os.chmod(path, 0o600)
 
 
 def create_from_directory(path: str, directory: str) -> None:

@@ -1,8 +1,9 @@
 """Where the guest kernel and its modules come from.
 
-Debian's cloud kernel, fetched as a package and unpacked into the cache without installing it, so that guests on all
-hosts run the same kernel; else the host's own, where it has modules. The kernel proper (vmlinux) is taken out of the
-bzImage: QEMU enters it through its PVH note, and no guest spends its start-up on decompression.
+Debian's cloud kernel (or its generic one, for what the other lacks), fetched as a package and unpacked into the cache
+without installing it, so that guests on all hosts run the same kernel; else the host's own, where it has modules. The
+kernel proper (vmlinux) is taken out of the bzImage: QEMU enters it through its PVH note, and no guest spends its
+start-up on decompression.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from lab.errors import UnavailableError
 from lab.linux import command
 from lab.paths import Paths
 from lab.vm import cache
+from lab.vm.makeup import KernelFlavour
 
-_META_PACKAGE = "linux-image-cloud-amd64"
 _IMAGE_PACKAGE = re.compile(r"^Depends:.*?\b(linux-image-\d\S+)", re.MULTILINE)
 _DESCRIPTION = "kernel.json"
 _COMPRESSIONS = {  # Source: kernel lib/decompress.c
@@ -50,18 +51,19 @@ class GuestKernel:
     digest: str
 
 
-def ensure_kernel(paths: Paths) -> GuestKernel:
+def ensure_kernel(paths: Paths, flavour: KernelFlavour = KernelFlavour.CLOUD) -> GuestKernel:
     """Return the guest kernel, fetching it first if none is in the cache; needs no network once it is.
 
     Raises:
         UnavailableError: none can be had; the hint says how.
     """
-    directory = paths.guest_kernels
+    is_cloud = flavour is KernelFlavour.CLOUD
+    directory = paths.guest_kernels if is_cloud else os.path.join(paths.guest_kernels, str(flavour))
     found = _cached(directory)
     if found is not None:
         return found
     with cache.locked(os.path.join(directory, "lock")):
-        return _cached(directory) or _obtain(directory)
+        return _cached(directory) or _obtain(directory, flavour.package)
 
 
 def _cached(directory: str) -> GuestKernel | None:
@@ -92,10 +94,10 @@ def _load(directory: str) -> GuestKernel:
     )
 
 
-def _obtain(directory: str) -> GuestKernel:
+def _obtain(directory: str, meta_package: str) -> GuestKernel:
     if shutil.which("apt-get"):
         try:
-            return _from_package(directory)
+            return _from_package(directory, meta_package)
         except UnavailableError as error:
             if not _host_kernel_usable():
                 raise
@@ -114,12 +116,12 @@ def _host_kernel_usable() -> bool:
     return os.path.exists(f"/boot/vmlinuz-{release}") and os.path.isdir(f"/lib/modules/{release}")
 
 
-def _from_package(directory: str) -> GuestKernel:
+def _from_package(directory: str, meta_package: str) -> GuestKernel:
     scratch = os.path.join(directory, "download")
     cache.remove(scratch)
     os.makedirs(scratch)
     try:
-        _fetch(_image_package(), scratch)
+        _fetch(_image_package(meta_package), scratch)
         modules = _modules(os.path.join(scratch, "x"))
         version = os.path.basename(modules)
         return _adopt(directory, version, f"{scratch}/x/boot/vmlinuz-{version}", modules)
@@ -135,11 +137,11 @@ def _modules(unpacked: str) -> str:
     raise UnavailableError("the kernel package holds no modules", hint="apt-get update, then try again")
 
 
-def _image_package() -> str:
-    shown = command.run(("apt-cache", "show", "--no-all-versions", _META_PACKAGE))
+def _image_package(meta_package: str) -> str:
+    shown = command.run(("apt-cache", "show", "--no-all-versions", meta_package))
     match = _IMAGE_PACKAGE.search(shown.text)
     if shown.exit_code or match is None:
-        raise UnavailableError(f"no package {_META_PACKAGE} for the guest kernel", hint="apt-get update")
+        raise UnavailableError(f"no package {meta_package} for the guest kernel", hint="apt-get update")
     return match[1]
 
 

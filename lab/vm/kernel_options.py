@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 _BOGOMIPS = re.compile(r"^bogomips\s*:\s*([\d.]+)$", re.MULTILINE)
 _KHZ_PER_BOGOMIPS = 500  # the kernel computes it as TSC frequency in MHz times two where the TSC is the delay timer
@@ -40,11 +41,23 @@ def host_tsc_khz(cpuinfo: str) -> int | None:
     return round(float(match[1]) * _KHZ_PER_BOGOMIPS) if match else None
 
 
-def kernel_options(*, vcpus: int, tsc_khz: int | None, network: bool) -> tuple[str, ...]:
+def kernel_options(*, vcpus: int, tsc_khz: int | None, network: bool, without: Collection[str] = ()) -> tuple[str, ...]:
     """Return the options of a guest's kernel.
 
-    ``tsc_khz`` is the frequency of the counter that the guest will see: the host's own.
+    ``tsc_khz`` is the frequency of the counter that the guest will see: the host's own. Options whose names are in
+    ``without`` are left out.
     """
+    options = _options(vcpus=vcpus, tsc_khz=tsc_khz, network=network)
+    return tuple(option for option in options if option.partition("=")[0] not in without)
+
+
+def option_names() -> tuple[str, ...]:
+    """Return the names of all options that any guest is started with, sorted."""
+    options = _options(vcpus=1, tsc_khz=1, network=False)
+    return tuple(sorted(option.partition("=")[0] for option in options))
+
+
+def _options(*, vcpus: int, tsc_khz: int | None, network: bool) -> tuple[str, ...]:
     skipped = _SKIPPED_INITCALLS + (() if network else _SKIPPED_WITHOUT_NETWORK)
     return (
         *_ALWAYS,

@@ -11,13 +11,23 @@ from lab.errors import UnavailableError
 from lab.linux import command
 from lab.paths import Paths
 from lab.vm.connection import Connection, connect
-from lab.vm.domain_spec import Accelerator, DomainDisk, DomainNetwork, DomainSpec, MachineType
+from lab.vm.domain_spec import (
+    Accelerator,
+    DomainDisk,
+    DomainNetwork,
+    DomainShare,
+    DomainSpec,
+    MachineType,
+    UserNetwork,
+)
 from lab.vm.guest import channel_paths
 from lab.vm.initramfs import ensure_initramfs
 from lab.vm.kernel import GuestKernel, ensure_kernel
 from lab.vm.kernel_options import host_tsc_khz, kernel_options
+from lab.vm.makeup import PLAIN, Firmware, KernelFlavour, KernelImage, Makeup
 
 _QBOOT = "/usr/share/qemu/qboot.rom"
+_SEABIOS_MICROVM = "/usr/share/seabios/bios-microvm.bin"
 _TCG_CPU = "EPYC"  # of all models the fewest features that the emulator must announce and Linux then tries out
 _MODULES = ("ext4", "virtio_blk", "virtio_console")
 _QUERY_MACHINES = b'{"execute":"qmp_capabilities"}{"execute":"query-machines"}{"execute":"quit"}'
@@ -33,14 +43,31 @@ class Platform:
     machines: tuple[str, ...]
     tsc_khz: int | None
 
-    def machine_for(self, vcpus: int) -> MachineType:
-        """Return the board to use: microvm for one vCPU, since it boots faster; it is unreliable with more.
+    def machine_for(self, vcpus: int, makeup: Makeup = PLAIN) -> MachineType:
+        """Return the board to use unless ``makeup`` says which: microvm for one vCPU, since it boots faster.
 
-        Without a known TSC frequency microvm's kernel would hang while it calibrates.
+        With more it is unreliable, and it has no place for shared directories. Without a known TSC frequency microvm's
+        kernel would hang while it calibrates.
+
+        Raises:
+            UnavailableError: QEMU lacks the board that is asked for, or it takes no more than one vCPU.
         """
+        wanted = makeup.machine.type
+        if wanted is not None:
+            return self._require_machine(wanted, vcpus)
+        if makeup.shares_directories:
+            return MachineType.Q35
         if vcpus == 1 and MachineType.MICROVM in self.machines and self.tsc_khz is not None:
             return MachineType.MICROVM
         return MachineType.Q35
+
+    def _require_machine(self, machine: MachineType, vcpus: int) -> MachineType:
+        if machine not in self.machines:
+            raise UnavailableError(f"QEMU has no machine type {machine}", hint="apt install qemu-system-x86")
+        if machine is MachineType.MICROVM and (vcpus > 1 or self.tsc_khz is None):
+            reason = f"{vcpus} processors" if vcpus > 1 else "an unknown TSC frequency"
+            raise UnavailableError(f"a microvm with {reason} does not boot reliably", hint='machine = "q35"')
+        return machine
 
     def domain_spec(
         self,
@@ -52,16 +79,21 @@ class Platform:
         vcpus: int,
         memory_bytes: int,
         disks: tuple[DomainDisk, ...] = (),
-        network: DomainNetwork | None = None,
+        shares: tuple[DomainShare, ...] = (),
+        network: DomainNetwork | UserNetwork | None = None,
         cgroup_procs: tuple[str, ...] = (),
+        makeup: Makeup = PLAIN,
     ) -> DomainSpec:
         """Return the whole description of a guest whose sockets lie in ``directory``; makes its initramfs if need be.
 
         Raises:
-            UnavailableError: the initramfs cannot be made.
+            UnavailableError: the initramfs cannot be made, or the kernel or firmware of this make-up is not there.
         """
-        modules = (*_MODULES, *(("virtio_net",) if network else ()), machine.transport_module)
-        options = kernel_options(vcpus=vcpus, tsc_khz=self.tsc_khz, network=network is not None)
+        kernel = self.kernel_of(makeup)
+        own = (*_MODULES, *(("virtio_net",) if network else ()), machine.transport_module)
+        options = kernel_options(
+            vcpus=vcpus, tsc_khz=self.tsc_khz, network=network is not None, without=makeup.without_options
+        )
         return DomainSpec(
             name=name,
             accelerator=accelerator,
@@ -69,17 +101,48 @@ class Platform:
             vcpus=vcpus,
             memory_bytes=memory_bytes,
             emulator=self.connection.emulator,
-            kernel=self.kernel.vmlinux,
-            initramfs=ensure_initramfs(self.paths, self.kernel, modules),
+            kernel=kernel.vmlinux if makeup.kernel_image is KernelImage.VMLINUX else kernel.bzimage,
+            initramfs=ensure_initramfs(self.paths, kernel, {*own, *makeup.modules}),
             kernel_options=options,
             channels=channel_paths(directory),
             disks=disks,
+            shares=shares,
+            covered=not makeup.root_file_system.is_writable,
             network=network,
+            memory=makeup.memory,
             cpu_model=_TCG_CPU if accelerator is Accelerator.TCG else "",
-            # SeaBIOS takes 50 ms more under TCG, and seconds where KVM emulates real mode
-            firmware=_QBOOT if machine is MachineType.Q35 and os.path.exists(_QBOOT) else "",
+            firmware=firmware_file(makeup.firmware, machine),
             cgroup_procs=cgroup_procs,
         )
+
+    def kernel_of(self, makeup: Makeup) -> GuestKernel:
+        """Return the kernel of such a guest, fetching it first if it is another one than most guests have.
+
+        Raises:
+            UnavailableError: it cannot be had.
+        """
+        return self.kernel if makeup.kernel is KernelFlavour.CLOUD else ensure_kernel(self.paths, makeup.kernel)
+
+
+def firmware_file(firmware: Firmware, machine: MachineType) -> str:
+    """Return the file of a guest's firmware, "" for that which QEMU gives the board by itself.
+
+    Raises:
+        UnavailableError: it is not installed.
+    """
+    is_microvm = machine is MachineType.MICROVM
+    if firmware is Firmware.SEABIOS:
+        return _installed(_SEABIOS_MICROVM) if is_microvm else ""  # PCs have it by themselves
+    if firmware is Firmware.QBOOT:
+        return _installed(_QBOOT)
+    # SeaBIOS takes 50 ms more under TCG, and seconds where KVM emulates real mode
+    return _QBOOT if not is_microvm and os.path.exists(_QBOOT) else ""
+
+
+def _installed(path: str) -> str:
+    if not os.path.exists(path):
+        raise UnavailableError(f"the firmware {path} is missing", hint="apt install qemu-system-data seabios")
+    return path
 
 
 def prepare(paths: Paths) -> Platform:

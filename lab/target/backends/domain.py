@@ -1,7 +1,7 @@
 """The arms "vm-tcg" and "vm-kvm": a guest with a kernel of its own, through libvirt and QEMU.
 
-The image becomes the guest's root disk. Limits are its processors and its memory; QEMU itself runs in the target's
-cgroup without limits, so that what it costs on top is seen and not cut off.
+The image becomes the guest's root disk, unless a suite makes guests up otherwise. Limits are its processors and its
+memory; QEMU itself runs in the target's cgroup without limits, so that what it costs on top is seen and not cut off.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from lab.container.image.store import ImageStore
+from lab.container.network import apply
 from lab.errors import DomainError, LabError, TargetError, TargetTimeout, UnavailableError
 from lab.linux.cgroup import layout as cgroups
 from lab.paths import Paths
+from lab.target.backends import domain_options
 from lab.target.backends.cgroup_footprint import cgroup_directories
 from lab.target.backends.domain_disks import GuestDisks, lay_out_disks
 from lab.target.backends.domain_home import GuestHome, homes, make_home, repair
+from lab.target.backends.domain_link import GuestLink, connect
 from lab.target.backends.failures import no_endpoint
 from lab.target.protocol import Backend
 from lab.target.spec import (
@@ -28,17 +31,19 @@ from lab.target.spec import (
     Footprint,
     MarkName,
     MarkSink,
-    NetworkMode,
+    Options,
     TargetSpec,
 )
 from lab.units import NS_PER_S
-from lab.vm import capabilities, network
+from lab.vm import capabilities, shares
 from lab.vm.connection import qemu_version
 from lab.vm.console import check_socket_directory
 from lab.vm.domain_spec import Accelerator, DomainSpec
 from lab.vm.guest import Guest
 from lab.vm.guest_agent import GuestCommand
+from lab.vm.makeup import PLAIN, Makeup, NetworkKind, describe_root
 from lab.vm.platform import Platform, prepare
+from lab.vm.shares import ShareServer
 
 _ACCELERATORS = {"vm-tcg": Accelerator.TCG, "vm-kvm": Accelerator.KVM}
 _TERM_GRACE_NS = 3 * NS_PER_S
@@ -56,14 +61,21 @@ def open_backend(name: str, paths: Paths) -> Backend:
     return DomainBackend(name, _ACCELERATORS[name], paths)
 
 
+def open_with(name: str, paths: Paths, options: Options) -> Backend:
+    """Return the same with guests that are made up otherwise; see ``domain_options``."""
+    return DomainBackend(name, _ACCELERATORS[name], paths, domain_options.makeup(options))
+
+
 class DomainBackend:
     """Guests by one accelerator."""
 
-    def __init__(self, name: str, accelerator: Accelerator, paths: Paths) -> None:
+    def __init__(self, name: str, accelerator: Accelerator, paths: Paths, makeup: Makeup = PLAIN) -> None:
         """Start nothing yet: libvirt is connected to when it is first needed."""
         self._name = name
         self._accelerator = accelerator
         self._paths = paths
+        self._makeup = makeup
+        self._bridged = False
 
     @property
     def name(self) -> str:
@@ -88,7 +100,8 @@ class DomainBackend:
                 answer = question()
                 if not answer.works:
                     return answer
-        return capabilities.boots_linux(self._paths, self._accelerator)
+        missing = capabilities.can_be_made_up(self._paths, self._makeup)
+        return capabilities.boots_linux(self._paths, self._accelerator) if missing.works else missing
 
     def _first_facts(self) -> tuple[tuple[str, str], ...]:
         """Return what is known of the accelerator whether it works or not."""
@@ -102,12 +115,13 @@ class DomainBackend:
         return (
             *self._first_facts(),
             ("limits", _LIMITS),
-            ("machine", str(host.machine_for(1))),
+            ("machine", str(host.machine_for(1, self._makeup))),
+            ("file_system", describe_root(self._makeup)),
             ("qemu", qemu_version()),
             ("libvirt", host.connection.versions()["libvirt"]),
             ("libvirt_driver", "embed"),
-            ("guest_kernel", host.kernel.version),
-            ("guest_kernel_digest", host.kernel.digest),
+            ("guest_kernel", host.kernel_of(self._makeup).version),
+            ("guest_kernel_digest", host.kernel_of(self._makeup).digest),
         )
 
     def provision(self, spec: TargetSpec, marks: MarkSink) -> DomainTarget:
@@ -124,22 +138,30 @@ class DomainBackend:
             check_socket_directory(os.path.join(homes(self._paths), spec.name))
             home = make_home(self._paths, spec.name, cgroup=os.path.join(spec.cgroup_parent, spec.name))
             undo.callback(home.remove)
-            disks = lay_out_disks(self._paths, spec)
+            disks = lay_out_disks(self._paths, spec, self._makeup, sockets=home.directory)
             undo.callback(disks.remove)
-            lease = network.lease() if spec.network is NetworkMode.BRIDGE else None
+            link = connect(self._paths, spec, self._makeup.network)
+            self._bridged |= link is not None and self._makeup.network is NetworkKind.BRIDGE
             target = DomainTarget(
                 name=self._name,
                 accelerator=self._accelerator,
                 host=host,
                 home=home,
                 disks=disks,
-                lease=lease,
+                link=link,
+                makeup=self._makeup,
                 image_env=image.config.config.env,
                 spec=spec,
                 marks=marks,
             )
             undo.pop_all()
         return target
+
+    def close(self) -> None:
+        """Remove our containers' bridge if guests were on it and nobody else is; safe to call twice."""
+        if self._bridged:
+            apply.remove_idle_bridge(self._paths)
+            self._bridged = False
 
 
 class DomainTarget:
@@ -153,7 +175,8 @@ class DomainTarget:
         host: Platform,
         home: GuestHome,
         disks: GuestDisks,
-        lease: network.Lease | None,
+        link: GuestLink | None,
+        makeup: Makeup,
         image_env: tuple[str, ...],
         spec: TargetSpec,
         marks: MarkSink,
@@ -164,7 +187,9 @@ class DomainTarget:
         self._host = host
         self._home = home
         self._disks = disks
-        self._lease = lease
+        self._link = link
+        self._makeup = makeup
+        self._servers: tuple[ShareServer, ...] = ()
         self._image_env = image_env
         self._spec = spec
         self._marks = marks
@@ -184,11 +209,19 @@ class DomainTarget:
         with self._told("start"):
             try:
                 directories = cgroups.create(self._layout, self._cgroup)
-                self._guest = Guest(self._host.connection, self._domain_spec(directories), self._home.directory)
+                procs = tuple(os.path.join(directory, "cgroup.procs") for directory in directories)
+                self._serve_shares(procs)
+                self._guest = Guest(self._host.connection, self._domain_spec(procs), self._home.directory)
                 self._boot(self._guest, deadline_ns)
             except BaseException:
                 self._tear_down()
                 raise
+
+    def _serve_shares(self, procs: tuple[str, ...]) -> None:
+        for share in self._disks.shares:
+            if share.socket:
+                server = shares.serve(share.directory, share.socket, cgroup_procs=procs)
+                self._servers = (*self._servers, server)
 
     def _boot(self, guest: Guest, deadline_ns: int) -> None:
         guest.launch()
@@ -210,18 +243,20 @@ class DomainTarget:
         if guest.kernel_entered_ns is not None:
             self._marks(MarkName.KERNEL, guest.kernel_entered_ns)
 
-    def _domain_spec(self, cgroup_directories: tuple[str, ...]) -> DomainSpec:
+    def _domain_spec(self, procs: tuple[str, ...]) -> DomainSpec:
         limits = self._spec.limits
         return self._host.domain_spec(
             name=self._spec.name,
             directory=self._home.directory,
             accelerator=self._accelerator,
-            machine=self._host.machine_for(limits.vcpus),
+            machine=self._host.machine_for(limits.vcpus, self._makeup),
             vcpus=limits.vcpus,
             memory_bytes=limits.memory_bytes,
             disks=self._disks.disks,
-            network=self._lease.network if self._lease else None,
-            cgroup_procs=tuple(os.path.join(directory, "cgroup.procs") for directory in cgroup_directories),
+            shares=self._disks.shares,
+            network=self._link.network if self._link else None,
+            cgroup_procs=procs,
+            makeup=self._makeup,
         )
 
     def _guest_command(self, command: Command) -> GuestCommand:
@@ -247,7 +282,8 @@ class DomainTarget:
         return Footprint(
             cgroups=cgroup_directories(self._layout, self._cgroup),
             pids=() if pid is None else (pid,),
-            links=(self._lease.network.link,) if self._lease and pid is not None else (),
+            helper_pids=() if pid is None else tuple(server.process.pid for server in self._servers),
+            links=self._link.host_links if self._link and pid is not None else (),
             guest_memory=True,
         )
 
@@ -257,9 +293,9 @@ class DomainTarget:
         Raises:
             TargetError: it has no network or no service.
         """
-        if self._lease is None or self._spec.service_port is None:
+        if self._link is None or self._spec.service_port is None:
             raise no_endpoint(self._name)
-        return Endpoint(host=self._lease.network.guest_address, port=self._spec.service_port)
+        return self._link.endpoint(self._spec.service_port)
 
     def pause(self) -> None:
         """Stop the guest's processors."""
@@ -310,8 +346,8 @@ class DomainTarget:
         self._remove_cgroup()
         self._disks.remove()
         self._home.remove()
-        if self._lease is not None:
-            self._lease.release()
+        if self._link is not None:
+            self._link.release()
         self._destroyed = True
 
     def _tear_down(self) -> None:
@@ -322,6 +358,9 @@ class DomainTarget:
         self._remove_cgroup()
 
     def _remove_cgroup(self) -> None:
+        servers, self._servers = self._servers, ()
+        for server in servers:  # they are in it
+            server.stop()
         cgroups.remove(self._layout, self._cgroup, deadline_ns=time.monotonic_ns() + _CGROUP_GRACE_NS)
 
     def _running(self, phase: str) -> Guest:

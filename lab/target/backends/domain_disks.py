@@ -1,37 +1,44 @@
-"""The disks of a guest target: the image as root, a scratch disk, a disk for each read-only volume."""
+"""The files of a guest target: the image as root, a scratch disk, volumes; each as a disk or as a shared directory."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lab.container.image.store import ImageStore
 from lab.container.storage.snapshots import Overlay, mount_overlay, unmount
 from lab.errors import DomainError
 from lab.paths import Paths
-from lab.target.spec import TargetSpec
+from lab.target.spec import TargetSpec, Volume
 from lab.vm import disk_image
-from lab.vm.domain_spec import CacheMode, DiskFormat, DomainDisk
+from lab.vm.domain_spec import CacheMode, DiskFormat, DomainDisk, DomainShare
+from lab.vm.makeup import PLAIN, Carrier, Makeup
 
 _SCRATCH_PATH = "/data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestDisks:
-    """The disks, and the directory in which those that are the guest's own lie."""
+    """Disks and shares, and the directory in which what is the guest's own lies; ``merged`` is a mount in it, or ""."""
 
     disks: tuple[DomainDisk, ...]
+    shares: tuple[DomainShare, ...]
     directory: str
+    merged: str = ""
 
     def remove(self) -> None:
-        """Remove the guest's own disks; safe to call twice."""
+        """Remove what is the guest's own; safe to call twice."""
+        if self.merged and os.path.ismount(self.merged):
+            unmount(self.merged)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def lay_out_disks(paths: Paths, spec: TargetSpec) -> GuestDisks:
-    """Make the disks of one guest.
+def lay_out_disks(paths: Paths, spec: TargetSpec, makeup: Makeup = PLAIN, *, sockets: str = "") -> GuestDisks:
+    """Make the disks of one guest, and mount what it is to share; ``sockets`` is where those of shares will lie.
 
     Raises:
         ImageNotFound: the store has no such image.
@@ -39,36 +46,51 @@ def lay_out_disks(paths: Paths, spec: TargetSpec) -> GuestDisks:
         DomainError: a disk could not be made, or a volume is of a kind that guests cannot have; nothing is left.
     """
     writable = [volume.path for volume in spec.volumes if not volume.read_only]
-    if writable:
+    if writable and makeup.volumes is Carrier.DISK:
         raise DomainError(
-            f"a guest cannot share the writable volume {writable[0]} with the host",
-            hint="make it read-only, or ask for scratch space",
+            f"a guest cannot share the writable volume {writable[0]} with the host as a disk",
+            hint='make it read-only, ask for scratch space, or use a suite\'s arm with volumes = "virtiofs"',
         )
-    template = _ensure_template(paths, spec.image)
     directory = os.path.join(paths.guests, spec.name)
     os.makedirs(directory)
+    merged = os.path.join(directory, "merged") if makeup.root is not Carrier.DISK else ""
     try:
-        return GuestDisks(disks=_make_disks(spec, template, directory), directory=directory)
+        disks, shares = [], list(_volume_shares(spec, makeup, sockets))
+        if merged:
+            _mount_root(paths, spec.image, directory, merged)
+            shares.append(_share("root", merged, "/", makeup.root, sockets))
+        else:
+            disks.append(_root_disk(paths, spec.image, directory, makeup))
+        if spec.scratch_bytes:
+            disks.append(_scratch(os.path.join(directory, "scratch.raw"), spec.scratch_bytes))
+        disks.extend(_volume_disks(spec, makeup, directory))
     except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
+        GuestDisks(disks=(), shares=(), directory=directory, merged=merged).remove()
         raise
+    return GuestDisks(disks=tuple(disks), shares=tuple(shares), directory=directory, merged=merged)
 
 
-def _make_disks(spec: TargetSpec, template: str, directory: str) -> tuple[DomainDisk, ...]:
-    root = os.path.join(directory, "root.qcow2")
-    disk_image.create_overlay(template, root)
-    disks = [DomainDisk(serial="root", path=root, format=DiskFormat.QCOW2, mount_point="/")]
-    if spec.scratch_bytes:
-        disks.append(_scratch(os.path.join(directory, "scratch.raw"), spec.scratch_bytes))
-    for index, volume in enumerate(spec.volumes):
-        path = os.path.join(directory, f"volume{index}.raw")
-        disk_image.create_from_directory(path, volume.source)
-        disks.append(
-            DomainDisk(
-                serial=f"volume{index}", path=path, format=DiskFormat.RAW, mount_point=volume.path, read_only=True
-            )
-        )
-    return tuple(disks)
+def _root_disk(paths: Paths, image: str, directory: str, makeup: Makeup) -> DomainDisk:
+    template = _ensure_template(paths, image, makeup)
+    read_only = not makeup.root_file_system.is_writable
+    if read_only:
+        path = template
+    elif makeup.disk_format is DiskFormat.QCOW2:
+        path = os.path.join(directory, "root.qcow2")
+        disk_image.create_overlay(template, path)
+    else:
+        path = os.path.join(directory, "root.raw")
+        disk_image.create_copy(template, path)
+    return DomainDisk(
+        serial="root",
+        path=path,
+        format=makeup.disk_format,
+        mount_point="/",
+        read_only=read_only,
+        cache=makeup.cache,
+        io=makeup.io,
+        file_system=makeup.root_file_system,
+    )
 
 
 def _scratch(path: str, size_bytes: int) -> DomainDisk:
@@ -79,22 +101,69 @@ def _scratch(path: str, size_bytes: int) -> DomainDisk:
     )
 
 
-def _ensure_template(paths: Paths, image: str) -> str:
+def _volume_disks(spec: TargetSpec, makeup: Makeup, directory: str) -> Iterator[DomainDisk]:
+    for index, volume in enumerate(spec.volumes if makeup.volumes is Carrier.DISK else ()):
+        path = os.path.join(directory, f"volume{index}.raw")
+        disk_image.create_from_directory(path, volume.source)
+        yield DomainDisk(
+            serial=f"volume{index}", path=path, format=DiskFormat.RAW, mount_point=volume.path, read_only=True
+        )
+
+
+def _volume_shares(spec: TargetSpec, makeup: Makeup, sockets: str) -> Iterator[DomainShare]:
+    for index, volume in enumerate(spec.volumes if makeup.volumes is not Carrier.DISK else ()):
+        yield _share(f"volume{index}", volume.source, volume.path, makeup.volumes, sockets, volume)
+
+
+def _share(
+    tag: str, directory: str, path: str, carrier: Carrier, sockets: str, volume: Volume | None = None
+) -> DomainShare:
+    return DomainShare(
+        tag=tag,
+        directory=directory,
+        file_system=carrier.file_system,
+        mount_point=path,
+        socket=os.path.join(sockets, f"{tag}.sock") if carrier is Carrier.VIRTIOFS else "",
+        read_only=volume is not None and volume.read_only,
+    )
+
+
+def _mount_root(paths: Paths, image: str, directory: str, merged: str) -> None:
+    """Mount the image with a writable layer of the guest's own above it: the very root that a container would have."""
+    store = ImageStore.open(paths)
+    layers = store.layer_directories(store.resolve(image).manifest_digest)
+    _mount_layers(layers, directory, merged)
+
+
+def _mount_layers(layers: tuple[str, ...], directory: str, merged: str) -> None:
+    upper, work = (os.path.join(directory, name) for name in ("upper", "work"))
+    for made in (upper, work, merged):
+        os.mkdir(made)
+    mount_overlay(Overlay(lower=layers, upper=upper, work=work), merged)
+
+
+def _ensure_template(paths: Paths, image: str, makeup: Makeup) -> str:
+    file_system = makeup.root_file_system
     store = ImageStore.open(paths)
     digest = store.resolve(image).manifest_digest
-    path = disk_image.template_path(paths, digest)
+    path = disk_image.template_path(paths, digest, file_system)
     if os.path.exists(path):
         return path
-    layers = store.layer_directories(digest)
+    with _merged(paths, store.layer_directories(digest)) as root:
+        return disk_image.ensure_template(paths, key=digest, root_directory=root, file_system=file_system)
+
+
+@contextmanager
+def _merged(paths: Paths, layers: tuple[str, ...]) -> Iterator[str]:
+    """Have the layers of an image as one directory for the length of the block."""
     if len(layers) == 1:
-        return disk_image.ensure_template(paths, key=digest, root_directory=layers[0])
+        yield layers[0]
+        return
     os.makedirs(paths.disk_templates, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="merge-", dir=paths.disk_templates) as scratch:
-        upper, work, merged = (os.path.join(scratch, name) for name in ("upper", "work", "merged"))
-        for directory in (upper, work, merged):
-            os.mkdir(directory)
-        mount_overlay(Overlay(lower=layers, upper=upper, work=work), merged)
+        merged = os.path.join(scratch, "merged")
+        _mount_layers(layers, scratch, merged)
         try:
-            return disk_image.ensure_template(paths, key=digest, root_directory=merged)
+            yield merged
         finally:
             unmount(merged)

@@ -13,6 +13,7 @@ import shutil
 import time
 from dataclasses import dataclass
 
+from lab.container.storage.snapshots import unmount_below
 from lab.linux.cgroup import layout as cgroups
 from lab.paths import Paths
 from lab.units import NS_PER_S
@@ -93,6 +94,7 @@ def _repair_one(paths: Paths, name: str) -> bool:
     layout, deadline_ns = cgroups.detect(), time.monotonic_ns() + _GRACE_NS
     cgroups.kill(layout, cgroup, deadline_ns=deadline_ns)
     cgroups.remove(layout, cgroup, deadline_ns=deadline_ns)
+    unmount_below(os.path.join(paths.guests, name))  # a root that was shared as a directory
     shutil.rmtree(os.path.join(paths.guests, name), ignore_errors=True)
     shutil.rmtree(directory, ignore_errors=True)
     return True

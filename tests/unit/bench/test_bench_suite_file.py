@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.bench import suite_file
+from lab.bench.document import decode, encode
 from lab.bench.model import Suite
 from lab.bench.workloads.catalogue import WORKLOADS
 from lab.errors import SpecError
@@ -148,3 +149,55 @@ def test_targets_are_chosen_in_the_order_asked_and_unknown_ones_refused() -> Non
     assert suite_file.select_arms(ARMS, [], ARMS) == ARMS
     with pytest.raises(SpecError, match="did you mean 'docker'"):
         suite_file.select_arms(ARMS, ["dcoker"], ARMS)
+
+
+GUESTS = """\
+arms = ["process", "shared"]
+
+[[arm]]
+name = "shared"
+use = "vm-tcg"
+options = { root = "virtiofs", balloon = true }
+
+[[workload]]
+use = "startup"
+image = "busybox"
+"""
+
+
+def parse_guests(text: str) -> Suite:
+    return suite_file.parse(text.encode(), path="my.toml", known_arms=(*ARMS, "vm-tcg"))
+
+
+def test_an_arm_of_the_suites_own_is_a_target_with_options() -> None:
+    suite = parse_guests(GUESTS)
+    assert suite.arms == ("process", "shared")
+    (definition,) = suite.definitions
+    assert (definition.name, definition.use) == ("shared", "vm-tcg")
+    assert definition.options == {"root": "virtiofs", "balloon": True}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "words"),
+    [
+        ('name = "shared"', 'name = "runc"', 4, "there is a target 'runc' already"),
+        ('name = "shared"', 'name = "Shared"', 4, "a name is made of"),
+        ('use = "vm-tcg"', 'use = "vm-tgc"', 5, "did you mean 'vm-tcg'?"),
+        ('use = "vm-tcg"', 'use = "container"', 6, "unknown option of 'container' 'root'"),
+        ('"virtiofs"', '"virtio-fs"', 6, "did you mean 'virtiofs'?"),
+        ("true", '"yes"', 6, "must be true or false"),
+        ('"virtiofs"', '"9p"', 6, 'the cloud kernel has no 9p; add kernel = "generic"'),
+        ("balloon = true", 'without = "quite"', 6, "no guest is started with the kernel option 'quite'"),
+        ('arms = ["process", "shared"]', 'arms = ["process", "share"]', 1, "did you mean 'shared'?"),
+    ],
+)
+def test_a_mistake_in_an_arm_is_told_with_its_line(before: str, after: str, line: int, words: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_guests(GUESTS.replace(before, after, 1))
+    assert words in str(caught.value)
+    assert caught.value.line == line
+
+
+def test_a_suite_with_arms_of_its_own_comes_back_from_the_record_as_it_was() -> None:
+    suite = parse_guests(GUESTS)
+    assert decode(Suite, encode(suite)) == suite
