@@ -23,6 +23,7 @@ _MAX_SOCKET_PATH = 107  # sun_path without its NUL. Source: man unix(7)
 _READ_BYTES = 65536
 _KEPT_BYTES = 65536
 _MARK_BYTES = 9
+Sink = Callable[[bytes], None]
 _KEPT = (ChannelName.CONSOLE, ChannelName.OUTPUT, ChannelName.ERROR)
 
 
@@ -59,12 +60,14 @@ class GuestChannels:
     """Sockets of one guest in one directory, from ``open`` to ``close``.
 
     ``stamps`` has the instants that have happened; ``kernel_age_ns`` how long the guest's
-    kernel had run at USERSPACE, on its own clock, known soon after the main command's start.
+    kernel had run at USERSPACE, on its own clock, known soon after the main command's start. A channel's sink gets all
+    bytes of the console, the output or the errors as they come; the thread that reads them waits for it.
     """
 
-    def __init__(self, directory: str, agent: GuestAgent) -> None:
+    def __init__(self, directory: str, agent: GuestAgent, sinks: Mapping[ChannelName, Sink] | None = None) -> None:
         self._directory = directory
         self._agent = agent
+        self._sinks = sinks or {}
         self._changed = threading.Condition()
         self._selector = selectors.DefaultSelector()
         self._wake = -1
@@ -187,6 +190,8 @@ class GuestChannels:
             if name is ChannelName.OUTPUT:
                 self.stamps.setdefault(Instant.OUTPUT, now_ns)
             self._tails[name].add(data)
+            if name in self._sinks:
+                self._sinks[name](data)
 
     def _take_mark(self, data: bytes, now_ns: int) -> None:
         self.stamps.setdefault(Instant.USERSPACE, now_ns)

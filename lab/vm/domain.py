@@ -13,6 +13,7 @@ import select
 import signal
 import threading
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,9 +73,57 @@ class Domain:
                 handle = connection.handle.createXML(xml.decode(), libvirt.VIR_DOMAIN_START_PAUSED)
         except libvirt.libvirtError as error:
             raise domain_error("start the guest", error) from error
+        return cls._watched(connection, handle, on_end, on_paused)
+
+    @classmethod
+    def restore(
+        cls,
+        connection: Connection,
+        path: str,
+        xml: bytes,
+        *,
+        on_end: Callable[[VmmEnd], None],
+        on_paused: Callable[[], None],
+    ) -> Domain:
+        """Start a guest from what ``save`` has written to ``path``; its vCPUs do not run yet. The rest is as ``create``.
+
+        Raises:
+            DomainError: libvirt or QEMU refused; nothing is left.
+        """
+        name = ET.fromstring(xml).findtext("name") or ""
+        try:
+            with _reaper(connection):
+                connection.handle.restoreFlags(path, xml.decode(), libvirt.VIR_DOMAIN_SAVE_PAUSED)
+                handle = connection.handle.lookupByName(name)
+        except libvirt.libvirtError as error:
+            raise domain_error(f"restore the guest from {path}", error) from error
+        return cls._watched(connection, handle, on_end, on_paused)
+
+    @classmethod
+    def _watched(
+        cls,
+        connection: Connection,
+        handle: libvirt.virDomain,
+        on_end: Callable[[VmmEnd], None],
+        on_paused: Callable[[], None],
+    ) -> Domain:
         domain = cls(connection, handle, _read_pid(connection, handle.name()), on_end)
         connection.watchers[domain.name] = _watcher(on_paused)
         return domain
+
+    def save(self, path: str) -> None:
+        """Write memory and devices to a file; QEMU ends with it.
+
+        Raises:
+            DomainError: libvirt refused; the guest goes on.
+        """
+        watcher = self._connection.watchers.pop(self.name, None)  # the pause in which it is saved is ours
+        try:
+            self._call("save", lambda: self._handle.save(path))
+        except BaseException:
+            if watcher is not None:
+                self._connection.watchers[self.name] = watcher
+            raise
 
     def resume(self) -> None:
         """Let the vCPUs run.
@@ -123,6 +172,12 @@ class Domain:
     def wait(self, *, deadline_ns: int) -> VmmEnd | None:
         """Wait for QEMU's end; None when it has not come by ``deadline_ns`` (CLOCK_MONOTONIC)."""
         self._ended.wait(max(0, deadline_ns - time.monotonic_ns()) / NS_PER_S)
+        return self.end
+
+    def wait_for_end(self) -> VmmEnd:
+        """Wait for QEMU's end, and until who watches the guest has been told."""
+        self._thread.join()
+        assert self.end is not None
         return self.end
 
     def destroy(self) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NoReturn
 
 from lab.errors import DomainError
 from lab.units import NS_PER_S, format_duration_ns
 from lab.vm import network
 from lab.vm.connection import Connection
-from lab.vm.console import GuestChannels, Instant
+from lab.vm.console import GuestChannels, Instant, Sink
 from lab.vm.domain import Domain, VmmEnd
 from lab.vm.domain_spec import ChannelName, DomainDisk, DomainNetwork, DomainShare, DomainSpec, UserNetwork
 from lab.vm.domain_xml import build
@@ -58,13 +58,22 @@ def _mount_setting(mount: DomainDisk | DomainShare) -> str:
 
 
 class Guest:
-    """One guest; ``directory`` exists and is its own. Not started twice: what runs again is a new ``Guest``."""
+    """One guest; ``directory`` exists and is its own. Not started twice: what runs again is a new ``Guest``.
 
-    def __init__(self, connection: Connection, spec: DomainSpec, directory: str) -> None:
+    ``sinks`` get what it writes, as it comes (``GuestChannels``); the last bytes are kept in any case.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        spec: DomainSpec,
+        directory: str,
+        sinks: Mapping[ChannelName, Sink] | None = None,
+    ) -> None:
         self.spec = spec
         self._connection = connection
         self._agent = GuestAgent()
-        self._channels = GuestChannels(directory, self._agent)
+        self._channels = GuestChannels(directory, self._agent, sinks)
         self._domain: Domain | None = None
         self._stopping = False
 
@@ -76,19 +85,57 @@ class Guest:
             OSError: its link got no address; nothing is left.
             SpecError: the directory's name is too long.
         """
-        self._channels.open()
-        try:
-            self._domain = Domain.create(
+        self._start(
+            lambda: Domain.create(
                 self._connection, build(self.spec), on_end=self._ended, on_paused=self._paused_by_qemu
             )
+        )
+
+    def restore(self, path: str) -> None:
+        """Start QEMU with the state that ``save`` has written; the vCPUs are still stopped, the main command goes on.
+
+        Raises:
+            DomainError: it could not be restored; nothing is left.
+            OSError, SpecError: as ``launch``.
+        """
+        self._start(
+            lambda: Domain.restore(
+                self._connection, path, build(self.spec), on_end=self._ended, on_paused=self._paused_by_qemu
+            )
+        )
+        self._agent.main_started = True
+
+    def _start(self, make: Callable[[], Domain]) -> None:
+        self._channels.open()
+        try:
+            self._domain = make()
             if isinstance(self.spec.network, DomainNetwork):
                 network.configure_host_side(self.spec.network)
         except BaseException:
             self.destroy()
             raise
 
-    def run(self, command: GuestCommand, *, deadline_ns: int) -> int:
+    def save(self, path: str) -> VmmEnd:
+        """Write memory and devices to a file, which ends QEMU; return how it ended.
+
+        Raises:
+            DomainError: libvirt refused, or a device cannot be saved; the guest goes on.
+        """
+        domain = self._live_domain()
+        self._stopping = True
+        try:
+            domain.save(path)
+        except BaseException:
+            self._stopping = False
+            raise
+        self.destroy()
+        assert domain.end is not None
+        return domain.end
+
+    def run(self, command: GuestCommand, *, deadline_ns: int, further: Iterable[str] = ()) -> int:
         """Let the vCPUs run, and have init start ``command``; return when they were let (CLOCK_MONOTONIC).
+
+        ``further`` are more settings for init, in the words of ``guest_agent``.
 
         Raises:
             DomainError: the guest is gone.
@@ -96,7 +143,7 @@ class Guest:
         """
         at_ns = time.monotonic_ns()
         self._live_domain().resume()
-        self._agent.start(command, settings(self.spec), deadline_ns=deadline_ns)
+        self._agent.start(command, (*settings(self.spec), *further), deadline_ns=deadline_ns)
         return at_ns
 
     def release_vcpus(self) -> None:
@@ -158,6 +205,26 @@ class Guest:
     def end(self) -> VmmEnd | None:
         """How QEMU ended; None while it lives."""
         return self._domain.end if self._domain is not None else None
+
+    @property
+    def agent(self) -> GuestAgent:
+        """The host's end of what init does."""
+        return self._agent
+
+    def wait(self) -> VmmEnd:
+        """Wait for QEMU's end, and until all that the guest has written has come.
+
+        Raises:
+            DomainError: it has not been started.
+        """
+        if self._domain is None:
+            raise DomainError(f"guest {self.spec.name} is not running")
+        return self._domain.wait_for_end()
+
+    @property
+    def lost(self) -> str:
+        """Why the guest is gone, "" while it is there."""
+        return self._channels.lost
 
     @property
     def main_exit_code(self) -> int | None:

@@ -8,6 +8,12 @@ all integers are little-endian. One stream each way, over a virtio-serial port.
       X  execute a command beside it, under a new id         a command
       K  kill the command of that id, and its children       empty
       M  report memory                                       empty
+      R  report a file                                       its path
+      T  further standard input of the command of that id    bytes, see below
+      C  it ends                                             empty
+      W  the size of its terminal                            u32 rows, u32 columns
+      G  a signal for its first process                      u32 number
+      A  so much of its output has been taken                u32 bytes
       Q  stop: SIGTERM to the main command, SIGKILL later    u32 milliseconds to wait in between
     guest to host
       I  init is here                                        empty
@@ -15,14 +21,19 @@ all integers are little-endian. One stream each way, over a virtio-serial port.
       O  standard output of the command of that id           bytes
       E  standard error                                      bytes
       D  it ended                                            u32 exit code, u64 nanoseconds it took on the guest's clock
-      M  memory                                              the text of /proc/meminfo
+      M  memory, or a file                                   the text of /proc/meminfo; up to 1 MiB, "" if not there
+      A  so much of the input of that id has been taken      u32 bytes
       F  a request could not be carried out                  text
 
 A command is: u32 number of settings, u32 of arguments, u32 of environment entries; these strings, each ended by NUL;
-the working directory, ended by NUL; standard input up to the end of the payload. Settings come first and are used by
-S only: ``disk=SERIAL:ro|rw:PATH:TYPE`` and ``share=TAG:ro|rw:PATH:TYPE`` (the root first; TYPE is the file system's),
+the working directory, ended by NUL; standard input up to the end of the payload. Settings come first. S alone uses
+``disk=SERIAL:ro|rw:PATH:TYPE`` and ``share=TAG:ro|rw:PATH:TYPE`` (the root first; TYPE is the file system's),
 ``cover=memory`` (what is written on the root lies in memory; next after the root), ``network=ADDRESS:NETMASK:GATEWAY``,
-``hostname=NAME``.
+``hostname=NAME``, ``write=PATH:CONTENT`` (a file of the root). S and X use ``user=UID:GID:GROUP,…``,
+``terminal=ROWS:COLUMNS`` (errors come with the output), ``input=open`` (T follows, up to C), ``window=BYTES``.
+
+Nobody may fill the other's memory: of input at most INPUT_WINDOW_BYTES are sent that the guest has not acknowledged,
+and of the output of a command with a window at most that much.
 The main command is id 1. When it ends the guest sends D and powers off; the exit code is 128+n after signal n.
 The other end is ``guest/init.c``; change both.
 """
@@ -34,7 +45,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lab.errors import DomainError
@@ -43,18 +54,45 @@ from lab.units import NS_PER_MS, NS_PER_S
 _HEADER = struct.Struct("<IcI")
 _COUNTS = struct.Struct("<III")
 _END = struct.Struct("<IQ")
+_COUNT = struct.Struct("<I")
+_SIZE = struct.Struct("<II")
 MAIN_ID = 1
+INPUT_WINDOW_BYTES = 64 * 1024  # as in guest/init.c
 _KILL_GRACE_NS = 10 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestCommand:
-    """A program for the guest, complete: nothing is added to ``env``."""
+    """A program for the guest, complete: nothing is added to ``env``.
+
+    ``user`` is uid, gid and all groups; None is init's own, root. ``terminal`` is rows and columns of a terminal that
+    it gets. With ``input_open`` more input comes after ``stdin``. ``window_bytes`` is how much of its output may be
+    under way that has not been acknowledged, 0 for any amount.
+    """
 
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
     cwd: str = "/"
     stdin: bytes = b""
+    user: tuple[int, int, tuple[int, ...]] | None = None
+    terminal: tuple[int, int] | None = None
+    input_open: bool = False
+    window_bytes: int = 0
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """How it is run, in the protocol's words."""
+        found: list[str] = []
+        if self.user is not None:
+            uid, gid, groups = self.user
+            found.append(f"user={uid}:{gid}:{','.join(map(str, groups))}")
+        if self.terminal is not None:
+            found.append(f"terminal={self.terminal[0]}:{self.terminal[1]}")
+        if self.input_open:
+            found.append("input=open")
+        if self.window_bytes:
+            found.append(f"window={self.window_bytes}")
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +118,7 @@ def encode_command(command: GuestCommand, settings: Iterable[str] = ()) -> bytes
     """
     if not command.argv:
         raise ValueError("a command needs at least one argument")
-    listed = tuple(settings)
+    listed = (*settings, *command.settings)
     env = tuple(f"{name}={value}" for name, value in command.env)
     strings = [text.encode() for text in (*listed, *command.argv, *env, command.cwd)]
     if any(b"\0" in text for text in strings):
@@ -106,6 +144,28 @@ class FrameDecoder:
             payload = bytes(self._buffer[_HEADER.size : end])
             del self._buffer[:end]
             yield kind, frame_id, payload
+
+
+def decode_end(payload: bytes) -> tuple[int, int]:
+    """Return the exit code and the nanoseconds of a D frame."""
+    exit_code, elapsed_ns = _END.unpack(payload)
+    return exit_code, elapsed_ns
+
+
+def encode_count(count: int) -> bytes:
+    """Return the payload of A and G."""
+    return _COUNT.pack(count)
+
+
+def decode_count(payload: bytes) -> int:
+    """Return the number in the payload of A and G."""
+    (count,) = _COUNT.unpack(payload)
+    return int(count)
+
+
+def encode_size(rows: int, columns: int) -> bytes:
+    """Return the payload of W."""
+    return _SIZE.pack(rows, columns)
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
@@ -134,6 +194,10 @@ class _Pending:
         return self.end is not None or self.reply is not None or bool(self.failure)
 
 
+StreamSink = Callable[[bytes, bytes], None]
+"""Gets each frame of a streamed command: its kind (O, E, D or F) and payload; it must not wait for anything."""
+
+
 class GuestAgent:
     """The host's end: any thread may make requests, one thread feeds what the guest sends."""
 
@@ -143,6 +207,8 @@ class GuestAgent:
         self._sending = threading.Lock()
         self._socket: socket.socket | None = None
         self._pending: dict[int, _Pending] = {}
+        self._sinks: dict[int, StreamSink] = {}
+        self._input_under_way: dict[int, int] = {}
         self._next_id = MAIN_ID + 1
         self._lost = ""
         self.main_exit_code: int | None = None
@@ -156,6 +222,9 @@ class GuestAgent:
         """Make every waiting and coming request fail with ``reason``: the guest is gone."""
         with self._changed:
             self._lost = self._lost or reason
+            for sink in self._sinks.values():
+                sink(b"F", self._lost.encode())
+            self._sinks.clear()
             self._changed.notify_all()
 
     def feed(self, data: bytes) -> None:
@@ -170,6 +239,11 @@ class GuestAgent:
             self.main_started = True
         elif kind == b"D" and frame_id == MAIN_ID:
             self.main_exit_code = _END.unpack(payload)[0]
+        elif kind == b"A":
+            self._input_under_way[frame_id] = self._input_under_way.get(frame_id, 0) - decode_count(payload)
+        elif frame_id in self._sinks:
+            sink = self._sinks[frame_id] if kind in b"OE" else self._sinks.pop(frame_id)
+            sink(kind, payload)
         elif frame_id in self._pending:
             _settle(self._pending[frame_id], kind, payload)
 
@@ -205,6 +279,96 @@ class GuestAgent:
             exit_code=exit_code, stdout=bytes(pending.stdout), stderr=bytes(pending.stderr), elapsed_ns=elapsed_ns
         )
 
+    def stream(self, command: GuestCommand, sink: StreamSink, *, deadline_ns: int) -> int:
+        """Start a command beside the main one whose output goes to ``sink`` as it comes, and return its id.
+
+        Raises:
+            DomainError: the guest is gone.
+            TimeoutError: it did not take the request by ``deadline_ns``.
+        """
+        with self._changed:
+            frame_id, self._next_id = self._next_id, self._next_id + 1
+            self._sinks[frame_id] = sink
+        self._send(encode_frame(b"X", frame_id, encode_command(command)), deadline_ns)
+        return frame_id
+
+    def is_running(self, frame_id: int) -> bool:
+        """Return whether the main command, or a streamed one, has not ended."""
+        return not self._lost and (self.main_exit_code is None if frame_id == MAIN_ID else frame_id in self._sinks)
+
+    def send_input(self, frame_id: int, data: bytes) -> None:
+        """Give a command with open input more of it, as fast as it takes it; what comes after its end is dropped.
+
+        Raises:
+            DomainError: the guest is gone.
+            TimeoutError: the guest does not take requests.
+        """
+        for start in range(0, len(data), INPUT_WINDOW_BYTES):
+            part = data[start : start + INPUT_WINDOW_BYTES]
+            with self._changed:
+                self._changed.wait_for(
+                    lambda size=len(part): (  # type: ignore[misc]  # a default binds the loop's value
+                        not self.is_running(frame_id)
+                        or self._input_under_way.get(frame_id, 0) + size <= INPUT_WINDOW_BYTES
+                    )
+                )
+                if not self.is_running(frame_id):
+                    return
+                self._input_under_way[frame_id] = self._input_under_way.get(frame_id, 0) + len(part)
+            self._tell(b"T", frame_id, part)
+
+    def end_input(self, frame_id: int) -> None:
+        """Say that no more input comes.
+
+        Raises:
+            DomainError, TimeoutError: as ``send_input``.
+        """
+        self._tell(b"C", frame_id)
+
+    def resize(self, frame_id: int, rows: int, columns: int) -> None:
+        """Tell the terminal of a command its size.
+
+        Raises:
+            DomainError, TimeoutError: as ``send_input``.
+        """
+        self._tell(b"W", frame_id, encode_size(rows, columns))
+
+    def signal(self, frame_id: int, number: int) -> None:
+        """Send a signal to the first process of a command.
+
+        Raises:
+            DomainError, TimeoutError: as ``send_input``.
+        """
+        self._tell(b"G", frame_id, encode_count(number))
+
+    def acknowledge(self, frame_id: int, length: int) -> None:
+        """Say that so many bytes of a streamed command's output have been taken.
+
+        Raises:
+            DomainError, TimeoutError: as ``send_input``.
+        """
+        self._tell(b"A", frame_id, encode_count(length))
+
+    def kill(self, frame_id: int) -> None:
+        """Kill a command beside the main one, with its whole session.
+
+        Raises:
+            DomainError, TimeoutError: as ``send_input``.
+        """
+        self._tell(b"K", frame_id)
+
+    def _tell(self, kind: bytes, frame_id: int, payload: bytes = b"") -> None:
+        self._send(encode_frame(kind, frame_id, payload), time.monotonic_ns() + _KILL_GRACE_NS)
+
+    def read_file(self, path: str, *, timeout_ns: int) -> bytes:
+        """Return a file of the guest as it is now, up to 1 MiB of it; b"" for one that is not there.
+
+        Raises:
+            DomainError: the guest is gone.
+            TimeoutError: no answer within ``timeout_ns``.
+        """
+        return self._ask(b"R", path.encode(), f"report {path}", timeout_ns)
+
     def memory_bytes(self, *, timeout_ns: int) -> dict[str, int]:
         """Return the guest's own view of its memory: /proc/meminfo, in bytes.
 
@@ -212,17 +376,20 @@ class GuestAgent:
             DomainError: the guest is gone.
             TimeoutError: no answer within ``timeout_ns``.
         """
+        return parse_meminfo(self._ask(b"M", b"", "report its memory", timeout_ns).decode())
+
+    def _ask(self, kind: bytes, payload: bytes, what: str, timeout_ns: int) -> bytes:
         deadline_ns = time.monotonic_ns() + timeout_ns
         frame_id, pending = self._register()
         try:
-            self._send(encode_frame(b"M", frame_id), deadline_ns)
+            self._send(encode_frame(kind, frame_id, payload), deadline_ns)
             if not self._wait(pending, deadline_ns):
-                raise TimeoutError(f"the guest did not report its memory within {timeout_ns / NS_PER_S:g} s")
+                raise TimeoutError(f"the guest did not {what} within {timeout_ns / NS_PER_S:g} s")
         finally:
             self._pending.pop(frame_id, None)
         if pending.reply is None:
-            raise DomainError(f"cannot read the guest's memory: {pending.failure or self._lost}")
-        return parse_meminfo(pending.reply.decode())
+            raise DomainError(f"the guest cannot {what}: {pending.failure or self._lost}")
+        return pending.reply
 
     def request_stop(self, *, grace_ns: int, deadline_ns: int) -> None:
         """Ask init to end the main command and power off; whether it did is seen by the VMM's end.

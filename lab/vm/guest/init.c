@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <net/if.h>
 #include <net/route.h>
@@ -49,6 +50,9 @@
 #define MAX_JOBS 32
 #define HEADER 9
 #define IDLE_MS 50
+#define INPUT_WINDOW (64u << 10) /* what the host may send to a program's input ahead of our acknowledgements */
+#define MAX_FILE (1u << 20)      /* the longest file that the host is told whole */
+#define MAX_GROUPS 1024
 
 struct buffer {
 	char data[4 * CHUNK];
@@ -63,6 +67,10 @@ struct job {
 	char *frame; /* owns what stdin points into */
 	const char *stdin_data;
 	size_t stdin_left;
+	int input_open, terminal;        /* more may come after what the request brought; it has a terminal */
+	char *typed;                     /* what came, up to INPUT_WINDOW, and is not written yet */
+	size_t typed_length;
+	uint32_t window, unacknowledged; /* output: how much may be under way (0: any amount), and how much is */
 	uint64_t started_ns, ended_ns;
 };
 
@@ -373,18 +381,75 @@ static void free_command(struct command *command)
 	free(command->env);
 }
 
-static void become(const struct command *command, const int in[2], const int out[2], const int err[2])
+static const char *value_of(const char *setting, const char *key)
+{
+	size_t length = strlen(key);
+	return strncmp(setting, key, length) == 0 && setting[length] == '=' ? setting + length + 1 : NULL;
+}
+
+/* How a program is run, of the settings that its request brought. */
+struct manner {
+	uid_t uid;
+	gid_t gid, groups[MAX_GROUPS];
+	size_t group_count;
+	int has_user, input_open, terminal;
+	struct winsize size;
+	uint32_t window;
+};
+
+/* user=UID:GID:GROUP,GROUP,... */
+static void parse_user(const char *value, struct manner *manner)
+{
+	char *at;
+
+	manner->has_user = 1;
+	manner->uid = (uid_t)strtoul(value, &at, 10);
+	manner->gid = *at == ':' ? (gid_t)strtoul(at + 1, &at, 10) : 0;
+	while ((*at == ':' || *at == ',') && at[1] != 0 && manner->group_count < MAX_GROUPS)
+		manner->groups[manner->group_count++] = (gid_t)strtoul(at + 1, &at, 10);
+}
+
+static void parse_manner(char **settings, struct manner *manner)
+{
+	const char *value;
+
+	memset(manner, 0, sizeof *manner);
+	for (; *settings != NULL; settings++)
+		if ((value = value_of(*settings, "user")) != NULL)
+			parse_user(value, manner);
+		else if ((value = value_of(*settings, "terminal")) != NULL)
+			manner->terminal = sscanf(value, "%hu:%hu", &manner->size.ws_row, &manner->size.ws_col) == 2;
+		else if (value_of(*settings, "input") != NULL)
+			manner->input_open = 1;
+		else if ((value = value_of(*settings, "window")) != NULL)
+			manner->window = (uint32_t)strtoul(value, NULL, 10);
+}
+
+static void become_user(const struct manner *manner)
+{
+	if (!manner->has_user)
+		return;
+	if (setgroups(manner->group_count, manner->groups) != 0 || setgid(manner->gid) != 0 || setuid(manner->uid) != 0) {
+		dprintf(2, "cannot become user %u: %s\n", manner->uid, strerror(errno));
+		_exit(126);
+	}
+}
+
+static void become(const struct command *command, const struct manner *manner, int in, int out, int err)
 {
 	sigset_t none;
 
 	setsid();
-	dup2(in[0], 0);
-	dup2(out[1], 1);
-	dup2(err[1], 2);
+	if (manner->terminal)
+		ioctl(in, TIOCSCTTY, 0);
+	dup2(in, 0);
+	dup2(out, 1);
+	dup2(err, 2);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
 	environ = command->env;
+	become_user(manner);
 	if (chdir(command->cwd) != 0) {
 		dprintf(2, "cannot change to directory %s: %s\n", command->cwd, strerror(errno));
 		_exit(126);
@@ -394,33 +459,73 @@ static void become(const struct command *command, const int in[2], const int out
 	_exit(errno == ENOENT || errno == ENOTDIR ? 127 : 126);
 }
 
-static void start_job(struct job *job, struct frame *frame, const struct command *command)
+/* Both ends of a program's streams; with a terminal its errors come with its output. */
+struct streams {
+	int in, out, err;                /* the program's */
+	int to_in, from_out, from_err;   /* ours */
+};
+
+static void make_pipes(struct streams *streams, const struct manner *manner)
 {
 	int in[2], out[2], err[2];
 
 	if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0 || pipe2(err, O_CLOEXEC) != 0)
 		fail("make pipes");
+	if (manner->has_user && (fchown(in[0], manner->uid, -1) != 0 || fchown(out[1], manner->uid, -1) != 0 ||
+				 fchown(err[1], manner->uid, -1) != 0))
+		fail("give pipes to user %u", manner->uid); /* else it could not open /dev/stdout */
+	*streams = (struct streams){in[0], out[1], err[1], in[1], out[0], err[0]};
+}
+
+static void make_terminal(struct streams *streams, const struct manner *manner)
+{
+	int ours = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), zero = 0, theirs, number;
+	char path[64];
+
+	if (ours < 0 || ioctl(ours, TIOCSPTLCK, &zero) != 0 || ioctl(ours, TIOCGPTN, &number) != 0)
+		fail("make a terminal");
+	snprintf(path, sizeof path, "/dev/pts/%d", number);
+	theirs = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (theirs < 0 || (manner->has_user && fchown(theirs, manner->uid, -1) != 0))
+		fail("open %s", path);
+	ioctl(ours, TIOCSWINSZ, &manner->size);
+	*streams = (struct streams){theirs, dup(theirs), dup(theirs), dup(ours), ours, -1};
+}
+
+static void start_job(struct job *job, struct frame *frame, const struct command *command)
+{
+	struct manner manner;
+	struct streams streams;
+
+	parse_manner(command->settings, &manner);
+	manner.terminal ? make_terminal(&streams, &manner) : make_pipes(&streams, &manner);
 	memset(job, 0, sizeof *job);
 	job->started_ns = clock_ns(CLOCK_MONOTONIC);
 	job->pid = fork();
 	if (job->pid == 0)
-		become(command, in, out, err);
+		become(command, &manner, streams.in, streams.out, streams.err);
 	if (job->pid < 0)
 		fail("fork");
-	close(in[0]);
-	close(out[1]);
-	close(err[1]);
-	set_nonblocking(in[1], 1);
-	set_nonblocking(out[0], 1);
-	set_nonblocking(err[0], 1);
+	close(streams.in);
+	close(streams.out);
+	close(streams.err);
+	set_nonblocking(streams.to_in, 1);
+	set_nonblocking(streams.from_out, 1);
+	if (streams.from_err >= 0)
+		set_nonblocking(streams.from_err, 1);
 	job->used = 1;
 	job->id = frame->id;
-	job->in = in[1];
-	job->out = out[0];
-	job->err = err[0];
+	job->in = streams.to_in;
+	job->out = streams.from_out;
+	job->err = streams.from_err;
 	job->frame = frame->payload;
 	job->stdin_data = command->rest;
 	job->stdin_left = command->rest_length;
+	job->terminal = manner.terminal;
+	job->input_open = manner.input_open || manner.terminal;
+	job->window = manner.window;
+	if (job->input_open && (job->typed = malloc(INPUT_WINDOW)) == NULL)
+		fail("make room for input");
 	frame->payload = NULL;
 }
 
@@ -429,6 +534,28 @@ static void close_file(int *file)
 	if (*file >= 0)
 		close(*file);
 	*file = -1;
+}
+
+/* Tell the host that so much of a program's input has been taken, so that it may send as much again. */
+static void acknowledge(const struct job *job, size_t length)
+{
+	unsigned char count[4];
+
+	put_u32(count, (uint32_t)length);
+	send_frame('A', job->id, count, sizeof count);
+}
+
+static void feed_typed(struct job *job)
+{
+	ssize_t done = write(job->in, job->typed, job->typed_length);
+
+	if (done < 0 && errno == EAGAIN)
+		return;
+	if (done < 0)
+		done = (ssize_t)job->typed_length; /* nobody reads it any more */
+	acknowledge(job, (size_t)done);
+	job->typed_length -= (size_t)done;
+	memmove(job->typed, job->typed + done, job->typed_length);
 }
 
 static void feed_stdin(struct job *job)
@@ -442,29 +569,45 @@ static void feed_stdin(struct job *job)
 		job->stdin_data += done;
 		job->stdin_left -= (size_t)done;
 	}
-	if (job->stdin_left == 0 || (done < 0 && errno == EPIPE)) {
+	if (job->stdin_left > 0 && done < 0 && errno == EPIPE)
 		job->stdin_left = 0;
+	if (job->in >= 0 && job->stdin_left == 0 && job->typed_length > 0)
+		feed_typed(job);
+	if (job->stdin_left == 0 && job->typed_length == 0 && !job->input_open) {
 		close_file(&job->in);
 		free(job->frame);
 		job->frame = NULL;
 	}
 }
 
+/* How much of a program's output may be sent now. */
+static size_t output_room(const struct job *job)
+{
+	if (job->window == 0)
+		return CHUNK;
+	if (job->unacknowledged >= job->window)
+		return 0;
+	return job->window - job->unacknowledged < CHUNK ? job->window - job->unacknowledged : CHUNK;
+}
+
 /* Read once from a pipe into a queue; close it at its end, or when its program is gone and it is empty. */
-static void pump(const struct job *job, int *pipe_end, struct buffer *queue, unsigned char kind)
+static void pump(struct job *job, int *pipe_end, struct buffer *queue, unsigned char kind)
 {
 	static char chunk[CHUNK];
 	size_t overhead = kind ? HEADER : 0;
+	size_t room = output_room(job);
 	ssize_t got;
 
-	if (*pipe_end < 0 || space(queue) < overhead + CHUNK)
+	if (*pipe_end < 0 || room == 0 || space(queue) < overhead + CHUNK)
 		return;
-	got = read(*pipe_end, chunk, CHUNK);
+	got = read(*pipe_end, chunk, room);
 	if (got > 0) {
+		if (job->window)
+			job->unacknowledged += (uint32_t)got;
 		if (kind)
 			queue_header(kind, job->id, (size_t)got);
 		append(queue, chunk, (size_t)got);
-	} else if (got == 0 || (errno == EAGAIN && job->exited)) {
+	} else if (got == 0 || errno == EIO || (errno == EAGAIN && job->exited)) { /* EIO: a terminal that nobody has open */
 		close_file(pipe_end);
 	}
 }
@@ -484,6 +627,7 @@ static void report_end(struct job *job)
 	send_frame('D', job->id, payload, sizeof payload);
 	close_file(&job->in);
 	free(job->frame);
+	free(job->typed);
 	memset(job, 0, sizeof *job);
 }
 
@@ -554,6 +698,20 @@ static void find_disk(const char *serial, char *path, size_t size)
 		fail("find the disk with serial %s", serial);
 }
 
+/* Make the directories above a path, which may be there. */
+static void make_parents(const char *path)
+{
+	char part[PATH_MAX];
+	size_t i;
+
+	for (i = 1; path[i] != 0 && i < sizeof part; i++)
+		if (path[i] == '/') {
+			memcpy(part, path, i);
+			part[i] = 0;
+			mkdir(part, 0755);
+		}
+}
+
 /* What stands behind disk= and share=: NAME:ro|rw:PATH:TYPE, the root first. A disk is named by its serial. */
 static void mount_source(const char *value, int is_disk)
 {
@@ -568,6 +726,7 @@ static void mount_source(const char *value, int is_disk)
 	else
 		snprintf(source, sizeof source, "%s", name);
 	snprintf(target, sizeof target, "/root%s", strcmp(path, "/") == 0 ? "" : path);
+	make_parents(target);
 	flags = strcmp(mode, "ro") == 0 ? MS_RDONLY : 0;
 	mount_at(source, target, type, flags, strcmp(type, "9p") == 0 ? NINEP_OPTIONS : "");
 }
@@ -655,10 +814,23 @@ static void bring_up_loopback(void)
 	close(control);
 }
 
-static const char *value_of(const char *setting, const char *key)
+/* write=PATH:CONTENT, in place of what the image has there, be it a link */
+static void write_file(const char *value)
 {
-	size_t length = strlen(key);
-	return strncmp(setting, key, length) == 0 && setting[length] == '=' ? setting + length + 1 : NULL;
+	const char *content = strchr(value, ':');
+	char path[PATH_MAX];
+	int file;
+
+	errno = EPROTO;
+	if (content == NULL)
+		fail("parse write=%s", value);
+	snprintf(path, sizeof path, "/root%.*s", (int)(content - value), value);
+	make_parents(path);
+	unlink(path);
+	file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (file < 0 || dprintf(file, "%s", content + 1) < 0)
+		fail("write %s", path);
+	close(file);
 }
 
 static void apply_setting(const char *setting)
@@ -673,6 +845,8 @@ static void apply_setting(const char *setting)
 		cover_root();
 	else if ((value = value_of(setting, "network")) != NULL)
 		configure_network(value);
+	else if ((value = value_of(setting, "write")) != NULL)
+		write_file(value);
 	else if ((value = value_of(setting, "hostname")) != NULL && sethostname(value, strlen(value)) != 0)
 		fail("set the host name");
 }
@@ -719,6 +893,8 @@ static void set_up(struct frame *frame)
 	for (setting = command.settings; *setting != NULL; setting++)
 		apply_setting(*setting);
 	switch_root();
+	make_parents(command.cwd);
+	mkdir(command.cwd, 0755);
 	start_job(&jobs[0], frame, &command);
 	free_command(&command);
 	send_frame('H', jobs[0].id, "", 0);
@@ -730,7 +906,7 @@ static struct job *job_by_id(uint32_t id)
 {
 	int i;
 
-	for (i = 1; i < MAX_JOBS; i++)
+	for (i = 0; i < MAX_JOBS; i++)
 		if (jobs[i].used && jobs[i].id == id)
 			return &jobs[i];
 	return NULL;
@@ -762,11 +938,80 @@ static void send_memory(uint32_t id)
 	send_frame('M', id, text, got < 0 ? 0 : (size_t)got);
 }
 
+/* A whole file of the image as it is now; one that is not there is empty. */
+static void send_file(const struct frame *frame)
+{
+	static char content[MAX_FILE];
+	int file = open(frame->payload, O_RDONLY | O_CLOEXEC);
+	const char *at;
+	size_t length = 0;
+	ssize_t got = 0;
+
+	while (file >= 0 && length < sizeof content && (got = read(file, content + length, sizeof content - length)) > 0)
+		length += (size_t)got;
+	close_file(&file);
+	set_nonblocking(agent, 0); /* longer than the queue: write it past that */
+	flush(&agent_queue, agent);
+	queue_header('M', frame->id, length);
+	flush(&agent_queue, agent);
+	for (at = content; length > 0 && (got = write(agent, at, length)) > 0; length -= (size_t)got)
+		at += got;
+	set_nonblocking(agent, 1);
+}
+
+/* Further input of a program; the host keeps to the window, so there is room. */
+static void take_input(const struct frame *frame)
+{
+	struct job *job = job_by_id(frame->id);
+
+	if (job == NULL || job->typed == NULL || job->in < 0 || job->typed_length + frame->length > INPUT_WINDOW)
+		return;
+	memcpy(job->typed + job->typed_length, frame->payload, frame->length);
+	job->typed_length += frame->length;
+}
+
+static void end_input(uint32_t id)
+{
+	struct job *job = job_by_id(id);
+
+	if (job != NULL && !job->terminal) /* a terminal's input ends with the terminal */
+		job->input_open = 0;
+}
+
+static void resize(const struct frame *frame)
+{
+	const struct job *job = job_by_id(frame->id);
+	struct winsize size = {0};
+
+	if (job == NULL || !job->terminal || frame->length < 8)
+		return;
+	size.ws_row = (unsigned short)get_u32(frame->payload);
+	size.ws_col = (unsigned short)get_u32(frame->payload + 4);
+	ioctl(job->out, TIOCSWINSZ, &size);
+}
+
+static void send_signal(const struct frame *frame)
+{
+	const struct job *job = job_by_id(frame->id);
+
+	if (job != NULL && !job->exited && frame->length >= 4)
+		kill(job->pid, (int)get_u32(frame->payload));
+}
+
+static void take_acknowledgement(const struct frame *frame)
+{
+	struct job *job = job_by_id(frame->id);
+	uint32_t count = frame->length >= 4 ? get_u32(frame->payload) : 0;
+
+	if (job != NULL)
+		job->unacknowledged -= count < job->unacknowledged ? count : job->unacknowledged;
+}
+
 static void kill_job(uint32_t id)
 {
 	const struct job *job = job_by_id(id);
 
-	if (job != NULL && !job->exited)
+	if (job != NULL && job != &jobs[0] && !job->exited)
 		kill(-job->pid, SIGKILL); /* its whole session: children hold the pipes as well */
 }
 
@@ -788,6 +1033,18 @@ static void handle(struct frame *frame)
 		execute(frame);
 	else if (frame->kind == 'K')
 		kill_job(frame->id);
+	else if (frame->kind == 'T')
+		take_input(frame);
+	else if (frame->kind == 'C')
+		end_input(frame->id);
+	else if (frame->kind == 'W')
+		resize(frame);
+	else if (frame->kind == 'G')
+		send_signal(frame);
+	else if (frame->kind == 'A')
+		take_acknowledgement(frame);
+	else if (frame->kind == 'R')
+		send_file(frame);
 	else if (frame->kind == 'M')
 		send_memory(frame->id);
 	else if (frame->kind == 'Q')
@@ -833,6 +1090,7 @@ static void receive(void)
 		fail("receive a request of %zu bytes", frame.length);
 	if (!read_exactly(frame.payload, frame.length))
 		power_off();
+	frame.payload[frame.length] = 0;
 	handle(&frame);
 }
 
@@ -854,7 +1112,7 @@ static int must_drain(void)
 	int i, room = space(&agent_queue) >= CHUNK + HEADER;
 
 	for (i = 0; i < MAX_JOBS; i++)
-		if (jobs[i].used && jobs[i].exited &&
+		if (jobs[i].used && jobs[i].exited && output_room(&jobs[i]) > 0 &&
 		    (i == 0 ? space(&main_out) >= CHUNK && space(&main_err) >= CHUNK : room))
 			return 1;
 	return 0;
@@ -885,8 +1143,10 @@ static nfds_t watch_all(struct pollfd *list)
 	for (i = 0; i < MAX_JOBS; i++) {
 		if (!jobs[i].used)
 			continue;
-		if (jobs[i].stdin_left)
+		if (jobs[i].stdin_left || jobs[i].typed_length)
 			watch(list, &count, jobs[i].in, POLLOUT);
+		if (output_room(&jobs[i]) == 0)
+			continue;
 		if (i == 0 ? space(&main_out) >= CHUNK : room)
 			watch(list, &count, jobs[i].out, POLLIN);
 		if (i == 0 ? space(&main_err) >= CHUNK : room)
