@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 _PROC = "/proc"
@@ -212,6 +213,14 @@ def schedstat(pid: int) -> SchedStat:
 def cpuinfo() -> dict[str, str]:
     """Return the fields of the first processor in /proc/cpuinfo."""
     return parse_cpuinfo(_read("cpuinfo"))
+
+
+def processor_is_emulated(fields: Mapping[str, str]) -> bool:
+    """Return whether the fields of a processor say that software carries out its instructions one by one.
+
+    Source: qemu target/i386/cpu.c, the model name of ``-cpu max`` without an accelerator.
+    """
+    return fields.get("model name", "").startswith("QEMU TCG CPU")
 
 
 def parse_cpuinfo(text: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from lab.errors import DomainError
-from lab.linux import kvm, sysfs
+from lab.linux import kvm, procfs, sysfs
 from lab.paths import Paths
 from lab.units import NS_PER_S
 from lab.vm import cache, shares
@@ -42,6 +42,7 @@ _TINY_TIMEOUT_S = 10.0
 _BOOT_MEMORY_BYTES = 256 * 1024 * 1024
 # KVM that works boots in a second; one that does not may run for minutes, emulating, before it gives up
 _BOOT_TIMEOUT_NS = {Accelerator.KVM: 20 * NS_PER_S, Accelerator.TCG: 120 * NS_PER_S}
+_EMULATED_BOOT_TIMEOUT_NS = 180 * NS_PER_S  # where the processor is emulated, its KVM works and takes ten times as long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,10 +201,15 @@ def _try_boot(host: Platform, accelerator: Accelerator) -> Answer:
         directory,
     )
     try:
-        return _judge_boot(lambda: _boot(guest, _BOOT_TIMEOUT_NS[accelerator]), accelerator)
+        return _judge_boot(lambda: _boot(guest, _boot_timeout_ns(accelerator)), accelerator)
     finally:
         guest.destroy()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _boot_timeout_ns(accelerator: Accelerator) -> int:
+    emulated = procfs.processor_is_emulated(procfs.cpuinfo())
+    return _EMULATED_BOOT_TIMEOUT_NS if emulated else _BOOT_TIMEOUT_NS[accelerator]
 
 
 def _boot_directory(paths: Paths) -> str:
