@@ -70,12 +70,12 @@ class _HealthTest:
         return found
 
 
-class _External:
+class External:
     """Whether something is there already; the old way to say its name with it."""
 
     def read(self, node: Node, where: str) -> Node:
         """Return the truth value, or the mapping that has the name."""
-        return _EXTERNAL_NAME.read(node, where) if isinstance(node.value, Mapping) else TRUTH.read(node, where)
+        return EXTERNAL_NAME.read(node, where) if isinstance(node.value, Mapping) else TRUTH.read(node, where)
 
 
 class _Scalars:
@@ -88,7 +88,7 @@ class _Scalars:
         return _PAIRS.read(node, where)
 
 
-_EXTERNAL_NAME = Section({"name": _TEXT})
+EXTERNAL_NAME = Section({"name": _TEXT})
 _SCALARS = _Scalars()
 
 ULIMIT = Short(Section({"soft": WHOLE, "hard": WHOLE}, required=("soft", "hard")), short_forms.ulimit)
@@ -409,7 +409,7 @@ NETWORK = Section(
                 "options": _SCALARS,
             }
         ),
-        "external": _External(),
+        "external": External(),
         "internal": TRUTH,
         "attachable": TRUTH,
         "enable_ipv4": TRUTH,
@@ -418,13 +418,13 @@ NETWORK = Section(
     }
 )
 
-VOLUME = Section({"name": _TEXT, "driver": _TEXT, "driver_opts": _SCALARS, "external": _External(), "labels": _PAIRS})
+VOLUME = Section({"name": _TEXT, "driver": _TEXT, "driver_opts": _SCALARS, "external": External(), "labels": _PAIRS})
 
 _FILE_OBJECT: Mapping[str, Shape] = {
     "name": _TEXT,
     "file": _TEXT,
     "environment": _TEXT,
-    "external": _External(),
+    "external": External(),
     "labels": _PAIRS,
     "template_driver": Refused("templates are a swarm's"),
 }
