@@ -6,6 +6,7 @@ import argparse
 import datetime
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lab.cli import gotemplate, output
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lab.container.image.reference import Reference
     from lab.container.image.store import ImageStore
     from lab.container.image.stored import StoredImage
+    from lab.container.spec.image import Platform
 
 NONE = "<none>"
 SHORT = 12
@@ -172,6 +174,25 @@ def add_history(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-trunc", action="store_true", help="show everything whole")
     parser.add_argument("-q", "--quiet", action="store_true", help="show ids only")
+    add_platform(parser)
+
+
+def add_platform(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that says which one of the images for several platforms is meant."""
+    parser.add_argument("--platform", metavar="PLATFORM", default="", help="of several, the image for this one")
+
+
+def platform_of(arguments: argparse.Namespace) -> Platform | None:
+    """Return the platform that is asked for, None for none.
+
+    Raises:
+        SpecError: it is none.
+    """
+    if not arguments.platform:
+        return None
+    from lab.container.image.platforms import host_platform
+
+    return host_platform(arguments.platform)
 
 
 def _truth(text: str) -> bool:
@@ -186,7 +207,7 @@ def history(arguments: argparse.Namespace, paths: Paths) -> int:
     from lab.container.image.store import ImageStore
 
     store = ImageStore.open(paths)
-    entries = description.history(store, store.resolve(arguments.image))
+    entries = description.history(store, store.resolve(arguments.image, platform_of(arguments)))
     default = "{{.ID}}" if arguments.quiet else gotemplate.table(_HISTORY_COLUMNS)
     headings = _HISTORY_HEADINGS if arguments.human else {**_HISTORY_HEADINGS, "CreatedSince": "CREATED AT"}
     rows = [_history_row(entry, arguments) for entry in entries]
@@ -221,6 +242,7 @@ def add_inspect(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``inspect``."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="name or id")
     parser.add_argument("-f", "--format", default="", metavar="FORMAT", help="'json' or TEMPLATE")
+    add_platform(parser)
 
 
 def inspect(arguments: argparse.Namespace, paths: Paths) -> int:
@@ -228,11 +250,12 @@ def inspect(arguments: argparse.Namespace, paths: Paths) -> int:
     from lab.container.image.description import inspect_document
     from lab.container.image.store import ImageStore
 
-    store = ImageStore.open(paths)
+    store, platform = ImageStore.open(paths), platform_of(arguments)
     documents, errors = [], []
     for name in arguments.images:
         try:
-            documents.append(inspect_document(store, store.resolve(name)))
+            image = store.resolve(name, platform)
+            documents.append(inspect_document(store, image if platform is None else replace(image, index_digest="")))
         except ContainerError as error:
             errors.append(error)
     output.text(gotemplate.render_documents(arguments.format, documents))

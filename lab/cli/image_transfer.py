@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from lab.cli import output
-from lab.cli.image_lists import short
+from lab.cli.image_lists import add_platform, platform_of, short
 from lab.errors import EXIT_OK, LabError
 from lab.paths import Paths
 
@@ -25,6 +25,7 @@ def add_save(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``save``."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="name or id; a name without tag means all its tags")
     parser.add_argument("-o", "--output", default="", metavar="FILE", help="write to FILE instead of standard output")
+    add_platform(parser)
 
 
 def save(arguments: argparse.Namespace, paths: Paths) -> int:
@@ -34,7 +35,7 @@ def save(arguments: argparse.Namespace, paths: Paths) -> int:
     from lab.container.image.store import ImageStore
 
     store = ImageStore.open(paths)
-    images = exported(store, arguments.images)
+    images = exported(store, arguments.images, platform_of(arguments))
     if not arguments.output:
         if sys.stdout.isatty():
             raise LabError("cowardly refusing to save to a terminal", hint="use the -o flag, or redirect")

@@ -46,10 +46,12 @@ class Noun(Protocol):
 NOUNS = {
     "bench": "run suites, resume, show and export runs",
     "container": "run containers, and all that is done with them",
+    "compose": "run systems of several containers from compose files",
     "builder": "build images, and remove what builds keep",
     "doctor": "show what this host can do, found by trying",
     "image": "make, list and remove images",
     "registry": "log in to registries, and search them",
+    "manifest": "one name for images of several platforms: make, show and send it",
     "mount": "mount and unmount volumes and directories in containers, also while they run",
     "network": "make, show and remove networks, and connect containers with them",
     "report": "build the report of a run",
@@ -219,6 +221,8 @@ def noun_parser(noun: str) -> argparse.ArgumentParser:
     if verbs is None:
         _noun(noun).add_arguments(parser)
     else:
+        if add_flags := getattr(_noun(noun), "add_flags", None):
+            add_flags(parser)
         parser.add_argument("verb", metavar="VERB", help=f"one of the verbs below; `lab {noun} VERB --help` shows more")
         parser.epilog = f"{listing(verbs)}\nexample:\n  {next(iter(verbs.values())).example}"
     return parser
@@ -247,8 +251,9 @@ def _dispatch(noun: str, rest: Sequence[str], *, root: str | None, log_level: st
     try:
         if noun in STANDALONE:
             return _run_verb(*STANDALONE[noun], rest, paths, prog=f"lab {noun}")
+        given, rest = _own_flags(noun, rest)
         if rest and find(_verbs(noun) or {}, rest[0]) is not None:
-            return _run_verb(noun, rest[0], rest[1:], paths, prog=f"lab {noun} {rest[0]}")
+            return _run_verb(noun, rest[0], rest[1:], paths, prog=f"lab {noun} {rest[0]}", given=given)
         return _run_noun(noun, rest, paths)
     except KeyboardInterrupt:
         output.error("interrupted")
@@ -257,10 +262,31 @@ def _dispatch(noun: str, rest: Sequence[str], *, root: str | None, log_level: st
         return _explain(error, paths)
 
 
-def _run_verb(noun: str, name: str, rest: Sequence[str], paths: Paths, *, prog: str) -> int:
+def _own_flags(noun: str, rest: Sequence[str]) -> tuple[argparse.Namespace | None, Sequence[str]]:
+    """Return the flags of a noun that stand before its verb, and what follows them; None where it has no such flags."""
+    add_flags = getattr(_noun(noun), "add_flags", None)
+    if add_flags is None or not rest or rest[0] in ("-h", "--help"):
+        return None, rest
+    parser = Parser(prog=f"lab {noun}", allow_abbrev=False)
+    add_flags(parser)
+    parser.add_argument("verb")
+    parser.add_argument("rest", nargs=argparse.REMAINDER)
+    given = parser.parse_args(list(rest))
+    return given, (given.verb, *given.rest)
+
+
+def _run_verb(
+    noun: str,
+    name: str,
+    rest: Sequence[str],
+    paths: Paths,
+    *,
+    prog: str,
+    given: argparse.Namespace | None = None,
+) -> int:
     parser, run = verb_parser(noun, name, prog=prog)
     try:
-        return run(parser.parse_args(as_docker_reads(parser, rest)), paths)
+        return run(parser.parse_args(as_docker_reads(parser, rest), given), paths)
     except SpecError as error:
         if error.exit_code == EXIT_USAGE:
             error.exit_code = EXIT_FAILURE  # docker's, once its flags have been understood

@@ -23,6 +23,7 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME[:TAG|@DIGEST]", help="what to pull; without a tag, latest")
     parser.add_argument("-a", "--all-tags", action="store_true", help="pull all tags of the repository")
     parser.add_argument("--platform", metavar="PLATFORM", default="", help=_PLATFORM_HELP)
+    parser.add_argument("--all-platforms", action="store_true", help="pull the images for all platforms")
     parser.add_argument("-q", "--quiet", action="store_true", help="print the image's name only")
     parser.add_argument("--disable-content-trust", action="store_true", help="accepted: content trust is not known")
     add_insecure(parser)
@@ -52,7 +53,14 @@ def pull(arguments: argparse.Namespace, paths: Paths) -> int:
         references = all_tags(registries, reference) if arguments.all_tags else iter((reference,))
         for each in references:
             _pull_one(
-                paths, ImageStore.open(paths), registries, each, arguments.platform, sys.stdout, quiet=arguments.quiet
+                paths,
+                ImageStore.open(paths),
+                registries,
+                each,
+                arguments.platform,
+                sys.stdout,
+                quiet=arguments.quiet,
+                every=arguments.all_platforms,
             )
             if not arguments.all_tags:
                 output.line(str(each))
@@ -113,11 +121,12 @@ def _pull_one(
     stream: TextIO,
     *,
     quiet: bool,
+    every: bool = False,
 ) -> None:
     from lab.cli.registry_progress import LayerLines
     from lab.container.registry.transfers import fetch_noted, warn_of_another_platform
 
     lines = LayerLines(stream, quiet=quiet)
-    pulled = fetch_noted(paths, store, registries, reference, platform, lines)
+    pulled = fetch_noted(paths, store, registries, reference, platform, lines, every=every)
     if platform and not quiet:
         warn_of_another_platform(pulled, reference, platform, lines)

@@ -15,6 +15,7 @@ def add_push(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``push``."""
     parser.add_argument("name", metavar="NAME[:TAG]", help="what to push, by the name that says where to")
     parser.add_argument("-a", "--all-tags", action="store_true", help="push all tags of the repository")
+    parser.add_argument("--platform", metavar="PLATFORM", default="", help="of several, the image for this one only")
     parser.add_argument("-q", "--quiet", action="store_true", help="print the image's name only")
     parser.add_argument("--disable-content-trust", action="store_true", help="accepted: content trust is not known")
     add_insecure(parser)
@@ -41,7 +42,7 @@ def push(arguments: argparse.Namespace, paths: Paths) -> int:
     references = names_to_push(store, reference, all_tags=arguments.all_tags)
     with session(paths, insecure=insecure_hosts(arguments, reference)) as registries:
         for each in references:
-            send_noted(paths, store, registries, each, lines)
+            send_noted(paths, store, registries, each, lines, platform=arguments.platform)
     if arguments.quiet:
         output.line(str(reference))
     return EXIT_OK

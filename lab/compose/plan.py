@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from lab.compose import naming
 from lab.compose.existing import Existing, ExistingContainer
+from lab.compose.graph import levels
 from lab.compose.model import Condition, Project, Service
 from lab.compose.options import anonymous_targets
 from lab.compose.steps import (
@@ -64,21 +65,6 @@ class Wishes:
     timeout_s: int | None = None
 
 
-def ordered(project: Project, services: Collection[str]) -> tuple[str, ...]:
-    """Return services with those before each that it depends on; those of one rank are in the files' order."""
-    found: dict[str, None] = {}
-
-    def add(name: str) -> None:
-        for other in project.services[name].depends_on:
-            if other in services and other not in found:
-                add(other)
-        found.setdefault(name)
-
-    for name in services:
-        add(name)
-    return tuple(found)
-
-
 def converge(project: Project, existing: Existing, images: Mapping[str, Image], wishes: Wishes) -> tuple[Step, ...]:
     """Return the steps after which the services of ``wishes`` are as the files say.
 
@@ -86,11 +72,11 @@ def converge(project: Project, existing: Existing, images: Mapping[str, Image], 
         SpecError: a service with a container name of its own is to have several containers.
         StateConflict: a network or volume is not what the files say, and cannot be changed.
     """
-    found = [*_networks(project, existing, wishes.services), *_volumes(project, existing, wishes.services)]
+    found = list(foundations(project, existing, wishes.services))
     if wishes.removes_orphans:
         found += _removals(existing.orphans(project), timeout_s=wishes.timeout_s)
     changed: set[str] = set()
-    for name in ordered(project, wishes.services):
+    for name in itertools.chain.from_iterable(levels(project, wishes.services)):
         planner = _ServicePlanner(project, project.services[name], existing, images.get(name), wishes, changed)
         found += planner.steps()
         if planner.has_changed:
@@ -99,6 +85,15 @@ def converge(project: Project, existing: Existing, images: Mapping[str, Image], 
 
 
 # -- what containers stand on ------------------------------------------------------------------------------------------
+
+
+def foundations(project: Project, existing: Existing, services: Collection[str]) -> tuple[Step, ...]:
+    """Return the steps after which the networks and volumes of services are there.
+
+    Raises:
+        StateConflict: one that is external is not there, or one is not what the files say.
+    """
+    return (*_networks(project, existing, services), *_volumes(project, existing, services))
 
 
 def _networks(project: Project, existing: Existing, services: Collection[str]) -> Iterator[Step]:
@@ -339,25 +334,22 @@ def _removals(containers: Sequence[ExistingContainer], *, timeout_s: int | None)
         )
 
 
-def conditions_of(project: Project, services: Collection[str], existing: Existing) -> dict[str, tuple[Step, ...]]:
-    """Return what each service waits for before it starts, where all of their containers are there already."""
-    return {
-        name: tuple(
-            Step(
-                key=f"{name} needs {other}",
-                action=AwaitCondition(
-                    names=tuple(each.name for each in existing.of(other)),
-                    condition=dependency.condition,
-                    is_fatal=dependency.required,
-                    service=other,
-                ),
-                after=tuple(f"start {each.name}" for each in existing.of(other)),
-            )
-            for other, dependency in project.services[name].depends_on.items()
-            if other in services and existing.of(other) and dependency.condition != Condition.STARTED
+def conditions_of(project: Project, service: str, existing: Existing) -> tuple[Step, ...]:
+    """Return what a service waits for before it starts, where the containers that it needs are there already."""
+    return tuple(
+        Step(
+            key=f"{service} needs {other}",
+            action=AwaitCondition(
+                names=tuple(each.name for each in existing.of(other)),
+                condition=dependency.condition,
+                is_fatal=dependency.required,
+                service=other,
+            ),
+            after=tuple(f"start {each.name}" for each in existing.of(other)),
         )
-        for name in services
-    }
+        for other, dependency in project.services[service].depends_on.items()
+        if existing.of(other) and dependency.condition != Condition.STARTED
+    )
 
 
 # -- images ------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from lab.compose import naming, plan
 from lab.compose.existing import Existing, ExistingContainer
 from lab.compose.model import Project
 from lab.compose.steps import (
+    AwaitCondition,
     RemoveContainer,
     RemoveImage,
     RemoveNetwork,
@@ -50,16 +51,21 @@ def _depends(project: Project, service: str, other: str) -> bool:
 
 def start(project: Project, existing: Existing, services: Collection[str]) -> tuple[Step, ...]:
     """Return the steps that start what there is of services, each after what it depends on."""
-    conditions = plan.conditions_of(project, services, existing)
-    found = [step for steps in conditions.values() for step in steps]
+    found: list[Step] = []
     for name in services:
+        conditions = [each for each in plan.conditions_of(project, name, existing) if _is_of(each, services)]
         needed = [each.name for other in project.services[name].depends_on for each in existing.of(other)]
-        before = (*(f"start {each}" for each in needed), *(step.key for step in conditions[name]))
+        before = (*(f"start {each}" for each in needed), *(step.key for step in conditions))
+        found += conditions
         found += [
             Step(key=f"start {each.name}", action=StartContainer(name=each.name, service=name), after=before)
             for each in existing.of(name)
         ]
     return tuple(found)
+
+
+def _is_of(condition: Step, services: Collection[str]) -> bool:
+    return isinstance(condition.action, AwaitCondition) and condition.action.service in services
 
 
 def remove(containers: Sequence[ExistingContainer], *, volumes: bool, force: bool) -> tuple[Step, ...]:

@@ -10,6 +10,7 @@ from lab.compose.steps import Cancellation
 from lab.container import health, inspection
 from lab.container.containers import Container, Containers
 from lab.container.event_stream import EventFile
+from lab.container.options import health as options
 from lab.errors import ContainerError, StateConflict, WaitCancelled
 from lab.units import NS_PER_S
 
@@ -66,6 +67,13 @@ def _has_completed(container: Container, service: str) -> bool:
     return True
 
 
+def _first_health(container: Container) -> str:
+    """Return the health of a container that nobody has looked at yet: "starting", or "" without a check."""
+    record = container.record
+    wanted = options.effective(record.options.healthcheck, record.image.healthcheck)
+    return health.STARTING if options.plan(wanted, record.image.shell) is not None else ""
+
+
 def _is_healthy(container: Container, *, needs_check: bool) -> bool:
     if container.status == "exited":
         raise ContainerError(
@@ -74,7 +82,7 @@ def _is_healthy(container: Container, *, needs_check: bool) -> bool:
             else f"container {container.name} exited ({container.exit_code})",
             hint=f"lab logs {container.name}",
         )
-    found = inspection.health_status(container)
+    found = inspection.health_status(container) or _first_health(container)
     if found == health.UNHEALTHY:
         start = "dependency failed to start: " if needs_check else ""
         raise ContainerError(f"{start}container {container.name} is unhealthy", hint=f"lab logs {container.name}")

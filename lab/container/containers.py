@@ -186,8 +186,12 @@ class Containers:
 
             refuse_too_short(options.healthcheck)
         with self.images.content_shared():  # until the container says on disk which layers it stands on
-            image = self.images.resolve(options.image)
+            image = self._image(options)
             options = with_ids(options, self.find)
+            if any(each.links for each in options.endpoints):
+                from lab.container import linking  # few have any
+
+                linking.check(options.endpoints, self.find)
             if not (options.volumes or options.mounts or options.volumes_from or image.config.config.volumes):
                 return self._create(options, image, (), name=name, environ=environ)
             from lab.container.volumes import making  # others need not wait for it
@@ -195,6 +199,13 @@ class Containers:
             layers = self.images.layer_directories(image.manifest_digest)
             with making.made(self.paths, options, image.config.config, layers, self.find) as found:
                 return self._create(options, image, found, name=name, environ=environ)
+
+    def _image(self, options: RunOptions) -> StoredImage:
+        if not options.platform:
+            return self.images.resolve(options.image)
+        from lab.container.image.platforms import host_platform  # few ask for it
+
+        return self.images.resolve(options.image, host_platform(options.platform))
 
     def _create(
         self,

@@ -13,21 +13,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
-from lab.container.image import names
+from lab.container.image import indexes, names
 from lab.container.image.archive_file import ArchiveFile, open_archive, require_layout
 from lab.container.image.export import CONTAINERD_NAME
 from lab.container.image.packages import debian_architecture
+from lab.container.image.platforms import is_image
 from lab.container.image.reference import Reference, parse_reference
 from lab.container.image.store import ImageStore
 from lab.container.image.stored import StoredImage
-from lab.container.spec.image import REF_NAME, Descriptor, ImageConfig, Index, Manifest, MediaType, Platform
+from lab.container.spec.image import REF_NAME, Descriptor, ImageConfig, Index, Manifest, MediaType
 from lab.container.storage.blobs import READ_BYTES, BlobWriter
 from lab.container.storage.compression import Compression, Readable, compressing, compression_of, decompressed
 from lab.container.storage.layers import chain_ids
 from lab.errors import ContainerError, DigestMismatch, ImageNotFound, LabError, LayerCorrupt
 
-_INDEXES = ("image.index.v1+json", "manifest.list.v2+json")
-_INDEX_DEPTH_MAX = 4
 _HEAD_BYTES = 6
 _KEPT = {Compression.GZIP: MediaType.LAYER_GZIP, Compression.ZSTD: MediaType.LAYER_ZSTD}
 _DAMAGED = "the archive is damaged: save or download it again"
@@ -112,12 +111,12 @@ class _Taker:
                 writer.write(data)
             _require_digest(writer, digest)
 
-    def layer_blob(self, descriptor: Descriptor, layer: _Layer) -> None:
+    def layer_blob(self, descriptor: Descriptor, layer: _Layer, *, unpack: bool) -> None:
         """Take a layer as it is, and read it on the way."""
         if self.store.blobs.has(descriptor.digest):
             return
         with self.archive.opened(_blob(descriptor.digest)) as content, self.store.blobs.writing() as writer:
-            self._consume(decompressed(_Copied(content, writer)), layer)
+            self._consume(decompressed(_Copied(content, writer)), layer, unpack=unpack)
             _require_digest(writer, descriptor.digest)
 
     def layer(self, path: str, layer: _Layer) -> Descriptor:
@@ -134,10 +133,10 @@ class _Taker:
                         self._consume(_Copied(decompressed(content), compressed), layer)
         return Descriptor(media_type=_KEPT[compression], digest=writer.digest, size=writer.size_bytes)
 
-    def _consume(self, tar: Readable, layer: _Layer) -> None:
+    def _consume(self, tar: Readable, layer: _Layer, *, unpack: bool = True) -> None:
         """Read a tar to its end; it has to be the one that the configuration names."""
         directory = self.store.layers.path(layer.chain_id)
-        if self._unpack and not os.path.isdir(directory):
+        if self._unpack and unpack and not os.path.isdir(directory):
             self.store.layers.fill(layer.chain_id, layer.diff_id, tar, subject=f"layer {layer.diff_id}")
             return
         tar_hash = hashlib.sha256()
@@ -197,14 +196,16 @@ def _blob(digest: str) -> str:
 
 def _oci_images(taker: _Taker) -> Iterator[_Found]:
     references: dict[str, tuple[Reference, ...]] = {}
-    manifests: dict[str, Descriptor] = {}
+    entries: dict[str, Descriptor] = {}
     for entry in Index.from_json(taker.archive.document("index.json")).manifests:
-        manifest = _for_this_machine(taker.archive, entry)
-        manifests[manifest.digest] = manifest
-        references[manifest.digest] = (*references.get(manifest.digest, ()), *_names_in(entry))
-    for digest, manifest in manifests.items():
-        _take_manifest(taker, manifest)
-        yield _Found(manifest=replace(manifest, annotations={}, platform=None), references=references[digest])
+        entries[entry.digest] = entry
+        references[entry.digest] = (*references.get(entry.digest, ()), *_names_in(entry))
+    for digest, entry in entries.items():
+        if indexes.is_index(entry):
+            _take_index(taker, entry)
+        else:
+            _take_manifest(taker, entry)
+        yield _Found(manifest=replace(entry, annotations={}, platform=None), references=references[digest])
 
 
 def _names_in(entry: Descriptor) -> tuple[Reference, ...]:
@@ -215,32 +216,56 @@ def _names_in(entry: Descriptor) -> tuple[Reference, ...]:
     return () if reference is None else (reference,)
 
 
-def _for_this_machine(archive: ArchiveFile, entry: Descriptor, depth: int = 0) -> Descriptor:
-    """Return a manifest: the entry itself, or of an index the one for this machine.
+def _take_index(taker: _Taker, entry: Descriptor) -> None:
+    """Take an index and all of its manifests that are in the archive.
 
     Raises:
-        ContainerError: there is none.
+        ContainerError: none of its images is.
     """
-    if not entry.media_type.endswith(_INDEXES):
-        return entry
-    if depth > _INDEX_DEPTH_MAX:
+    named = list(_named_by(taker.archive, entry))
+    images = [each for each in named if is_image(each) and not indexes.is_index(each)]
+    if not any(taker.archive.has(_blob(each.digest)) for each in images):
+        platforms = ", ".join(str(each.platform) for each in images if each.platform is not None)
+        raise ContainerError(
+            f"it holds none of the images that its index names, which are for {platforms or 'nothing'}"
+        )
+    for each in named:
+        if not taker.archive.has(_blob(each.digest)):
+            continue
+        if indexes.is_index(each):
+            taker.blob(each.digest)
+        elif is_image(each):
+            _take_manifest(taker, each)
+        else:
+            _take_parts(taker, each)
+    taker.blob(entry.digest)
+
+
+def _named_by(archive: ArchiveFile, entry: Descriptor, depth: int = 0) -> Iterator[Descriptor]:
+    """Give what an index names, and what indexes in it name as far as they are there, the inner ones first."""
+    if depth > indexes.DEPTH_MAX:
         raise LayerCorrupt("its indexes are nested too deeply")
-    index = Index.from_json(archive.document(_blob(entry.digest)))
-    wanted = Platform(architecture=debian_architecture(), os="linux")
-    for inner in index.manifests:
-        if inner.platform is not None and replace(inner.platform, variant="") == wanted:
-            return _for_this_machine(archive, inner, depth + 1)
-    there = ", ".join(str(inner.platform) for inner in index.manifests if inner.platform is not None)
-    raise ContainerError(f"it holds no image for {wanted}, only for {there or 'nothing that it names'}")
+    for inner in Index.from_json(archive.document(_blob(entry.digest))).manifests:
+        if indexes.is_index(inner) and archive.has(_blob(inner.digest)):
+            yield from _named_by(archive, inner, depth + 1)
+        yield inner
 
 
 def _take_manifest(taker: _Taker, entry: Descriptor) -> None:
     manifest = Manifest.from_json(taker.archive.document(_blob(entry.digest)))
     config = ImageConfig.from_json(taker.archive.document(_blob(manifest.config.digest)))
+    is_ours = config.architecture == debian_architecture()
     for descriptor, layer in zip(manifest.layers, _layers_of(config, manifest.layers), strict=True):
-        taker.layer_blob(descriptor, layer)
+        taker.layer_blob(descriptor, layer, unpack=is_ours)
     taker.blob(manifest.config.digest)
     taker.blob(entry.digest)
+
+
+def _take_parts(taker: _Taker, entry: Descriptor) -> None:
+    """Take what is no image, such as the provenance of one."""
+    manifest = Manifest.from_json(taker.archive.document(_blob(entry.digest)))
+    for part in (*manifest.layers, manifest.config, entry):
+        taker.blob(part.digest)
 
 
 # -- docker's own form -------------------------------------------------------------------------------------------------

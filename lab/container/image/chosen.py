@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from lab.container.image import names
 from lab.container.image.export import Exported
@@ -11,6 +12,7 @@ from lab.container.image.filters import Listed, conditions, instant_ns, matches
 from lab.container.image.reference import Reference
 from lab.container.image.store import ImageStore
 from lab.container.image.stored import StoredImage
+from lab.container.spec.image import Platform
 
 
 def listed(
@@ -30,34 +32,33 @@ def listed(
             yield image, tuple(wanted)
 
 
-def exported(store: ImageStore, asked: Iterable[str]) -> list[Exported]:
+def exported(store: ImageStore, asked: Iterable[str], platform: Platform | None = None) -> list[Exported]:
     """Return the images that names and ids mean, each once, with the names that are asked for.
 
+    Images for several platforms go as their index, or only the one for ``platform``.
+
     Raises:
-        ImageNotFound: there is none.
+        ImageNotFound: there is none, or none for this platform.
     """
-    found: dict[str, Exported] = {}
+    found: dict[tuple[str, str], Exported] = {}
     for text in asked:
-        for image, ours in _asked_for(store, text):
-            before = found[image.config_digest].names if image.config_digest in found else ()
-            found[image.config_digest] = Exported(image=image, names=tuple(dict.fromkeys((*before, *ours))))
+        for name in _asked_for(store, text):
+            image = store.resolve(name, platform)
+            whole = store.descriptor(name).digest if platform is None else ""
+            image = image if image.index_digest == whole else replace(image, index_digest="")
+            reference = names.parsed(name)
+            ours = [each for each in store.names_of(image) if each == reference]
+            key = (image.manifest_digest, image.index_digest)
+            before = found[key].names if key in found else ()
+            found[key] = Exported(image=image, names=tuple(dict.fromkeys((*before, *ours))))
     return list(found.values())
 
 
-def _asked_for(store: ImageStore, text: str) -> Iterator[tuple[StoredImage, list[Reference]]]:
-    """Give the images that a name or id means, with the names that are meant; a bare repository means all its tags."""
+def _asked_for(store: ImageStore, text: str) -> Sequence[str]:
+    """Return the names that one means: a bare repository means all its tags."""
     reference = names.parsed(text)
     is_bare = reference is not None and not reference.digest and ":" not in text.rpartition("/")[2]
-    tagged = list(_all_tags(store, reference.repository)) if reference is not None and is_bare else []
-    if tagged:
-        yield from tagged
-        return
-    image = store.resolve(text)
-    yield image, [name for name in store.names_of(image) if name == reference]
-
-
-def _all_tags(store: ImageStore, repository: str) -> Iterator[tuple[StoredImage, list[Reference]]]:
-    for image, called in store.grouped():
-        ours = [name for name in called if name.repository == repository and name.tag]
-        if ours:
-            yield image, ours
+    if reference is None or not is_bare:
+        return (text,)
+    every = (name for _, called in store.grouped() for name in called)
+    return [name.familiar for name in every if name.repository == reference.repository and name.tag] or (text,)

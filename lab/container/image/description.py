@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lab.container.image.export import manifest_descriptor
+from lab.container.image.export import whole_descriptor
 from lab.container.image.store import ImageStore
 from lab.container.image.stored import StoredImage
 from lab.container.spec.image import ExecutionConfig
@@ -40,7 +40,7 @@ def inspect_document(store: ImageStore, image: StoredImage) -> dict[str, object]
         "GraphDriver": {"Data": _graph_data(store, image), "Name": "overlay2"},
         "RootFS": {"Type": "layers", "Layers": list(config.rootfs.diff_ids)},
         "Metadata": {"LastTagTime": _NEVER},
-        "Descriptor": manifest_descriptor(store.blobs, image).to_document(),
+        "Descriptor": whole_descriptor(store.blobs, image).to_document(),
     }
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import IO, Protocol, cast
 
+from lab.container.image import indexes
 from lab.container.image.reference import Reference
 from lab.container.image.stored import StoredImage
 from lab.container.spec.image import REF_NAME, Descriptor, Index, Manifest, layout_json
@@ -38,7 +39,7 @@ class Target(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """An image and the names that it gets."""
+    """An image and the names that it gets; the whole index goes with it if it was found through one."""
 
     image: StoredImage
     names: tuple[Reference, ...]
@@ -73,10 +74,8 @@ class _ArchiveWriter:
     def add_image(self, exported: Exported) -> dict[str, object]:
         """Add an image's blobs and return its entry in docker's ``manifest.json``."""
         image = exported.image
-        manifest = Manifest.from_json(self._blobs.read(image.manifest_digest))
-        for part in (*manifest.layers, manifest.config):
+        for part in indexes.content(self._blobs, whole_descriptor(self._blobs, image)):
             self._add_blob(part)
-        self._add_blob(manifest_descriptor(self._blobs, image))
         layers = [self._for_docker(part, id_) for part, id_ in zip(image.layers, _diff_ids(image), strict=True)]
         tags = [name.familiar for name in exported.names if not name.digest]
         return {"Config": _BLOBS + _hex(image.config_digest), "RepoTags": tags or None, "Layers": layers}
@@ -138,17 +137,25 @@ def _diff_ids(image: StoredImage) -> Sequence[str]:
 
 
 def _index_entries(blobs: BlobStore, exported: Exported) -> Iterator[Descriptor]:
-    manifest = manifest_descriptor(blobs, exported.image)
+    whole = whole_descriptor(blobs, exported.image)
     if not exported.names:
-        yield manifest
+        yield whole
     for name in exported.names:
-        yield replace(manifest, annotations={CONTAINERD_NAME: str(name), REF_NAME: name.familiar})
+        yield replace(whole, annotations={CONTAINERD_NAME: str(name), REF_NAME: name.familiar})
 
 
 def manifest_descriptor(blobs: BlobStore, image: StoredImage) -> Descriptor:
     """Return the reference to an image's manifest."""
     data = blobs.read(image.manifest_digest)
     return Descriptor(media_type=Manifest.from_json(data).media_type, digest=image.manifest_digest, size=len(data))
+
+
+def whole_descriptor(blobs: BlobStore, image: StoredImage) -> Descriptor:
+    """Return the reference to the index through which an image was found, or to its manifest."""
+    if not image.index_digest:
+        return manifest_descriptor(blobs, image)
+    data = blobs.read(image.index_digest)
+    return Descriptor(media_type=Index.from_json(data).media_type, digest=image.index_digest, size=len(data))
 
 
 def _compact(value: object) -> bytes:

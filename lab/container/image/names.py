@@ -52,9 +52,15 @@ def untagged(index: Index, references: Collection[Reference]) -> Index:
     )
 
 
-def without(index: Index, digests: Collection[str]) -> Index:
-    """Return ``index`` without these manifests, whatever their names."""
-    return Index(manifests=tuple(entry for entry in index.manifests if entry.digest not in digests))
+def without(index: Index, digests: Collection[str], nameless: Collection[str] = ()) -> Index:
+    """Return ``index`` without these manifests, whatever their names, and ``nameless`` ones only if they have none."""
+    return Index(
+        manifests=tuple(
+            entry
+            for entry in index.manifests
+            if entry.digest not in digests and (entry.annotations or entry.digest not in nameless)
+        )
+    )
 
 
 def _tidy(entries: Iterable[Descriptor]) -> Index:

@@ -1,13 +1,19 @@
-"""Which image of an index is meant; pure."""
+"""Platforms: what texts mean by them, and which of several images is meant."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from lab.container.spec.image import Descriptor, ImageConfig, Index, Platform
 from lab.errors import RegistryError, SpecError
 
+Candidate = TypeVar("Candidate")
+
 _ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "armel": "arm", "i386": "386"}
 _ATTESTATION = "vnd.docker.reference.type"  # entries that say something of another entry, for no platform
 _DEFAULT_VARIANTS = {"arm64": "v8", "arm": "v7"}
+_UNKNOWN = Platform(architecture="unknown", os="unknown")
 
 
 def parse_platform(text: str, *, architecture: str) -> Platform:
@@ -26,25 +32,47 @@ def parse_platform(text: str, *, architecture: str) -> Platform:
     )
 
 
+def host_platform(text: str = "") -> Platform:
+    """Return the platform that is meant on this host, its own for "".
+
+    Raises:
+        SpecError: it is none.
+    """
+    from lab.container.image.packages import debian_architecture  # not on the way to a start
+
+    return parse_platform(text or "linux", architecture=debian_architecture())
+
+
 def select(index: Index, wanted: Platform, *, subject: str) -> Descriptor:
-    """Return the entry for a platform: of the very variant, else of the architecture's usual one, else the first.
+    """Return the entry for a platform, the one that ``choose`` takes.
 
     Raises:
         RegistryError: there is none.
     """
-    images = [entry for entry in index.manifests if entry.platform and _ATTESTATION not in entry.annotations]
-    fitting = [entry for entry in images if matches(entry.platform, wanted)]
-    if not fitting:
-        there = ", ".join(dict.fromkeys(str(entry.platform) for entry in images if entry.platform != _UNKNOWN))
+    images = [entry for entry in index.manifests if entry.platform and is_image(entry)]
+    found = choose(images, lambda entry: entry.platform, wanted)
+    if found is None:
+        there = ", ".join(dict.fromkeys(str(entry.platform) for entry in images))
         raise RegistryError(
             f"no matching manifest for {wanted} in the manifest list of {subject}",
             hint=f"--platform: there is {there}" if there else "",
         )
-    preferred = wanted.variant or _DEFAULT_VARIANTS.get(wanted.architecture, "")
-    return next((entry for entry in fitting if entry.platform and entry.platform.variant == preferred), fitting[0])
+    return found
 
 
-_UNKNOWN = Platform(architecture="unknown", os="unknown")
+def choose(
+    candidates: Iterable[Candidate], platform_of: Callable[[Candidate], Platform | None], wanted: Platform
+) -> Candidate | None:
+    """Return what is for a platform: of the very variant, else of the architecture's usual one, else the first."""
+    fitting = [each for each in candidates if matches(platform_of(each), wanted)]
+    usual = wanted.variant or _DEFAULT_VARIANTS.get(wanted.architecture, "")
+    exact = (each for each in fitting if (found := platform_of(each)) is not None and found.variant == usual)
+    return next(exact, fitting[0] if fitting else None)
+
+
+def is_image(entry: Descriptor) -> bool:
+    """Return whether an index's entry is an image, and not what says something of one, such as its provenance."""
+    return _ATTESTATION not in entry.annotations and entry.platform != _UNKNOWN
 
 
 def platform_of(config: ImageConfig) -> Platform:

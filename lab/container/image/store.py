@@ -1,4 +1,4 @@
-"""Images by name: one OCI layout directory whose ``index.json`` maps names to manifests.
+"""Images by name: one OCI layout directory whose ``index.json`` maps names to manifests, or to indexes of several.
 
 What is stored can be read by other tools as it lies there (``skopeo inspect oci:DIR:busybox:latest``). An image whose
 name has moved on stays, nameless, until it is removed: a run that started on it can end on it. Several commands may
@@ -14,23 +14,29 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from lab.container.image import names, removal, usage
+from lab.container.image import indexes, names, removal, usage
+from lab.container.image.lookup import Lookup
 from lab.container.image.reference import Reference, parse_reference
 from lab.container.image.stored import StoredImage as StoredImage  # who opens a store works with its images
 from lab.container.image.usage import ContainerUse
-from lab.container.spec.image import Descriptor, ImageConfig, Index, Manifest, MediaType, is_digest, layout_json
+from lab.container.spec.image import (
+    Descriptor,
+    ImageConfig,
+    Index,
+    Manifest,
+    MediaType,
+    Platform,
+    layout_json,
+)
 from lab.container.storage import durable
 from lab.container.storage.blobs import BlobStore
 from lab.container.storage.layers import LayerSource, LayerStore, chain_ids
-from lab.errors import ContainerError, DigestMismatch, ImageNotFound
+from lab.errors import ContainerError, DigestMismatch, StateConflict
 from lab.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # it imports tarfile, which is not on the way to a start
     from lab.container.storage.pack import Layer
-
-_HEX = frozenset("0123456789abcdef")
-_TOLD = 8  # names, where one is not found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +64,7 @@ class ImageStore:
         self.layers = LayerStore(layers_root or os.path.join(root, "layers"), self.blobs)
         self._containers_root = containers_root
         self._index_path = os.path.join(root, "index.json")
-        self._read: dict[str, StoredImage] = {}
+        self._lookup = Lookup(self.blobs)
 
     @classmethod
     def open(cls, paths: Paths) -> ImageStore:
@@ -66,31 +72,56 @@ class ImageStore:
         return cls(paths.images, paths.layers, paths.containers)
 
     def images(self) -> tuple[StoredImage, ...]:
-        """Return all images, one for each name, sorted by name, nameless ones last.
+        """Return all images, one for each name, sorted by name, nameless ones last; of an index this host's.
 
         Raises:
             ContainerError: a manifest or configuration is missing or damaged.
         """
-        found = [self._image(entry) for entry in self._index().manifests]
+        found = [self._lookup.image(entry) for entry in self._index().manifests]
         return tuple(sorted(found, key=lambda image: (not image.name, image.name, image.manifest_digest)))
 
     def damaged(self) -> tuple[tuple[str, ContainerError], ...]:
         """Return the names (or digests) of images that cannot be read, each with the reason."""
-        return tuple((_called(entry), error) for entry in self._index().manifests if (error := self._fault(entry)))
+        return tuple(
+            (_called(entry), error) for entry in self._index().manifests if (error := self._lookup.fault(entry))
+        )
 
     def readable(self) -> tuple[StoredImage, ...]:
-        """Return what ``images`` does, without those that are damaged."""
-        found = [self._image(entry) for entry in self._index().manifests if self._fault(entry) is None]
+        """Return what ``images`` does, of an index all of its images, without what is damaged."""
+        entries = (entry for entry in self._index().manifests if self._lookup.fault(entry) is None)
+        found = [image for entry in entries for image in self._lookup.images(entry)]
         return tuple(sorted(found, key=lambda image: (not image.name, image.name, image.manifest_digest)))
 
-    def resolve(self, reference: str) -> StoredImage:
+    def resolve(self, reference: str, platform: Platform | None = None) -> StoredImage:
         """Return the image of this name, id or manifest digest; a unique beginning of either is enough.
+
+        Of an index it is the image for ``platform``; without one this host's, or the first that there is.
+
+        Raises:
+            ImageNotFound: there is none, or none for this platform, or more than one id begins like this.
+            ContainerError: its manifest or configuration is missing or damaged.
+        """
+        return self._lookup.resolve(self._find(reference), reference, platform)
+
+    def images_of(self, reference: str) -> tuple[StoredImage, ...]:
+        """Return what a name or id means: an image, or of an index all that are there, this host's first.
 
         Raises:
             ImageNotFound: there is none, or more than one id begins like this.
-            ContainerError: its manifest or configuration is missing or damaged.
+            ContainerError: what it names is missing or damaged.
         """
-        return self._image(self._find(reference))
+        entry = self._find(reference)
+        one = self._lookup.one_of(entry, reference)
+        return (one,) if one else self._lookup.images(entry)
+
+    def descriptor(self, reference: str) -> Descriptor:
+        """Return what a name, id or digest means as a whole: an index, or a manifest.
+
+        Raises:
+            ImageNotFound: there is none, or more than one id begins like this.
+            ContainerError: what it names is missing or damaged.
+        """
+        return self._lookup.descriptor(self._find(reference), reference)
 
     def layer_directories(self, reference: str) -> tuple[str, ...]:
         """Return the image's layers as directories, topmost first (overlay's order), unpacking what is not yet.
@@ -163,23 +194,28 @@ class ImageStore:
             ImageNotFound: there is no such image.
             SpecError: ``target`` is not a reference, or one with a digest.
         """
-        return self.add_manifest(target, self._find(source))
+        return self.add_manifest(target, self.descriptor(source))
 
     def grouped(self) -> tuple[tuple[StoredImage, tuple[Reference, ...]], ...]:
         """Return each readable image once, with all its names, sorted; those with a digest last."""
         images: dict[str, StoredImage] = {}
         references: dict[str, set[Reference]] = {}
         for entry in self._index().manifests:
-            if self._fault(entry) is not None:
+            if self._lookup.fault(entry) is not None:
                 continue
-            image, reference = self._image(entry), names.reference_of(entry)
+            image, reference = self._lookup.image(entry), names.reference_of(entry)
             images.setdefault(image.config_digest, image)
             references.setdefault(image.config_digest, set()).update({reference} if reference else ())
         return tuple((image, _sorted(references[image_id])) for image_id, image in images.items())
 
     def names_of(self, image: StoredImage) -> tuple[Reference, ...]:
-        """Return all names of the image with this id, as ``grouped`` does."""
-        return next((found for each, found in self.grouped() if each.config_digest == image.config_digest), ())
+        """Return all names that lead to the image with this id, also to one of several platforms; as ``grouped``."""
+        found = {
+            reference
+            for entry in self._index().manifests
+            if (reference := names.reference_of(entry)) and image.config_digest in self._lookup.ids_of(entry)
+        }
+        return _sorted(found)
 
     def remove(self, reference: str, *, force: bool = False) -> Removed:
         """Remove a name, and with its last name the image; or by id, the image with all its names.
@@ -190,6 +226,7 @@ class ImageStore:
         """
         with self._index_changing() as change:
             entry = self._find(reference)
+            self._refuse_one_of_several(entry, reference)
             by_name = names.parsed(reference)
             by_name = by_name if by_name is not None and names.reference_of(entry) == by_name else None
             standing = self._standing(entry)
@@ -217,13 +254,22 @@ class ImageStore:
     ) -> Removed:
         """Take images, given by their ids, or names of them out of the index; their content stays for ``collect``."""
         before, entries = self._needed_chains(), self._index().manifests
+        ids_before = {id_ for entry in entries for id_ in self._lookup.ids_of(entry)}
         going = {image_id for image_id, removed in planned.items() if removed.delete}
-        digests = {entry.digest for entry in entries if self._id_of(entry) in going}
+        digests = {entry.digest for entry in entries if self._lookup.id_of(entry) in going}
         gone = [name for removed in planned.values() for name in removed.untag]
-        change(lambda index: names.without(names.untagged(index, gone), digests))
+        covered = {each for entry in entries if entry.digest not in digests for each in self._lookup.named_by(entry)}
+        change(lambda index: names.without(names.untagged(index, gone), digests, covered))
         needed = {*self._needed_chains(), *self._chains_of_containers()}
         chains = tuple(chain for chain in reversed(before) if going and chain not in needed)
-        return Removed(untagged=tuple(name.familiar for name in gone), deleted=(*sorted(going), *chains))
+        ids = ids_before - {id_ for entry in self._index().manifests for id_ in self._lookup.ids_of(entry)}
+        return Removed(untagged=tuple(name.familiar for name in gone), deleted=(*sorted(ids), *chains))
+
+    def _refuse_one_of_several(self, entry: Descriptor, reference: str) -> None:
+        """Refuse to remove the images for all platforms where one of them is asked for."""
+        if self._lookup.fault(entry) is None and self._lookup.one_of(entry, reference) is not None:
+            told = f"conflict: unable to delete {reference} (cannot be forced) - it is one platform's image of an index"
+            raise StateConflict(told, hint=f"all of them: lab rmi {_called(entry)}")
 
     def _with_content_freed(self, removed: Removed) -> Removed:
         freed = self.collect()
@@ -323,70 +369,8 @@ class ImageStore:
         with durable.locked(self._lock("index")):
             yield change
 
-    def _image(self, entry: Descriptor) -> StoredImage:
-        if entry.digest not in self._read:  # what has this digest never changes
-            self._read[entry.digest] = self._read_image(entry)
-        reference = names.reference_of(entry)
-        return replace(self._read[entry.digest], name=reference.familiar if reference else "")
-
-    def _read_image(self, entry: Descriptor) -> StoredImage:
-        manifest = Manifest.from_json(self.blobs.read(entry.digest))
-        return StoredImage(
-            name="",
-            manifest_digest=entry.digest,
-            config_digest=manifest.config.digest,
-            layers=manifest.layers,
-            config=ImageConfig.from_json(self.blobs.read(manifest.config.digest)),
-            size_bytes=entry.size + manifest.config.size + sum(layer.size for layer in manifest.layers),
-        )
-
-    def _fault(self, entry: Descriptor) -> ContainerError | None:
-        try:
-            self._image(entry)
-        except ContainerError as error:
-            return error
-        return None
-
-    def _id_of(self, entry: Descriptor) -> str:
-        """Return an image's id, which is its manifest's digest where the manifest cannot be read."""
-        try:
-            return self._image(entry).config_digest
-        except ContainerError:
-            return entry.digest
-
     def _find(self, reference: str) -> Descriptor:
-        entries = self._index().manifests
-        found = self._by_digest(entries, reference) if is_digest(reference) else _by_name(entries, reference)
-        found = found or self._by_beginning(entries, reference)
-        if len({self._id_of(entry) for entry in found}) > 1:
-            raise ImageNotFound(f"more than one image begins with '{reference}'", hint="give more digits of the id")
-        if not found:
-            raise self._not_found(reference, entries)
-        return found[0]
-
-    def _by_digest(self, entries: Iterable[Descriptor], digest: str) -> list[Descriptor]:
-        """Return the entry of a manifest, or of an image's id; the first will do, and to look at none is best."""
-        entries = tuple(entries)
-        by_manifest = next((entry for entry in entries if entry.digest == digest), None)
-        found = by_manifest or next((entry for entry in entries if self._id_of(entry) == digest), None)
-        return [found] if found else []
-
-    def _by_beginning(self, entries: Iterable[Descriptor], reference: str) -> list[Descriptor]:
-        digits = reference.removeprefix("sha256:")
-        if not digits or not _HEX.issuperset(digits):
-            return []
-        beginning, entries = f"sha256:{digits}", tuple(entries)
-        by_id = [entry for entry in entries if self._id_of(entry).startswith(beginning)]
-        return by_id or [entry for entry in entries if entry.digest.startswith(beginning)]
-
-    def _not_found(self, reference: str, entries: Iterable[Descriptor]) -> ImageNotFound:
-        meant = names.parsed(reference)
-        there = sorted(found.familiar for entry in entries if (found := names.reference_of(entry)))
-        more = f" and {len(there) - _TOLD} more: lab images" if len(there) > _TOLD else ""
-        hint = (
-            f"there are: {', '.join(there[:_TOLD])}{more}" if there else "lab image bootstrap all makes the base images"
-        )
-        return ImageNotFound(f"No such image: {meant.familiar if meant else reference}", hint=hint)
+        return self._lookup.find(self._index().manifests, reference)
 
     def _standing(
         self,
@@ -394,11 +378,11 @@ class ImageStore:
         uses: Iterable[ContainerUse] | None = None,
         mounted: dict[str, str] | None = None,
     ) -> removal.Standing:
-        image_id = self._id_of(entry)
-        entries = [each for each in self._index().manifests if self._id_of(each) == image_id]
-        layers = self._directories(entry)
+        image_id = self._lookup.id_of(entry)
+        entries = [each for each in self._index().manifests if self._lookup.id_of(each) == image_id]
+        stacks, ids = self._stacks(entry), {id_ for each in entries for id_ in self._lookup.ids_of(each)}
         uses = usage.container_uses(self._containers_root) if uses is None else uses
-        users = [use for use in uses if (use.image_id == image_id if use.image_id else layers and use.layers == layers)]
+        users = [use for use in uses if (use.image_id in ids if use.image_id else use.layers in stacks)]
         ours = self._chains_of_nobody_else(entries) if mounted != {} else ()  # dear where there are many images
         mounted = usage.mounted_by(ours) if mounted is None else mounted
         return removal.Standing(
@@ -409,10 +393,18 @@ class ImageStore:
             mounted=next((mounted[path] for path in ours if path in mounted), ""),
         )
 
-    def _directories(self, entry: Descriptor) -> tuple[str, ...]:
-        if self._fault(entry) is not None:
+    def _stacks(self, entry: Descriptor) -> tuple[tuple[str, ...], ...]:
+        """Return the layers of each image of an entry as directories, topmost first."""
+        if self._lookup.fault(entry) is not None:
             return ()
-        return tuple(self.layers.path(chain) for chain in reversed(self._image(entry).chain_ids))
+        stacks = (
+            tuple(self.layers.path(chain) for chain in reversed(image.chain_ids))
+            for image in self._lookup.images(entry)
+        )
+        return tuple(stack for stack in stacks if stack)
+
+    def _directories(self, entry: Descriptor) -> Iterator[str]:
+        return (path for stack in self._stacks(entry) for path in stack)
 
     def _chains_of_nobody_else(self, entries: list[Descriptor]) -> tuple[str, ...]:
         digests = {entry.digest for entry in entries}
@@ -430,22 +422,19 @@ class ImageStore:
 
     def _needed_chains(self) -> tuple[str, ...]:
         """Return the chain ids of all readable images, each once, lower ones before those that stand on them."""
-        images = [self._image(entry) for entry in self._index().manifests if self._fault(entry) is None]
-        return tuple(dict.fromkeys(chain for image in images for chain in image.chain_ids))
+        return tuple(dict.fromkeys(each for image in self.readable() for each in image.chain_ids))
 
     def _remove_unneeded(self) -> int:
         entries = self._index().manifests
-        if any(self._fault(entry) for entry in entries):
+        if any(self._lookup.fault(entry) for entry in entries):
             return 0  # what a damaged image needs cannot be told: nothing goes before it is removed itself
-        images = [self._image(entry) for entry in entries]
-        needed = {entry.digest for entry in entries} | {image.config_digest for image in images}
-        needed |= {layer.digest for image in images for layer in image.layers}
+        needed = {part.digest for entry in entries for part in indexes.content(self.blobs, entry)}
         freed = 0
         for digest in self.blobs.digests():
             if digest not in needed:
                 freed += self.blobs.remove(digest)
         self.blobs.remove_unfinished()
-        return freed + self._remove_unneeded_layers({chain for image in images for chain in image.chain_ids})
+        return freed + self._remove_unneeded_layers(set(self._needed_chains()))
 
     def _mark_orphans(self, there_are: bool) -> None:
         """Note that containers or mounts keep layers that no image needs, so that their end is worth a look."""
@@ -472,20 +461,3 @@ def _sorted(references: Iterable[Reference]) -> tuple[Reference, ...]:
 def _called(entry: Descriptor) -> str:
     reference = names.reference_of(entry)
     return reference.familiar if reference else entry.digest
-
-
-def _by_name(entries: Iterable[Descriptor], text: str) -> list[Descriptor]:
-    """Return the entries with this name; a name with a digest also means the repository's image of that digest."""
-    reference = names.parsed(text)
-    if reference is None:
-        return []
-    exact = [entry for entry in entries if names.reference_of(entry) == reference]
-    if exact or not reference.digest:
-        return exact
-    return [
-        entry
-        for entry in entries
-        if entry.digest == reference.digest
-        and (found := names.reference_of(entry)) is not None
-        and found.repository == reference.repository
-    ]

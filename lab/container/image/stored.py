@@ -13,7 +13,8 @@ class StoredImage:
     """An image of the store; ``name`` is "" when its name has moved on, ``layers`` are lowest first.
 
     The name is docker's short form with the tag; ``config_digest`` is docker's image id. ``size_bytes`` is that of its
-    blobs, compressed as they are.
+    blobs, compressed as they are. ``index_digest`` is that of the index through which it was found, "" if it was none:
+    then its name is also that of the images for other platforms.
     """
 
     name: str
@@ -22,6 +23,7 @@ class StoredImage:
     layers: tuple[Descriptor, ...]
     config: ImageConfig
     size_bytes: int
+    index_digest: str = ""
 
     @property
     def chain_ids(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ class RunOptions:
     """
 
     image: str
+    platform: str = ""
     command: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] | None = None
     env: tuple[str, ...] = ()

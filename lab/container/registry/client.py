@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode, urljoin, urlsplit
 
+from lab.container.image.indexes import INDEXES
 from lab.container.registry.auth import Scopes
 from lab.container.registry.connection import OK, Registry
 from lab.container.registry.failures import reason_of
@@ -21,8 +22,6 @@ from lab.container.storage.blobs import DOCUMENT_LIMIT_BYTES
 from lab.errors import DigestMismatch, RegistryError
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
-INDEXES = (MediaType.INDEX.value, DOCKER_INDEX)
 MANIFESTS = (MediaType.MANIFEST.value, DOCKER_MANIFEST)
 _ACCEPTED = (*MANIFESTS, *INDEXES)
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
@@ -157,6 +156,19 @@ class Repository:
             f"/v2/{self.path}/blobs/{digest}",
             what=f"push {digest} to {self.name}",
             scopes=self.pushes,
+            hoped_for=(200, 404),
+        )
+        answer.close()
+        return answer.status == 200
+
+    def has_manifest(self, digest: str) -> bool:
+        """Return whether the repository has a manifest or index."""
+        answer = self.registry.ask(
+            "HEAD",
+            f"/v2/{self.path}/manifests/{digest}",
+            what=f"push {digest} to {self.name}",
+            scopes=self.pushes,
+            headers={"Accept": ", ".join(_ACCEPTED)},
             hoped_for=(200, 404),
         )
         answer.close()

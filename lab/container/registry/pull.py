@@ -5,23 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from lab.container.image import indexes, platforms
 from lab.container.image.reference import Reference
 from lab.container.image.store import ImageStore, StoredImage
-from lab.container.registry.client import INDEXES, Document, Repository
+from lab.container.registry.client import Document, Repository
 from lab.container.registry.download import download
-from lab.container.registry.platforms import select
 from lab.container.registry.progress import Observer, Step
 from lab.container.registry.session import Session
 from lab.container.registry.transport import Cancelled
 from lab.container.spec.image import Descriptor, ImageConfig, Index, Manifest, Platform
 from lab.container.storage.layers import LayerSource, chain_ids
-from lab.errors import ContainerError, DigestMismatch, ImageNotFound, RegistryError
+from lab.errors import ContainerError, DigestMismatch, RegistryError
 
 DOWNLOADS = 3
 """How many layers are fetched at once, as docker does."""
-_NESTED_MAX = 4
 _log = logging.getLogger(__name__)
 
 
@@ -36,11 +36,15 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pull:
-    """What is to be pulled, for which platform if there is a choice; ``unpack`` as a container needs it: takes root."""
+    """What is to be pulled, for which platform if there is a choice, or ``every`` one of them.
+
+    ``unpack`` the layers for the platform as a container needs them: that takes root.
+    """
 
     reference: Reference
     platform: Platform
     unpack: bool
+    every: bool = False
 
 
 def pull(session: Session, store: ImageStore, wanted: Pull, observer: Observer) -> Pulled:
@@ -57,22 +61,28 @@ def pull(session: Session, store: ImageStore, wanted: Pull, observer: Observer) 
         repositories, document = _resolved(session, reference)
         tag = reference.digest or reference.tag
         observer.told(f"{reference if reference.digest else tag}: Pulling from {reference.path}")
-        manifest = _for_platform(repositories[0], document, wanted)
-        before = _id_of(store, reference.familiar)
-        _Puller(session, store, repositories, observer, unpack=wanted.unpack).pull(manifest, wanted)
-        descriptor = _descriptor(manifest)
-        by_digest = replace(reference, tag="", digest=document.digest)
-        image = store.add_manifest(by_digest.familiar, descriptor)
+        chosen = _for_platform(repositories[0], document, wanted)
+        before = _ids_of(store, reference.familiar)
+        puller = _Puller(session, store, repositories, observer)
+        puller.pull(chosen.manifest, wanted, unpack=wanted.unpack)
+        for other in chosen.others:
+            puller.pull_other(other)
+        for index in chosen.indexes:
+            store.blobs.add(index.data)
+        whole = _descriptor(document)
+        store.add_manifest(replace(reference, tag="", digest=document.digest).familiar, whole)
         if not reference.digest:
-            image = store.add_manifest(reference.familiar, descriptor)
-    return Pulled(image=image, digest=document.digest, is_new=before != image.config_digest)
+            store.add_manifest(reference.familiar, whole)
+        image = replace(store.resolve(chosen.manifest.digest), name=reference.familiar)
+    return Pulled(image=image, digest=document.digest, is_new=image.config_digest not in before)
 
 
-def _id_of(store: ImageStore, name: str) -> str:
+def _ids_of(store: ImageStore, name: str) -> tuple[str, ...]:
+    """Return the ids of the images that have a name."""
     try:
-        return store.resolve(name).config_digest
-    except ImageNotFound:
-        return ""
+        return tuple(image.config_digest for image in store.images_of(name))
+    except ContainerError:
+        return ()  # there is none, or it is damaged: what comes is new
 
 
 def _resolved(session: Session, reference: Reference) -> tuple[Sequence[Repository], Document]:
@@ -93,15 +103,31 @@ def _resolved(session: Session, reference: Reference) -> tuple[Sequence[Reposito
         raise RegistryError(told, status=error.status, hint=error.hint) from error
 
 
-def _for_platform(repository: Repository, document: Document, wanted: Pull) -> Document:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """What of an index is fetched: the manifest for the platform, all others if they are wanted, and the indexes."""
+
+    manifest: Document
+    others: tuple[Document, ...] = ()
+    indexes: tuple[Document, ...] = ()
+
+
+def _for_platform(repository: Repository, document: Document, wanted: Pull, depth: int = 0) -> _Chosen:
     """Return the manifest itself, or of an index the one for the platform."""
     subject = wanted.reference.familiar
-    for _ in range(_NESTED_MAX):
-        if document.media_type not in INDEXES:
-            return document
-        entry = select(Index.from_json(document.data), wanted.platform, subject=subject)
-        document = repository.manifest(entry.digest)
-    raise RegistryError(f"the indexes of {subject} are nested too deeply")
+    if document.media_type not in indexes.INDEXES:
+        return _Chosen(manifest=document)
+    if depth > indexes.DEPTH_MAX:
+        raise RegistryError(f"the indexes of {subject} are nested too deeply")
+    index = Index.from_json(document.data)
+    entry = platforms.select(index, wanted.platform, subject=subject)
+    found = _for_platform(repository, repository.manifest(entry.digest), wanted, depth + 1)
+    if not wanted.every:
+        return replace(found, indexes=(*found.indexes, document))
+    named = [repository.manifest(each.digest) for each in index.manifests if each.digest != entry.digest]
+    if any(each.media_type in indexes.INDEXES for each in named):
+        raise RegistryError(f"{subject} has indexes in its index", hint="name one with --platform")
+    return _Chosen(manifest=found.manifest, others=(*found.others, *named), indexes=(*found.indexes, document))
 
 
 def _descriptor(document: Document) -> Descriptor:
@@ -117,27 +143,40 @@ class _Puller:
         store: ImageStore,
         repositories: Sequence[Repository],
         observer: Observer,
-        *,
-        unpack: bool,
     ) -> None:
         self._session, self._store, self._repositories, self._observer = session, store, repositories, observer
-        self._unpack = unpack
 
-    def pull(self, document: Document, wanted: Pull) -> None:
+    def pull(self, document: Document, wanted: Pull, *, unpack: bool) -> None:
         """Have all blobs of an image in the store, the manifest last."""
         manifest = Manifest.from_json(document.data)
         config = self._config(manifest.config, wanted)
         sources = _sources(manifest, config)
-        missing = self._announce(sources, is_known=bool(_id_of(self._store, document.digest)))
+        missing = self._announce(manifest.layers, is_known=self._store.blobs.has(document.digest))
+        with self._fetching(missing) as fetched:
+            self._take(sources, fetched, unpack=unpack)
+        self._store.blobs.add(document.data)
+
+    def pull_other(self, document: Document) -> None:
+        """Have all blobs of a manifest in the store that is an image for another platform, or none at all."""
+        manifest = Manifest.from_json(document.data)
+        self._download(manifest.config, _Silent())
+        missing = self._announce(manifest.layers, is_known=self._store.blobs.has(document.digest))
+        with self._fetching(missing) as fetched:
+            for digest, one in fetched.items():
+                _await(one, fetched)
+                self._observer.layer(digest, Step.PULLED)
+        self._store.blobs.add(document.data)
+
+    @contextmanager
+    def _fetching(self, missing: Sequence[Descriptor]) -> Iterator[dict[str, Future[None]]]:
+        """Give the layers that are being fetched; if the block fails, no more are."""
         with ThreadPoolExecutor(DOWNLOADS, "pull") as threads:
             try:
-                fetched = {layer.digest: threads.submit(self._fetch, layer) for layer in missing}
-                self._take(sources, fetched)
+                yield {layer.digest: threads.submit(self._fetch, layer) for layer in missing}
             except BaseException:
                 self._session.exchange.transport.cancel()
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
-        self._store.blobs.add(document.data)
 
     def _config(self, descriptor: Descriptor, wanted: Pull) -> ImageConfig:
         self._download(descriptor, _Silent())
@@ -148,9 +187,9 @@ class _Puller:
             raise RegistryError(told) from error
         return config
 
-    def _announce(self, sources: Sequence[LayerSource], *, is_known: bool) -> list[Descriptor]:
+    def _announce(self, wanted: Sequence[Descriptor], *, is_known: bool) -> list[Descriptor]:
         """Tell what is there and what is to come, and return the latter; of an image that is whole nothing is told."""
-        layers = {source.descriptor.digest: source.descriptor for source in sources}
+        layers = {layer.digest: layer for layer in wanted}
         missing = {digest: layer for digest, layer in layers.items() if not self._store.blobs.has(digest)}
         for digest in () if is_known and not missing else layers:
             self._observer.layer(digest, Step.PULLING if digest in missing else Step.EXISTS)
@@ -173,12 +212,12 @@ class _Puller:
                 _log.info("the mirror %s failed: %s", mirror.registry.host, error)
         return download(self._store.blobs, last, wanted, observer)
 
-    def _take(self, sources: Sequence[LayerSource], fetched: dict[str, Future[None]]) -> None:
+    def _take(self, sources: Sequence[LayerSource], fetched: dict[str, Future[None]], *, unpack: bool) -> None:
         for source in sources:
             digest = source.descriptor.digest
             if digest in fetched:
                 _await(fetched[digest], fetched)
-            if self._unpack:
+            if unpack:
                 if digest in fetched:
                     self._observer.layer(digest, Step.EXTRACTING)
                 self._store.layers.directory(source)

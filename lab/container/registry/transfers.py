@@ -5,24 +5,32 @@ from __future__ import annotations
 import os
 
 from lab.container import event_actors
-from lab.container.image.packages import debian_architecture
+from lab.container.image.platforms import host_platform, matches, platform_of
 from lab.container.image.reference import Reference
 from lab.container.image.store import ImageStore
-from lab.container.registry.platforms import matches, parse_platform, platform_of
 from lab.container.registry.progress import Observer
 from lab.container.registry.pull import Pull, Pulled, pull
 from lab.container.registry.push import Pushed, push
 from lab.container.registry.session import Session
-from lab.container.spec.image import Platform
 from lab.errors import ImageNotFound
 from lab.paths import Paths
 
 
 def fetch_noted(
-    paths: Paths, store: ImageStore, registries: Session, reference: Reference, platform: str, observer: Observer
+    paths: Paths,
+    store: ImageStore,
+    registries: Session,
+    reference: Reference,
+    platform: str,
+    observer: Observer,
+    *,
+    every: bool = False,
 ) -> Pulled:
-    """Pull an image, ``platform`` "" for this host's, tell of it, and note it; what it raises is said at ``pull``."""
-    wanted = Pull(reference=reference, platform=_platform(platform), unpack=os.geteuid() == 0)
+    """Pull an image, ``platform`` "" for this host's, tell of it, and note it; what it raises is said at ``pull``.
+
+    With ``every`` the images for all other platforms come as well.
+    """
+    wanted = Pull(reference=reference, platform=host_platform(platform), unpack=os.geteuid() == 0, every=every)
     pulled = pull(registries, store, wanted, observer)
     labels = pulled.image.config.config.labels
     event_actors.note_image(paths.run, "pull", reference.familiar, {**labels, "name": reference.repository})
@@ -33,7 +41,7 @@ def fetch_noted(
 
 def warn_of_another_platform(pulled: Pulled, reference: Reference, platform: str, observer: Observer) -> None:
     """Tell that an image is not for the platform that was asked for, if so."""
-    actual, wanted = platform_of(pulled.image.config), _platform(platform)
+    actual, wanted = platform_of(pulled.image.config), host_platform(platform)
     if not matches(actual, wanted):
         observer.told(
             f"WARNING: image with reference {reference.repository} was found but does not match the specified platform:"
@@ -41,22 +49,27 @@ def warn_of_another_platform(pulled: Pulled, reference: Reference, platform: str
         )
 
 
-def _platform(text: str) -> Platform:
-    return parse_platform(text or "linux", architecture=debian_architecture())
-
-
 def _status(pulled: Pulled) -> str:
     return "Downloaded newer image for" if pulled.is_new else "Image is up to date for"
 
 
 def send_noted(
-    paths: Paths, store: ImageStore, registries: Session, reference: Reference, observer: Observer
+    paths: Paths,
+    store: ImageStore,
+    registries: Session,
+    reference: Reference,
+    observer: Observer,
+    *,
+    platform: str = "",
 ) -> Pushed:
-    """Push an image, tell of it, and note it; what it raises is said at ``push``."""
-    pushed = push(registries, store, reference, observer)
+    """Push an image, or of an index only the one for ``platform``, tell of it, and note it; else as ``push``."""
+    pushed = push(registries, store, reference, observer, host_platform(platform) if platform else None)
     labels = pushed.image.config.config.labels
     event_actors.note_image(paths.run, "push", reference.familiar, {**labels, "name": reference.repository})
     observer.told(f"{reference.tag}: digest: {pushed.digest} size: {pushed.size_bytes}")
+    if pushed.of_index:
+        told = "Not all multiplatform-content is present and only the available single-platform image was pushed"
+        observer.told(f"{told}: {pushed.of_index} -> {pushed.digest}")
     return pushed
 
 

@@ -137,12 +137,13 @@ class Index:
     """A list of manifests; as ``index.json`` of a layout each entry may carry a name in ``REF_NAME``."""
 
     manifests: tuple[Descriptor, ...] = ()
+    media_type: str = MediaType.INDEX
 
     def to_json(self) -> bytes:
         """Return the canonical bytes of this index."""
         manifests = [manifest.to_document() for manifest in self.manifests]
         return to_canonical_json(
-            {"schemaVersion": SCHEMA_VERSION, "mediaType": MediaType.INDEX.value, "manifests": manifests}
+            {"schemaVersion": SCHEMA_VERSION, "mediaType": self.media_type, "manifests": manifests}
         )
 
     @classmethod
@@ -153,7 +154,10 @@ class Index:
             ContainerError: it is not one.
         """
         source = _parse(data, "image index")
-        return cls(manifests=tuple(Descriptor.from_document(entry) for entry in _list(source, "manifests")))
+        return cls(
+            manifests=tuple(Descriptor.from_document(entry) for entry in _list(source, "manifests")),
+            media_type=_text(source, "mediaType", MediaType.INDEX),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

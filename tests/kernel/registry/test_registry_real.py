@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,11 +20,6 @@ from kernel.registry.servers import (
     with_password,
     with_tls,
 )
-
-from lab.container.image.packages import debian_architecture
-from lab.container.image.store import ImageStore
-from lab.container.spec.image import REF_NAME, Descriptor, Index, Manifest, MediaType, Platform
-from lab.container.storage.blobs import BlobStore
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("docker-registry")]
 
@@ -298,49 +291,6 @@ def test_what_skopeo_pushes_is_pulled_and_run(
         other.ok("push", again)
         assert _raw_manifest(again) == _raw_manifest(name)  # layers are not packed anew, so their digests stay
         assert (b"tar+zstd" in _raw_manifest(again)) == (compression == "zstd")
-
-
-@pytest.mark.needs("skopeo")
-def test_of_an_index_that_skopeo_pushes_each_platform_is_pulled(
-    lab: Lab, other: Lab, open_registry: str, tmp_path: Path
-) -> None:
-    layout = tmp_path / "layout"
-    with ImageStore.open(lab.paths).content_shared():
-        _write_index(ImageStore.open(lab.paths), layout, {"arm": "v6", "arm64": "v8", debian_architecture(): ""})
-    name = f"{open_registry}/skopeo/platforms:1"
-    copy = ["skopeo", "copy", "-q", "--all", "--dest-tls-verify=false", f"oci:{layout}:1", f"docker://{name}"]
-    subprocess.run(copy, check=True, capture_output=True)
-    digests = set()
-    shown = ("inspect", "-f", "{{.Architecture}}|{{.Variant}}|{{.Id}}", name)
-    for platform, found in (("linux/arm/v6", "arm|v6"), ("arm", "arm|v6"), ("linux/arm64", "arm64|v8")):
-        digests.add(other.ok("pull", "--platform", platform, name).partition("Digest: ")[2].partition("\n")[0])
-        assert other.ok(*shown).rpartition("|")[0] == found
-    missing = other("pull", "--platform", "linux/arm/v7", name)
-    assert (missing.code, "no matching manifest for linux/arm/v7" in missing.err) == (1, True)
-    assert "linux/arm/v6, linux/arm64/v8" in missing.err
-    digests.add(other.ok("pull", name).partition("Digest: ")[2].partition("\n")[0])
-    assert other.ok("run", "--rm", name, "echo", "hi") == "hi"
-    assert digests == {f"sha256:{hashlib.sha256(_raw_manifest(name)).hexdigest()}"}  # that of the index, for all
-
-
-def _write_index(store: ImageStore, layout: Path, platforms: dict[str, str]) -> None:
-    """Write busybox as an OCI layout with one image, called 1, for these architectures with their variants."""
-    store.export_oci_layout("busybox", "1", str(layout))
-    image = store.resolve("busybox")
-    blobs, entries = BlobStore(str(layout)), []
-    for architecture, variant in platforms.items():
-        config = replace(image.config, architecture=architecture, variant=variant).to_json()
-        of_config = Descriptor(media_type=MediaType.CONFIG, digest=blobs.add(config), size=len(config))
-        manifest = Manifest(config=of_config, layers=image.layers).to_json()
-        platform = Platform(os="linux", architecture=architecture, variant=variant)
-        entries.append(
-            Descriptor(media_type=MediaType.MANIFEST, digest=blobs.add(manifest), size=len(manifest), platform=platform)
-        )
-    index = Index(manifests=tuple(entries)).to_json()
-    of_index = Descriptor(
-        media_type=MediaType.INDEX, digest=blobs.add(index), size=len(index), annotations={REF_NAME: "1"}
-    )
-    (layout / "index.json").write_bytes(Index(manifests=(of_index,)).to_json())
 
 
 def _raw_manifest(name: str) -> bytes:

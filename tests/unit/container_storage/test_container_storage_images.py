@@ -10,6 +10,7 @@ import pytest
 
 from lab.container.image import busybox, debian, sources
 from lab.container.image.assemble import Assembly, Step, assemble, extend, rfc3339
+from lab.container.image.lookup import Lookup
 from lab.container.image.store import ImageStore, Removed, StoredImage
 from lab.container.storage.blobs import BlobStore
 from lab.errors import DigestMismatch, ImageNotFound
@@ -64,7 +65,7 @@ def test_looking_for_one_image_reads_no_other(store: ImageStore, reference: str)
     images = {name: add_image(store, name, name.encode()) for name in ("one", "two", "three")}
     wanted = images["three"]
     fresh = ImageStore(store.root)
-    fresh.blobs = watched = Watched(store.root)
+    fresh._lookup = Lookup(watched := Watched(store.root))
     found = fresh.resolve(wanted.manifest_digest if reference == "manifest" else reference)
     assert found.config_digest == wanted.config_digest
     assert set(watched.looked_at) == {wanted.manifest_digest, wanted.config_digest}
@@ -151,6 +152,7 @@ ADD_MANY = """
 import sys
 from lab.container.image.busybox import TreeEntry, pack
 from lab.container.image.assemble import Assembly, Step, assemble
+from lab.container.image.lookup import Lookup
 from lab.container.image.store import ImageStore
 
 store = ImageStore(sys.argv[1])

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.container.image.platforms import parse_platform, select
 from lab.container.registry.challenge import parse_challenges
 from lab.container.registry.failures import delay_s, is_transient, reason_of, refusal
-from lab.container.registry.platforms import parse_platform, select
 from lab.container.spec.image import Descriptor, Index, MediaType, Platform
 from lab.errors import RegistryError, SpecError
 

@@ -11,11 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from unit.registry.scripted import Reply, Scripted, Seen, Watched, scripted_registry, session_with
 
+from lab.container.image.platforms import parse_platform
 from lab.container.image.reference import parse_reference
 from lab.container.image.store import ImageStore
 from lab.container.registry.credentials import Credential
 from lab.container.registry.login import log_in, log_out, registry_name
-from lab.container.registry.platforms import parse_platform
 from lab.container.registry.pull import Pull, pull
 from lab.container.registry.search import search
 from lab.errors import RegistryError, SpecError

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from unit.registry.scripted import INDEX, MANIFEST, Reply, Scripted, Seen, Watched, scripted_registry, session_with
 
+from lab.container.image.platforms import parse_platform
 from lab.container.image.reference import Reference, parse_reference
 from lab.container.image.store import ImageStore
 from lab.container.registry.credentials import Credential
 from lab.container.registry.hosts import Proxies, Settings
-from lab.container.registry.platforms import parse_platform
 from lab.container.registry.progress import Step
 from lab.container.registry.pull import Pull, Pulled, all_tags, pull
 from lab.container.storage.partial import PartialBlob
