@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import signal
 from collections.abc import Callable, Sequence
 
@@ -71,6 +72,18 @@ def _restart_unhealthy(containers: Containers, container_id: str) -> None:
         containers.start(container_id).close()
 
 
+def _make_slumber(containers: Containers, _: str) -> None:
+    from lab.container import compiled, slumber  # once for a spawner
+
+    program = compiled.slumber(containers.paths.cache)
+    if program:
+        link = os.path.join(containers.paths.run, slumber.PROGRAM_LINK)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{link}.new")
+        os.symlink(program, f"{link}.new")
+        os.replace(f"{link}.new", link)
+
+
 def _pack_log(containers: Containers, container_id: str) -> None:
     from lab.container import log_packing  # few logs are compressed
 
@@ -90,6 +103,7 @@ _VERBS: dict[str, Callable[[Containers, str], None]] = {
     "remove": _remove,
     "unmount": _unmount,
     "pack-log": _pack_log,
+    "make-slumber": _make_slumber,
     "stop-unhealthy": _stop_unhealthy,
     "restart-unhealthy": _restart_unhealthy,
     "answer": _answer,

@@ -43,6 +43,14 @@ def terminal_keeper(cache: str) -> str:
         return ""
 
 
+def slumber(cache: str) -> str:
+    """Return the path of the program of ``slumber.c``; "" where there is no compiler for it."""
+    try:
+        return ensure(cache, "slumber.c", _KEEPER_FLAGS)
+    except UnavailableError:
+        return ""
+
+
 def _compile(source: bytes, path: str, flags: tuple[str, ...]) -> None:
     import fcntl  # once for a root
 

@@ -45,21 +45,34 @@ class Loop:
         self._count += 1
         heapq.heappush(self._timers, (time.monotonic_ns() + delay_ns, self._count, action))
 
-    def step(self) -> None:
-        """Wait until something is ready or due, and call all that is.
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All that is watched, in the order in which it came."""
+        return tuple(self._handlers)
+
+    @property
+    def has_timers(self) -> bool:
+        """Whether something is to be called later."""
+        return bool(self._timers)
+
+    def step(self, longest_ns: int = -1) -> bool:
+        """Wait until something is ready or due, at most ``longest_ns`` if that is not negative, and call all that is.
 
         What is only asked for meanwhile has to wait for the next step: else what comes again at once would let nothing
-        else happen any more.
+        else happen any more. Returns whether something was ready; what was due does not count.
         """
-        for descriptor, events in self._poll.poll(self._until_next_s()):
+        ready = self._poll.poll(self._until_next_s(longest_ns))
+        for descriptor, events in ready:
             handler = self._handlers.get(descriptor)
             if handler is not None:  # else forgotten by a handler before it in this very step
                 handler(events)
         now_ns = time.monotonic_ns()
         while self._timers and self._timers[0][0] <= now_ns:
             heapq.heappop(self._timers)[2]()
+        return bool(ready)
 
-    def _until_next_s(self) -> float:
+    def _until_next_s(self, longest_ns: int) -> float:
         if not self._timers:
-            return -1
-        return max(0, self._timers[0][0] - time.monotonic_ns()) / _NS_PER_S
+            return longest_ns / _NS_PER_S if longest_ns >= 0 else -1
+        next_ns = max(0, self._timers[0][0] - time.monotonic_ns())
+        return (min(next_ns, longest_ns) if longest_ns >= 0 else next_ns) / _NS_PER_S

@@ -16,7 +16,7 @@ import marshal
 import os
 import time
 
-from lab.container import events, host_side, init, machine, messages, supervision, wire
+from lab.container import events, host_side, init, machine, messages, slumber, supervision, wire
 from lab.container.child import Child, give_up, kill, parse_frames, reap
 from lab.container.follow_up import FollowUps
 from lab.container.loop import Loop
@@ -29,7 +29,7 @@ from lab.linux.pidfd import start_time_ticks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from lab.container import user_namespace
     from lab.container.network.model import AttachmentFields
@@ -65,6 +65,9 @@ class Spawner:
         self._machines: dict[str, machine.Start] = {}
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._follow_ups = FollowUps(self._loop, paths)
+        self._listener = -1
+        self._woken = slumber.woken() if paths else None
+        self._has_resting_program = self._woken is not None
 
     def serve(self, engine: sockets.Socket) -> None:
         """Serve one more engine, until it goes away."""
@@ -73,7 +76,8 @@ class Spawner:
 
     def listen(self, listener: sockets.Socket) -> None:
         """Serve all engines that come; one for whom no descriptor is left is told so."""
-        self._loop.watch(listener.fileno(), lambda _: self._accept(listener))
+        self._listener = listener.fileno()
+        self._loop.watch(self._listener, lambda _: self._accept(listener))
 
     def _accept(self, listener: sockets.Socket) -> None:
         try:
@@ -97,9 +101,34 @@ class Spawner:
         """Whether an engine is there, or a process that was started."""
         return bool(self._engines or self._children or self._follow_ups.are_due)
 
-    def step(self) -> None:
-        """Wait for the next thing to do, and do it."""
-        self._loop.step()
+    def step(self, longest_ns: int = -1) -> bool:
+        """Wait for the next thing to do, and do it; return whether it came before ``longest_ns`` had passed."""
+        return self._loop.step(longest_ns)
+
+    def rest(self, again: str) -> None:
+        """Let a small program wait in this one's place, if there is one, and if nothing would be lost by it.
+
+        ``again`` is the argument that tells who wakes up that this spawner is not new.
+        """
+        program = os.path.join(self._paths[2], slumber.PROGRAM_LINK)
+        if not self._only_waits:
+            return
+        if not self._has_resting_program:
+            self._has_resting_program = True
+            self._follow_ups.run("", "make-slumber")
+        elif os.path.exists(program):
+            held = {each.id: each.ports.descriptors for each in self._supervised_children()}
+            others = (each for each in self._loop.descriptors if each != self._listener)
+            slumber.begin(program, self._listener, others, held, again)
+
+    @property
+    def _only_waits(self) -> bool:
+        if self._engines or self._follow_ups.are_due or self._loop.has_timers:
+            return False
+        return all(map(_is_only_kept, self._children.values()))
+
+    def _supervised_children(self) -> Iterator[Supervised]:
+        return (child.supervised for child in self._children.values() if child.supervised is not None)
 
     def stays_idle(self) -> bool:
         """Wait a while for somebody to need this spawner; return whether nobody did."""
@@ -455,6 +484,8 @@ class Spawner:
         directory = os.path.join(self._paths[0], "containers")
         for name in os.listdir(directory) if os.path.isdir(directory) else ():
             self._go_on(name)
+        if self._woken is not None:
+            self._woken.close()
         self._follow_ups.look_at_name_servers()
 
     def _go_on(self, name: str) -> None:
@@ -496,13 +527,20 @@ class Spawner:
             child = Child(left.pid, process, status=-1, reply=-1, engine=-1, detached=True)
             child.supervised = supervised
             self._watch(child)
-            supervised.ports.regain()
+            self._hold_ports(supervised)
             self._check_health(child, supervised, adopted=True)
             return
         _close((process,) if process >= 0 else ())
         restarts = supervised.ended(supervision.LOST_CODE, lambda: self._follow_ups.restart(supervised.id, 0))
         if supervised.removes and not restarts:
             self._follow_ups.run(supervised.id, "remove")
+
+    def _hold_ports(self, supervised: Supervised) -> None:
+        held = None if self._woken is None else self._woken.take_held(supervised.id)
+        if held is None:
+            supervised.ports.regain()
+        for descriptor in held or ():
+            supervised.ports.hold(descriptor)
 
     def _finish(self, child: Child, message: wire.Message, *, kept: int = -1) -> bool:
         """Tell all who wait, let the child go, and return whether somebody was told; a pipe that is ``kept`` stays."""
@@ -524,6 +562,13 @@ _REQUESTS: dict[str, Callable[..., None]] = {
     messages.RESIZE: Spawner._resize,
     messages.RESTART: Spawner._set_restart,
 }
+
+
+def _is_only_kept(child: Child) -> bool:
+    if child.supervised is None or child.status >= 0 or child.listing or child.monitor is not None:
+        return False
+    replies = (reply for reply in (child.reply, *child.listeners) if reply >= 0)
+    return child.supervised.is_only_kept and not any(map(slumber.has_reader, replies))
 
 
 def _give(supervised: Supervised, streams: str, descriptors: list[int]) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _IS_SECOND = "again"
+_RESTS_AFTER_NS = 5_000_000_000
 
 
 def main(control_descriptor: int) -> None:
@@ -46,7 +47,8 @@ def main_shared(listening_descriptor: int, paths: tuple[str, str, str]) -> None:
     shared.adopt()
     shared.listen(listener)
     while True:
-        shared.step()
+        if not shared.step(_RESTS_AFTER_NS):
+            shared.rest(_IS_SECOND)
         if not shared.is_needed and shared.stays_idle() and _retire(listener, paths[2]):
             return
 

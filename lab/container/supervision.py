@@ -22,7 +22,7 @@ import os
 import struct
 import time
 
-from lab.container import events
+from lab.container import events, slumber
 from lab.container.log_file import Log
 from lab.container.loop import WRITABLE, Loop
 from lab.container.network import departure
@@ -100,6 +100,11 @@ class Listener:
         """Whether the container should wait for this listener."""
         return len(self._backlog) > _BACKLOG_BYTES
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the pipe is still open at its other end."""
+        return self._descriptor >= 0 and slumber.has_reader(self._descriptor)
+
     def write(self, data: bytes) -> None:
         """Give data, or keep it until there is room."""
         if self._descriptor < 0:
@@ -162,6 +167,11 @@ class Output:
     def descriptor(self) -> int:
         """The reading end (a terminal's other side), -1 once it is closed."""
         return self._descriptor
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody listens who is still there."""
+        return any(listener.is_there for listener in self._listeners)
 
     def add(self, listener: Listener) -> None:
         """Let one more listen from now on."""
@@ -288,6 +298,17 @@ class Supervised:
     def log_size_bytes(self) -> int:
         """How long the log is now: what a listener that joins now has missed."""
         return self._log.size_bytes
+
+    @property
+    def is_only_kept(self) -> bool:
+        """Whether all that is done for it could be taken up again from its files, and from the ports that are held."""
+        return not (
+            self._has_terminal
+            or self._waiting
+            or self._inputs
+            or self._kept
+            or any(output.is_heard for output in self._outputs.values())
+        )
 
     def _path(self, name: str) -> str:
         return os.path.join(self._bundle, name)

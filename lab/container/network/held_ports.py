@@ -25,6 +25,11 @@ class HeldPorts:
         self._regained: set[Held] = set()
         self._is_released = False
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What holds them now."""
+        return tuple(self._descriptors)
+
     def hold(self, descriptor: int) -> None:
         """Keep a descriptor that holds ports open until all are released."""
         self._descriptors.append(descriptor)
