@@ -125,7 +125,7 @@ class Spawner:
     def _only_waits(self) -> bool:
         if self._engines or self._follow_ups.are_due or self._loop.has_timers:
             return False
-        return all(map(_is_only_kept, self._children.values()))
+        return bool(self._children) and all(map(_is_only_kept, self._children.values()))
 
     def _supervised_children(self) -> Iterator[Supervised]:
         return (child.supervised for child in self._children.values() if child.supervised is not None)
