@@ -126,7 +126,7 @@ class ServiceNetwork:
 class Healthcheck:
     """How a container is asked whether it is well.
 
-    ``test`` begins with "CMD", "CMD-SHELL" or "NONE"; empty is the image's.
+    ``test`` begins with "CMD" or "CMD-SHELL", or is "NONE" if the check is to ``disable``; empty is the image's.
     """
 
     test: tuple[str, ...] = ()

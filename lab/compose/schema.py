@@ -20,6 +20,7 @@ from lab.compose.shapes import (
     WHOLE,
     Anything,
     Choice,
+    Converted,
     Expanded,
     ListOf,
     MapOf,
@@ -275,6 +276,10 @@ ENV_FILE = Section({"path": _TEXT, "required": TRUTH, "format": Choice(("raw",))
 
 EXTENDS = Section({"service": _TEXT, "file": _TEXT}, required=("service",))
 
+_VOLUMES_FROM = Converted(
+    what="SERVICE[:MODE] or container:NAME[:MODE]", meaning=lambda text: text.removeprefix("service:")
+)
+
 _RESTART = Text(
     what="no, always, unless-stopped or on-failure[:TIMES]", form=r"no|always|unless-stopped|on-failure(:\d+)?|"
 )
@@ -389,7 +394,7 @@ SERVICE = Section(
         "uts": _TEXT,
         "volume_driver": _TEXT,
         "volumes": Expanded(SERVICE_VOLUME, short_forms.volumes),
-        "volumes_from": _TEXTS,
+        "volumes_from": ListOf(_VOLUMES_FROM),
         "working_dir": _TEXT,
     },
     nullable=("command", "entrypoint"),

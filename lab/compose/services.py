@@ -35,6 +35,7 @@ from lab.compose.references import links, references
 from lab.compose.tree import Node, below
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|git@|github\.com/|service:")
+_NO_TEST = ("NONE",)
 _RESTARTS = {"none": "no", "any": "always", "on-failure": "on-failure", "unless-stopped": "unless-stopped"}
 
 
@@ -285,15 +286,15 @@ def _restart_policy(node: Node) -> RestartPolicy:
 def _healthcheck(node: Node | None) -> Healthcheck | None:
     if node is None:
         return None
-    test = node.texts("test")
+    disable = node.truth("disable") or node.texts("test")[:1] == _NO_TEST
     return Healthcheck(
-        test=test,
+        test=_NO_TEST if disable else node.texts("test"),
         interval_ns=node.whole("interval"),
         timeout_ns=node.whole("timeout"),
         retries=node.whole("retries"),
         start_period_ns=node.whole("start_period"),
         start_interval_ns=node.whole("start_interval"),
-        disable=node.truth("disable") or test[:1] == ("NONE",),
+        disable=disable,
     )
 
 

@@ -190,6 +190,7 @@ _TOOL_CHECKS = (
     _versioned("qemu-img", "--version", "disks of guests", "qemu-utils"),
     _tool("gcc", "a static program in C", tool_checks.c_compiler),
     _versioned("skopeo", "--version", "images to and from peers", "skopeo"),
+    _versioned("docker-compose", "--version", "compose files read by another", "docker-compose"),
     _versioned("docker-registry", "--version", "a registry to test with", "docker-registry"),
     _versioned("dnsmasq", "--version", "DHCP for libvirt networks", "dnsmasq-base"),
     _tool("virtiofsd", "host files in a test's guest", tool_checks.virtiofsd),

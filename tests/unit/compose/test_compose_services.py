@@ -124,7 +124,7 @@ def _here(path: str) -> str:
          "healthcheck", Healthcheck(test=("CMD-SHELL", "curl -f x"), interval_ns=5 * NS_PER_S, timeout_ns=60 * NS_PER_S,
                                     retries=3, start_period_ns=2 * NS_PER_S, start_interval_ns=NS_PER_S)),
         ("healthcheck: {test: [CMD, a]}", "healthcheck", Healthcheck(test=("CMD", "a"))),
-        ("healthcheck: {disable: true}", "healthcheck", Healthcheck(disable=True)),
+        ("healthcheck: {disable: true}", "healthcheck", Healthcheck(test=("NONE",), disable=True)),
         ("healthcheck: {test: [NONE]}", "healthcheck", Healthcheck(test=("NONE",), disable=True)),
         ("depends_on: [db]", "depends_on", {"db": Dependency()}),
         ("depends_on: {db: {condition: service_healthy, restart: true}}", "depends_on",
