@@ -40,8 +40,6 @@ def options_of(body: Document) -> RunOptions:
     image = fields.text(body, "Image")
     if not image:
         raise SpecError("config cannot be empty in order to create a container")
-    if fields.texts(host, "Links"):
-        raise SpecError("links between containers are not supported: connect them with a network of their own")
     options = RunOptions(image=image, command=fields.texts(body, "Cmd"))
     options = _with_program(options, body, host)
     options = _with_life(options, body, host)
@@ -216,13 +214,14 @@ def _endpoints(body: Document, host: Document) -> tuple[Endpoint, ...]:
     """Return the networks, that of the mode first; none where the mode alone says all."""
     mode = _mode(host)
     configured = fields.object_of(fields.object_of(body, "NetworkingConfig"), "EndpointsConfig")
-    mac = fields.text(body, "MacAddress")
+    mac, links = fields.text(body, "MacAddress"), fields.texts(host, "Links")
     names = {"bridge" if name == "default" else name: value or {} for name, value in configured.items()}
-    if not mac and all(not value for value in names.values()) and not set(names) - {mode}:
+    if not (mac or links) and all(not value for value in names.values()) and not set(names) - {mode}:
         return ()
     ordered = dict.fromkeys((mode, *names))
     found = [endpoint(name, fields.object_of(names, name)) for name in ordered]
-    return (replace(found[0], mac=hardware_address(mac) or found[0].mac), *found[1:])
+    every = tuple(dict.fromkeys((*found[0].links, *links)))
+    return (replace(found[0], mac=hardware_address(mac) or found[0].mac, links=every), *found[1:])
 
 
 def endpoint(network: str, document: Document) -> Endpoint:
@@ -235,6 +234,7 @@ def endpoint(network: str, document: Document) -> Endpoint:
     return Endpoint(
         network=network,
         aliases=fields.texts(document, "Aliases"),
+        links=fields.texts(document, "Links"),
         address=ip(fields.text(asked, "IPv4Address"), 4),
         address6=ip(fields.text(asked, "IPv6Address"), 6),
         mac=hardware_address(fields.text(document, "MacAddress")),

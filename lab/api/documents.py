@@ -40,7 +40,7 @@ def container(found: Container, images: ImagesByName, spec: Spec, sizes: tuple[i
         "Command": command(found.record.args),
         "Created": found.record.created_ns // NS_PER_S,
         "Ports": list(ports(inspection.listening_ports(found), inspection.bindings(found))),
-        **({"SizeRw": sizes[0], "SizeRootFs": sizes[1]} if sizes else {}),
+        **({name: size for name, size in zip(("SizeRw", "SizeRootFs"), sizes, strict=True) if size} if sizes else {}),
         "Labels": inspection.labels(found),
         "State": found.status,
         "Status": inspection.status_text(found, time.time_ns()),
@@ -103,6 +103,7 @@ def image(
 def disk_usage(containers: Containers, usage: Usage) -> dict[str, object]:
     """Return what takes how much of the disk."""
     store, images = containers.images, ImagesByName(containers)
+    sizes = {each.image.config_digest: each.size_bytes for each in usage.images}
     load = containers.engine.directory.load_spec
     cache = {
         "ID": "steps",
@@ -129,7 +130,12 @@ def disk_usage(containers: Containers, usage: Usage) -> dict[str, object]:
             for each in usage.images
         ],
         "Containers": [
-            container(each.container, images, load(each.container.id), (each.size_bytes, each.size_bytes))
+            container(
+                each.container,
+                images,
+                load(each.container.id),
+                (each.size_bytes, each.size_bytes + sizes.get(each.container.record.image_id, 0)),
+            )
             for each in usage.containers
         ],
         "Volumes": list(_volumes(containers, usage)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from lab.container.log_file import timestamp
 from lab.container.statistics import Reading, Traffic
+from lab.linux.cgroup.usage import CpuUsage
 
 _NEVER = "0001-01-01T00:00:00Z"
 
@@ -28,24 +29,53 @@ def document(
     return {
         "read": timestamp(at_ns),
         "preread": _NEVER if before is None else timestamp(before[0]),
-        "pids_stats": {"current": reading.tasks} if reading.tasks else {},
+        "pids_stats": _tasks(reading),
         "blkio_stats": {"io_service_bytes_recursive": disk, **{other: [] for other in others}},
         "num_procs": 0,
         "storage_stats": {},
         "cpu_stats": _cpu(reading, processors),
         "precpu_stats": _cpu(Reading() if before is None else before[1], processors if before is not None else 0),
-        "memory_stats": {"usage": reading.memory_bytes, "limit": reading.memory_limit_bytes, "stats": {}},
+        "memory_stats": _memory(reading),
         "name": f"/{name}",
         "id": container_id,
         **({"networks": networks} if networks else {}),
     }
 
 
+def _tasks(reading: Reading) -> dict[str, int]:
+    limit = {} if reading.tasks_limit is None else {"limit": reading.tasks_limit}
+    return {"current": reading.tasks, **limit} if reading.tasks else {}
+
+
+def _memory(reading: Reading) -> dict[str, object]:
+    """Return what is charged, and what clients subtract from it, by the names of both versions of cgroups."""
+    memory = reading.memory
+    if memory is None:
+        return {}
+    kinds = {"cache": memory.file_bytes, "rss": memory.anon_bytes, "inactive_file": memory.inactive_file_bytes}
+    return {
+        "usage": memory.usage_bytes,
+        **({} if memory.peak_bytes is None else {"max_usage": memory.peak_bytes}),
+        "stats": {**kinds, **{f"total_{name}": value for name, value in kinds.items()}},
+        "limit": reading.memory_limit_bytes,
+    }
+
+
 def _cpu(reading: Reading, processors: int) -> dict[str, object]:
-    usage = {"total_usage": reading.cpu_ns, "usage_in_kernelmode": 0, "usage_in_usermode": 0}
-    throttling = {"periods": 0, "throttled_periods": 0, "throttled_time": 0}
-    host = {"system_cpu_usage": reading.host_cpu_ns, "online_cpus": processors} if processors else {}
-    return {"cpu_usage": usage, **host, "throttling_data": throttling}
+    cpu = reading.cpu or CpuUsage(usage_ns=0, periods=0, throttled_periods=0, throttled_ns=0)
+    return {
+        "cpu_usage": {
+            "total_usage": reading.cpu_ns,
+            "usage_in_kernelmode": cpu.system_ns,
+            "usage_in_usermode": cpu.user_ns,
+        },
+        **({"system_cpu_usage": reading.host_cpu_ns, "online_cpus": processors} if processors else {}),
+        "throttling_data": {
+            "periods": cpu.periods,
+            "throttled_periods": cpu.throttled_periods,
+            "throttled_time": cpu.throttled_ns,
+        },
+    }
 
 
 def _network(link: Traffic) -> dict[str, int]:

@@ -81,13 +81,16 @@ class WebSocket:
         with contextlib.suppress(ClientGone):
             self._say(CloseConnection(code=_NORMAL))
             deadline_ns = time.monotonic_ns() + _GOODBYE_NS
-            while self._protocol.state is not ConnectionState.CLOSED:
+            while not self._has_ended():
                 left_ns = max(1, deadline_ns - time.monotonic_ns())
                 self._connection.socket.settimeout(left_ns / NS_PER_S)
                 data = self._connection.receive_bare(_CHUNK_BYTES)
                 if data is None:
                     return
                 self._taken(data)
+
+    def _has_ended(self) -> bool:
+        return self._protocol.state is ConnectionState.CLOSED
 
     def _taken(self, data: bytes) -> bytes:
         found = bytearray()

@@ -192,7 +192,7 @@ def _with_program(options: RunOptions, arguments: argparse.Namespace) -> RunOpti
         annotations=pairs(arguments.annotation),
         hostname=arguments.hostname,
         domainname=arguments.domainname,
-        workdir=_absolute(arguments.workdir),
+        workdir=arguments.workdir,
         user=arguments.user,
         groups=tuple(arguments.group_add),
         terminal=arguments.tty,
@@ -360,12 +360,6 @@ def _variables(given: list[str]) -> list[str]:
         if not text.partition("=")[0]:
             raise SpecError(f'invalid argument "{text}" for "-e, --env" flag: invalid environment variable: {text}')
     return given
-
-
-def _absolute(path: str) -> str:
-    if path and not os.path.isabs(path):
-        raise SpecError(f"the working directory '{path}' is invalid, it needs to be an absolute path")
-    return path
 
 
 def _address(text: str) -> str:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from lab.container import arrival, event_actors, naming, network_actors, starting
+from lab.container import arrival, event_actors, linking, naming, network_actors, starting
 from lab.container.containers import Container, Containers
 from lab.container.network import departure, dns, endpoints, fastpath, ipam, namespace, publish
 from lab.container.network.model import Attachment, Endpoint, Network
@@ -138,7 +138,8 @@ def _save(containers: Containers, container: Container, state: ContainerState, k
     arrival.settle_down(
         containers.engine, changed, named, publish.recorded(state.bundle), done=departure.rules(state.bundle)
     )
-    starting.write_names(changed, options, "" if named.server is None else named.server.address)
+    nameserver = "" if named.server is None else named.server.address
+    starting.write_names(changed, options, nameserver, links=linking.hosts(containers.engine, changed))
 
 
 def _reopened(containers: Containers, known: Sequence[Endpoint]) -> Iterator[Endpoint]:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lab.container import health, log_file, port_bindings, ports
+from lab.container import health, linking, log_file, port_bindings, ports
 from lab.container.containers import Container
 from lab.container.image.description import config_document
 from lab.container.network import publish
@@ -107,7 +107,7 @@ def document(container: Container, spec: Spec, facts: Facts) -> dict[str, object
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": None,
-        "HostConfig": host_config(record.options, spec),
+        "HostConfig": {**host_config(record.options, spec), "Links": _links(container)},
         "GraphDriver": {"Data": _graph_data(container), "Name": "overlay2"},
         **{name: size for name, size in sizes.items() if size is not None},
         "Mounts": _mounts(container),
@@ -250,7 +250,7 @@ def host_config(options: RunOptions, spec: Spec) -> dict[str, object]:
         "GroupAdd": list(options.groups) or None,
         "IpcMode": options.ipc or "private",
         "Cgroup": "",
-        "Links": None,
+        "Links": None,  # which the container's name is part of
         "OomScoreAdj": options.oom_score_adj or 0,
         "PidMode": options.pid,
         "Privileged": options.privileged,
@@ -271,6 +271,13 @@ def host_config(options: RunOptions, spec: Spec) -> dict[str, object]:
         "ReadonlyPaths": list(spec.linux.readonly_paths) or None,
         **({"Init": True} if options.init else {}),
     }
+
+
+def _links(container: Container) -> list[str] | None:
+    """Return the links on the default bridge as docker tells them."""
+    links = (link for each in container.state.endpoints if each.network in PREDEFINED for link in each.links)
+    found = (linking.parsed(link) for link in links)
+    return [f"/{name}:/{container.name}/{alias}" for name, alias in found] or None
 
 
 def _capability(name: str) -> str:
@@ -392,7 +399,7 @@ def _endpoint(container: Container, endpoint: Endpoint) -> Mapping[str, object]:
     named = endpoint.network not in PREDEFINED
     return {
         "IPAMConfig": {name: address for name, address in asked.items() if address} or None,
-        "Links": None,
+        "Links": list(endpoint.links) if named and endpoint.links else None,
         "Aliases": [*endpoint.aliases, container.id[:12]] if named else None,
         "NetworkID": endpoint.network_id if container.is_running else "",
         "EndpointID": endpoint_id(endpoint.network_id, attachment) if attachment else "",

@@ -25,13 +25,22 @@ def listed(containers: Containers, reference: str, options: str) -> list[list[st
     container = containers.get(reference)
     if not container.is_running:
         raise StateConflict(f"Container {container.id} is not running", hint=f"lab start {container.name}")
-    text = _run_ps(tuple(options.split()) or _DEFAULT)
     pids = containers.engine.runtime.processes(container.state)
     if not pids:  # an ordinary user's has no cgroup
         pids = procfs.pid_namespace_members(container.state.pid)
-    rows = select(text, pids)
+    rows = select(_shown(tuple(options.split()), pids), pids)
     events.note(container.state.bundle, "top")
     return rows
+
+
+def _shown(options: tuple[str, ...], pids: Collection[int]) -> str:
+    """Return what ps shows, of these processes alone where the user's options can be asked so: others name none."""
+    if not options:
+        return _run_ps(_DEFAULT)
+    try:
+        return _run_ps((*options, "-q", ",".join(map(str, pids))))
+    except ContainerError:  # as with "f", which draws a forest of all there are
+        return _run_ps(options)
 
 
 def _run_ps(options: tuple[str, ...]) -> str:

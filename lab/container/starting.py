@@ -99,7 +99,8 @@ def _start(
                 from lab.container import network_actors
 
                 network_actors.note(engine.paths, state)
-        write_names(state, record.options, "" if named is None or named.server is None else named.server.address)
+        nameserver = "" if named is None or named.server is None else named.server.address
+        write_names(state, record.options, nameserver, links=_links(engine, state))
 
     hairpin = keeper is not None
     try:
@@ -128,8 +129,21 @@ def _settle_unless_running(engine: Engine, container_id: str) -> None:
             departure.settle(state.bundle)
 
 
-def write_names(state: ContainerState, options: RunOptions, nameserver: str = "") -> None:
-    """Write those of the container's own files that its networks change; ``nameserver`` knows the names on them."""
+def _links(engine: Engine, state: ContainerState) -> tuple[tuple[str, str], ...]:
+    if not any(each.links for each in state.endpoints):
+        return ()
+    from lab.container import linking  # few have any
+
+    return linking.hosts(engine, state)
+
+
+def write_names(
+    state: ContainerState, options: RunOptions, nameserver: str = "", *, links: tuple[tuple[str, str], ...] = ()
+) -> None:
+    """Write those of the container's own files that its networks change; ``nameserver`` knows the names on them.
+
+    ``links`` are names and addresses of others, besides.
+    """
     content = names_options.etc_content(
         options,
         state.id,
@@ -137,6 +151,7 @@ def write_names(state: ContainerState, options: RunOptions, nameserver: str = ""
         addresses=tuple(address for each in state.attachments for address in each.addresses),
         gateway=_host_address(state),
         nameserver=nameserver,
+        links=links,
     )
     changed = ("hosts", "resolv.conf") if state.endpoints else ("hosts",)
     for name in changed:  # in place: they are bound into a container that runs

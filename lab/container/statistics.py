@@ -36,7 +36,7 @@ class Reading:
 
     ``memory_bytes`` is without the file pages that the kernel would give up first; ``memory_limit_bytes`` is the host's
     memory where there is no limit. Network and disk count from the container's start; ``links`` are those of its own
-    network by name, without the loopback.
+    network by name, without the loopback. ``cpu`` and ``memory`` are the kernel's own counters, where it has any.
     """
 
     cpu_ns: int = 0
@@ -47,6 +47,9 @@ class Reading:
     read_bytes: int = 0
     written_bytes: int = 0
     tasks: int = 0
+    tasks_limit: int | None = None
+    cpu: usage.CpuUsage | None = None
+    memory: usage.MemoryUsage | None = None
 
     @property
     def received_bytes(self) -> int:
@@ -75,6 +78,7 @@ def read(layout: CgroupLayout, cgroup: str, pid: int) -> Reading:
     cpu = _cpu(layout, cgroup)
     memory = _memory(layout, cgroup)
     io = _io(layout, cgroup)
+    tasks = _directory(layout, "pids", cgroup)
     return Reading(
         cpu_ns=0 if cpu is None else cpu.usage_ns,
         host_cpu_ns=_host_cpu_ns(),
@@ -83,7 +87,10 @@ def read(layout: CgroupLayout, cgroup: str, pid: int) -> Reading:
         links=links_of(pid) if pid else {},
         read_bytes=0 if io is None else io.read_bytes,
         written_bytes=0 if io is None else io.written_bytes,
-        tasks=_tasks(layout, cgroup),
+        tasks=(usage.pids(tasks) or 0) if tasks else 0,
+        tasks_limit=usage.pids_limit(tasks) if tasks else None,
+        cpu=cpu,
+        memory=memory,
     )
 
 
@@ -105,11 +112,6 @@ def _io(layout: CgroupLayout, cgroup: str) -> usage.IoUsage | None:
     if disks:
         return usage.io_v1(disks)
     return usage.io_v2(unified) if unified else None
-
-
-def _tasks(layout: CgroupLayout, cgroup: str) -> int:
-    directory = _directory(layout, "pids", cgroup)
-    return (usage.pids(directory) or 0) if directory else 0
 
 
 def _memory(layout: CgroupLayout, cgroup: str) -> usage.MemoryUsage | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from clients.transcript import Engine
+from kernel.api.conftest import Server
 
 from lab.container.image.bootstrap import BaseImage, bootstrap
 from lab.container.image.store import ImageStore
@@ -59,6 +60,31 @@ def engines(docker: str, lab_paths: Paths, tmp_path_factory: pytest.TempPathFact
         _remove_all(engine.argv)
 
 
+@pytest.fixture(scope="session")
+def served(lab_paths: Paths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return `lab serve` on the installation."""
+    server = Server(lab_paths, str(tmp_path_factory.mktemp("served")))
+    try:
+        yield server
+        assert server.errors() == ""
+    finally:
+        server.end()
+
+
+@pytest.fixture
+def api_engines(
+    docker: str, served: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Engine, Engine]]:
+    """Return docker's client on docker and on the lab's server, as ``engines`` does."""
+    addresses = (docker, f"unix://{served.socket}")
+    pair = tuple(
+        Engine(argv=("docker", "-H", address), directory=str(tmp_path_factory.mktemp("work"))) for address in addresses
+    )
+    yield pair[0], pair[1]
+    for engine in pair:
+        _remove_all(engine.argv)
+
+
 def _lab(paths: Paths) -> tuple[str, ...]:
     return (sys.executable, "-m", "lab", "--root", paths.root)
 
@@ -67,6 +93,9 @@ def _remove_all(argv: tuple[str, ...]) -> None:
     listed = subprocess.run([*argv, "ps", "-aq"], check=True, capture_output=True, text=True).stdout.split()
     if listed:
         subprocess.run([*argv, "rm", "-f", "-v", *listed], check=True, capture_output=True)
+    volumes = subprocess.run([*argv, "volume", "ls", "-q"], check=True, capture_output=True, text=True).stdout.split()
+    if volumes:
+        subprocess.run([*argv, "volume", "rm", *volumes], check=True, capture_output=True)
 
 
 def _end_spawner(paths: Paths) -> None:

@@ -7,6 +7,7 @@ and each engine's own.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import subprocess
@@ -63,12 +64,17 @@ class Transcript:
     errors: str
 
 
-def play(engine: Engine, script: str) -> Transcript:
-    """Play a script to one engine."""
-    caller = os.path.join(engine.directory, "..", os.path.basename(engine.directory) + ".engine")
-    with open(caller, "w", encoding="utf-8") as file:
+def _caller(engine: Engine) -> str:
+    """Write the program that scripts call the engine by, and return its path."""
+    path = os.path.join(engine.directory, "..", os.path.basename(engine.directory) + ".engine")
+    with open(path, "w", encoding="utf-8") as file:
         file.write(f'#!/bin/sh\nexec {" ".join(engine.argv)} "$@"\n')
-    os.chmod(caller, 0o755)
+    os.chmod(path, 0o755)
+    return path
+
+
+def play(engine: Engine, caller: str, script: str) -> Transcript:
+    """Play a script to one engine."""
     done = subprocess.run(
         ["sh", "-c", _PROLOGUE + script],
         cwd=engine.directory,
@@ -92,13 +98,17 @@ def _comparable(text: str, engine: Engine) -> str:
 
 def check(case: Case, engines: Sequence[Engine]) -> None:
     """Play a case to docker and to the lab, in this order of ``engines``, and compare."""
+    callers = [_caller(engine) for engine in engines]  # while nothing is forked that would keep them open for writing
     with ThreadPoolExecutor(2) as pool:
-        docker, lab = pool.map(lambda engine: play(engine, case.script), engines)
+        docker, lab = pool.map(lambda engine, caller: play(engine, caller, case.script), engines, callers)
     expected = docker.text
     for difference in case.differs:
         assert difference.docker in expected, f"docker no longer says it:\n{expected}{docker.errors}"
         expected = expected.replace(difference.docker, difference.lab)
-    assert lab.text == expected, f"docker's errors:\n{docker.errors}\nthe lab's:\n{lab.errors}"
+    changed = "\n".join(
+        difflib.unified_diff(expected.splitlines(), lab.text.splitlines(), "docker", "lab", lineterm="")
+    )
+    assert lab.text == expected, f"{changed}\ndocker's errors:\n{docker.errors}\nthe lab's:\n{lab.errors}"
     for text in case.says:
         assert text.lower() in docker.errors.lower(), f"not said by docker:\n{docker.errors}"
         assert text.lower() in lab.errors.lower(), f"not said by the lab:\n{lab.errors}"

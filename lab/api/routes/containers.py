@@ -14,7 +14,7 @@ from lab.container.options.signals import signal_number
 from lab.container.spawner_client import StartFailed, Streams
 from lab.container.storage.changes import ChangeKind, changes
 from lab.container.updating import update_limits
-from lab.errors import LabError, SpecError, StateConflict
+from lab.errors import LabError, NoSuchContainer, SpecError, StateConflict
 
 _KINDS = {ChangeKind.MODIFIED: 0, ChangeKind.ADDED: 1, ChangeKind.DELETED: 2}
 
@@ -107,7 +107,10 @@ def kill(call: Call) -> Answer:
     """Send a signal."""
     number = _signal(call) or signal_number("KILL")
     with call.containers() as containers:
-        containers.kill(call.name, number)
+        try:
+            containers.kill(call.name, number)
+        except NoSuchContainer as error:
+            raise NoSuchContainer(f"Cannot kill container: {call.name}: {error}") from None
     return nothing()
 
 

@@ -108,11 +108,13 @@ class Endpoint:
     """What a container is, or is to be, on one network: named as its user named it.
 
     ``address``, ``address6`` and ``mac`` are what its user asks for, "" for any; ``aliases`` are its further names
-    there. The ``attachment`` is there from its first start on, with the ``network_id`` of the network that it is on.
+    there, ``links`` ("NAME:ALIAS") what it alone calls others there. The ``attachment`` is there from its first start
+    on, with the ``network_id`` of the network that it is on.
     """
 
     network: str
     aliases: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
     address: str = ""
     address6: str = ""
     mac: str = ""

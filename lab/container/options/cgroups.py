@@ -135,7 +135,8 @@ def _check_list(wanted: str, available: str, name: str, nouns: str) -> None:
     try:
         numbers = set(_numbers(wanted))
     except ValueError:
-        raise SpecError(f"Invalid value {wanted} for cpuset {name}", hint="such as 0-1 or 0,2") from None
+        said = f"Invalid value {wanted} for cpuset {name}: invalid format: {wanted}"
+        raise SpecError(said, hint="such as 0-1 or 0,2") from None
     if available and not numbers <= set(_numbers(available)):
         raise SpecError(f"Requested {nouns} are not available - requested {wanted}, available: {available}")
 

@@ -42,6 +42,12 @@ class Configured:
     warnings: tuple[str, ...] = ()
 
 
+def _absolute(path: str) -> str:
+    if path and not os.path.isabs(path):
+        raise SpecError(f"the working directory '{path}' is invalid, it needs to be an absolute path")
+    return path
+
+
 def configure(
     container_id: str, options: RunOptions, image: ExecutionConfig, layers: tuple[str, ...], around: Surroundings
 ) -> Configured:
@@ -62,7 +68,7 @@ def configure(
         args=arguments(options, image),
         layers=layers,
         env=environment(image.env, options.env, around.environ),
-        cwd=options.workdir or image.working_dir or "/",
+        cwd=_absolute(options.workdir) or image.working_dir or "/",
         hostname=shared.hostname,
         domainname=options.domainname,
         user=options.user or image.user or "0",

@@ -22,11 +22,12 @@ def etc_content(
     addresses: tuple[str, ...] = (),
     gateway: str = "",
     nameserver: str = "",
+    links: tuple[tuple[str, str], ...] = (),
 ) -> Mapping[str, str]:
     """Return the text of each of ``etc_files.paths`` by name; ``read`` gives the host's own, "" where there is none.
 
     ``addresses`` are the container's own and ``gateway`` the host's on its networks, once it has any; ``nameserver``
-    knows the names on them, and asks the wanted name servers itself.
+    knows the names on them, and asks the wanted name servers itself; ``links`` are names and addresses of others.
 
     Raises:
         SpecError: an added host is none.
@@ -36,6 +37,7 @@ def etc_content(
     extra = [etc_files.extra_host(text, gateway=gateway) for text in options.add_hosts]
     if gateway and not on_host and not any(name == etc_files.HOST_NAME for name, _ in extra):
         extra.append((etc_files.HOST_NAME, gateway))
+    extra += links
     own = etc_files.own_names(host_name, options.domainname)
     wanted = etc_files.ResolverConfig(nameservers=options.dns, search=options.dns_search, options=options.dns_options)
     return {

@@ -94,7 +94,7 @@ def endpoints(options: RunOptions) -> tuple[Endpoint, ...]:
         SpecError: it can have none beside what it shares.
     """
     shares = options.network in (NamespaceMode.HOST, "none") or options.network.startswith(JOINS)
-    plain = all(not (each.aliases or each.address or each.address6 or each.mac) for each in options.endpoints)
+    plain = all(each == Endpoint(network=each.network) for each in options.endpoints)
     if shares and any(each.address or each.address6 for each in options.endpoints):
         raise SpecError("user specified IP address is supported on user defined networks only")
     if shares and (len(options.endpoints) > 1 or not plain):

@@ -12,6 +12,9 @@ import os
 from dataclasses import dataclass
 
 
+_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUsage:
     """What is charged to a cgroup and those below it: page cache and kernel memory included."""
@@ -27,12 +30,14 @@ class MemoryUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuUsage:
-    """CPU time of a cgroup and those below it, and how often and long its quota held it back."""
+    """CPU time of a cgroup and those below it, of it in programs and in the kernel, and what its quota held back."""
 
     usage_ns: int
     periods: int
     throttled_periods: int
     throttled_ns: int
+    user_ns: int = 0
+    system_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,8 @@ def cpu_v2(directory: str) -> CpuUsage | None:
         periods=stat.get("nr_periods", 0),
         throttled_periods=stat.get("nr_throttled", 0),
         throttled_ns=stat.get("throttled_usec", 0) * 1000,
+        user_ns=stat.get("user_usec", 0) * 1000,
+        system_ns=stat.get("system_usec", 0) * 1000,
     )
 
 
@@ -104,12 +111,14 @@ def cpu_v1(cpuacct_directory: str, cpu_directory: str) -> CpuUsage | None:
     usage = _number(cpuacct_directory, "cpuacct.usage")
     if usage is None:
         return None
-    stat = _flat(cpu_directory, "cpu.stat") or {}
+    stat, modes = (_flat(*file) or {} for file in ((cpu_directory, "cpu.stat"), (cpuacct_directory, "cpuacct.stat")))
     return CpuUsage(
         usage_ns=usage,
         periods=stat.get("nr_periods", 0),
         throttled_periods=stat.get("nr_throttled", 0),
         throttled_ns=stat.get("throttled_time", 0),
+        user_ns=modes.get("user", 0) * _TICK_NS,
+        system_ns=modes.get("system", 0) * _TICK_NS,
     )
 
 
@@ -125,6 +134,12 @@ def oom_kills(directory: str) -> int | None:
 def pids(directory: str) -> int | None:
     """Return the number of tasks in a cgroup and those below it; the file is the same in v1 and v2."""
     return _number(directory, "pids.current")
+
+
+def pids_limit(directory: str) -> int | None:
+    """Return how many tasks there may be in a cgroup and those below it, None without a limit."""
+    text = (_text(directory, "pids.max") or "max").strip()
+    return None if text == "max" else int(text)
 
 
 def io_v2(directory: str) -> IoUsage | None:

@@ -214,3 +214,19 @@ def test_a_server_that_is_killed_loses_nothing(server: Server) -> None:
     assert server.docker("exec", "stays", "sh", "-c", "exit 4").returncode == 4
     assert server.end() == 0
     assert not os.path.exists(server.socket)
+
+
+def test_a_container_calls_another_as_its_link_says(server: Server) -> None:
+    server.ok("network", "create", "--subnet", "10.219.8.0/24", "linked")
+    server.ok("run", "-d", "--name", "store", "--network", "linked", "busybox", "sleep", "100")
+    lines = server.ok("run", "--rm", "--network", "linked", "--link", "store:db", "busybox", "cat", "/etc/hosts")
+    assert "10.219.8.2\tdb " in lines
+    server.ok("create", "--name", "idle", "busybox")
+    for name, words in (
+        ("nosuch", b"could not get container for nosuch: No such container: nosuch"),
+        ("idle", b"Cannot link to a non running container: /idle AS"),
+    ):
+        argv = (DOCKER, "run", "--rm", "--link", f"{name}:db", "busybox", "true")
+        assert words in subprocess.run(argv, env=server.environment, capture_output=True, timeout=60).stderr
+    server.ok("rm", "-f", "store")
+    server.ok("network", "rm", "linked")

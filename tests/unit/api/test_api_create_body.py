@@ -10,6 +10,7 @@ import pytest
 from lab.api.create_body import mount_text, options_of, restart_policy
 from lab.cli.main import verb_parser
 from lab.cli.run_flags import options_of as options_of_flags
+from lab.container import linking
 from lab.container.network.model import Endpoint
 from lab.container.options.mounts import requests
 from lab.container.options.run import RunOptions
@@ -128,7 +129,7 @@ def test_mounts_become_texts_that_the_engine_reads_back() -> None:
         ({"Image": "x", "Cmd": [1]}, "Cmd: a list of texts"),
         ({"Image": "x", "Tty": "yes"}, "Tty: bool is expected"),
         ({"Image": "x", "HostConfig": {"Memory": True}}, "Memory: int is expected"),
-        ({"Image": "x", "HostConfig": {"Links": ["db"]}}, "links"),
+        ({"Image": "x", "HostConfig": {"Links": "db", "Dns": 1}}, "Dns: list is expected"),
         ({"Image": "x", "HostConfig": {"AutoRemove": True, "RestartPolicy": {"Name": "always"}}}, "AutoRemove"),
     ],
 )
@@ -141,3 +142,17 @@ def test_only_some_policies_count() -> None:
     assert restart_policy({}) == ("no", 0)
     with pytest.raises(SpecError, match="cannot be used with"):
         restart_policy({"Name": "always", "MaximumRetryCount": 2})
+
+
+def test_links_are_the_first_networks_wherever_they_are_said() -> None:
+    endpoints = {"net": {"Links": ["db:data"]}, "other": {}}
+    host = {"NetworkMode": "net", "Links": ["db:data", "/cache"]}
+    options = options_of({"Image": "x", "HostConfig": host, "NetworkingConfig": {"EndpointsConfig": endpoints}})
+    assert [(each.network, each.links) for each in options.endpoints] == [("net", ("db:data", "/cache")), ("other", ())]
+    assert [linking.parsed(link) for link in options.endpoints[0].links] == [("db", "data"), ("cache", "cache")]
+
+
+@pytest.mark.parametrize("text", ["", ":a", "a:", "a:b:c"])
+def test_what_is_no_link_is_refused(text: str) -> None:
+    with pytest.raises(SpecError, match="bad format for links"):
+        linking.parsed(text)
