@@ -49,16 +49,18 @@ class Attached:
         """``shown`` are the services whose output is shown."""
         self._acts, self._progress, self._shown = acts, progress, shown
         self._name = acts.project.name
-        names = (
+        names = [
             naming.shown_name(self._name, naming.container_name(acts.project, acts.project.services[each], number))
             for each in shown
             for number in range(1, acts.project.services[each].replicas + 1)
-        )
+        ]
         self._lines = LogLines(
             names,
             colours=colours_of(arguments.ansi, no_color=arguments.no_color),
             prefixes=not arguments.no_log_prefix,
+            settle=progress.settle,
         )
+        self._names = sorted(names)
         self._timestamps: bool = arguments.timestamps
         self._news: queue.SimpleQueue[_Ended | BaseException | None] = queue.SimpleQueue()
         self._seen: set[tuple[str, int]] = set()
@@ -75,6 +77,7 @@ class Attached:
         in_thread(lambda: self._follow_events(events, cancellation), self._note_failure)
         try:
             with _interrupted_by_termination():
+                self._lines.tell(f"Attaching to {', '.join(self._names)}")
                 converge()
                 self._progress.settle()
                 for each in self._running(services):

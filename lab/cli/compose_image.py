@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 from lab.cli import output
 from lab.cli.compose_project import add_services, operation, project_of, with_files
-from lab.compose.build import BuildWishes
 from lab.compose.graph import select
 from lab.compose.model import Project
 from lab.compose.naming import image_name
-from lab.compose.plan import ImageWishes
+from lab.compose.plan import BuildWishes, ImageWishes
 from lab.errors import EXIT_FAILURE, EXIT_OK, LabError
 from lab.paths import Paths
 

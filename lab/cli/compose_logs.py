@@ -30,8 +30,14 @@ Write = Callable[[bool, bytes], None]
 class LogLines:
     """Writes whole lines of several containers, each after a name; safe to be called from several threads."""
 
-    def __init__(self, names: Iterable[str], *, colours: bool, prefixes: bool = True) -> None:
-        """``names`` are those that are known by now: the column is as wide as the longest of them."""
+    def __init__(
+        self, names: Iterable[str], *, colours: bool, prefixes: bool = True, settle: Callable[[], None] = lambda: None
+    ) -> None:
+        """``names`` are those that are known by now: the column is as wide as the longest of them.
+
+        ``settle`` is called before something is written.
+        """
+        self._settle = settle
         self._colours, self._prefixes = colours, prefixes
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}
@@ -67,6 +73,7 @@ class LogLines:
         return text.encode()
 
     def _write(self, target: int, data: bytes) -> None:
+        self._settle()
         with self._lock:
             left = memoryview(data)
             while left:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from lab.cli import output
 from lab.cli.build_output import BuildOutput, ProgressMode
 from lab.cli.compose_progress import Progress, mode_of
-from lab.compose.build import BuildWishes
 from lab.compose.existing import Existing, ExistingContainer, as_project, look
 from lab.compose.graph import select
 from lab.compose.load import load
 from lab.compose.model import Project
 from lab.compose.perform import Suppliers
+from lab.compose.plan import BuildWishes
 from lab.compose.project import SIDE_BY_SIDE, Manner, Operation
 from lab.compose.steps import Step
 from lab.container.containers import Containers

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from lab.compose.model import Build, FileReference, Project, Service
 from lab.compose.naming import PROJECT, SERVICE, content_of, image_name
+from lab.compose.plan import BuildWishes
 from lab.container.engine import Engine
 from lab.container.etc_files import extra_host
 from lab.container.image.build import BuildRequest
@@ -20,15 +20,6 @@ from lab.container.image.reference import parse_reference
 from lab.container.options.limits import ulimits
 from lab.errors import SpecError
 from lab.paths import Paths
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildWishes:
-    """What `build` is asked for beyond the files; ``args`` replace theirs."""
-
-    no_cache: bool = False
-    pull: bool = False
-    args: Mapping[str, str] = field(default_factory=dict)
 
 
 def request(

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from lab.compose import build, files, hooks, naming, waiting
+from lab.compose import files, hooks, naming, waiting
 from lab.compose.model import Network, Project
 from lab.compose.options import Place, options_of
+from lab.compose.plan import BuildWishes
 from lab.compose.steps import (
     Action,
     AwaitCondition,
@@ -66,7 +67,7 @@ class Suppliers:
     fetch: Callable[[str, str], None]
     build_observer: Callable[[str], BuildObserver]
     environ: Mapping[str, str]
-    builds: build.BuildWishes = field(default_factory=build.BuildWishes)
+    builds: BuildWishes = field(default_factory=BuildWishes)
 
 
 class Performer:
@@ -264,6 +265,8 @@ class Performer:
         self._observer.progress(subject, "Removed")
 
     def _build(self, service_name: str, image: str) -> None:
+        from lab.compose import build  # half a second, and most commands build nothing
+
         fetch = self._suppliers.fetch
         service = self._project.services[service_name]
         wanted = build.request(self._project, service, self._suppliers.builds, lambda name: fetch(name, ""))

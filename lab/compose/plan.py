@@ -174,32 +174,38 @@ class _ServicePlanner:
                 " Remove the custom name to scale the service"
             )
         there, unfinished = _settled(self._project, self._service, self._existing)
-        yield from unfinished
         kept, superfluous = there[: self._count], there[self._count :]
-        yield from _removals(superfluous, timeout_s=self._wishes.timeout_s)
         conditions = tuple(self._conditions())
-        yield from conditions
         self._start_after = (*self._dependencies(), *(step.key for step in conditions))
         before = self._before(unfinished)
-        names = []
-        for each in kept:
-            name = naming.container_name(self._project, self._service, each.number)
-            names.append(name)
-            yield from self._kept(each, name, before)
-        first_free = max((each.number for each in kept), default=0) + 1
-        for number in range(first_free, first_free + self._count - len(kept)):
-            name = naming.container_name(self._project, self._service, number)
-            names.append(name)
-            self.has_changed = True
-            action = CreateContainer(name=name, service=self._service.name, number=number)
-            yield Step(key=f"create {name}", action=action, after=before)
-            yield from self._started(name)
-        if self._wishes.awaits and self._wishes.starts and names:
-            yield Step(
-                key=f"up {self._service.name}",
-                action=AwaitCondition(names=tuple(names), condition=None, service=self._service.name),
-                after=tuple(f"start {name}" for name in names),
-            )
+        steps = [step for each in kept for step in self._kept(each, before)]
+        steps += [step for name, number in self._new(kept) for step in self._made(name, number, before)]
+        yield from (*unfinished, *_removals(superfluous, timeout_s=self._wishes.timeout_s))
+        if any(isinstance(step.action, StartContainer) for step in steps):
+            yield from conditions
+        yield from steps
+        if self._wishes.awaits and self._wishes.starts and steps:
+            yield self._awaited()
+
+    def _new(self, kept: Sequence[ExistingContainer]) -> Iterator[tuple[str, int]]:
+        """Give name and number of the containers that are missing."""
+        first = max((each.number for each in kept), default=0) + 1
+        for number in range(first, first + self._count - len(kept)):
+            yield naming.container_name(self._project, self._service, number), number
+
+    def _made(self, name: str, number: int, before: tuple[str, ...]) -> Iterator[Step]:
+        self.has_changed = True
+        action = CreateContainer(name=name, service=self._service.name, number=number)
+        yield Step(key=f"create {name}", action=action, after=before)
+        yield from self._started(name)
+
+    def _awaited(self) -> Step:
+        names = self._names_of(self._service.name)
+        return Step(
+            key=f"up {self._service.name}",
+            action=AwaitCondition(names=names, condition=None, service=self._service.name),
+            after=tuple(f"start {name}" for name in names),
+        )
 
     def _before(self, unfinished: Sequence[Step]) -> tuple[str, ...]:
         """Return the keys of what the creation of a container has to wait for."""
@@ -216,7 +222,8 @@ class _ServicePlanner:
     def _first_of(self, name: str) -> str:
         return naming.container_name(self._project, self._project.services[name], 1)
 
-    def _kept(self, each: ExistingContainer, name: str, before: tuple[str, ...]) -> Iterator[Step]:
+    def _kept(self, each: ExistingContainer, before: tuple[str, ...]) -> Iterator[Step]:
+        name = naming.container_name(self._project, self._service, each.number)
         if self._is_outdated(each):
             self.has_changed = True
             action = CreateContainer(
@@ -365,6 +372,15 @@ class ImageWishes:
     pull: str = ""
     builds: bool = False
     builds_none: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildWishes:
+    """What `build` is asked for beyond the files; ``args`` replace theirs."""
+
+    no_cache: bool = False
+    pull: bool = False
+    args: Mapping[str, str] = field(default_factory=dict)
 
 
 def images(
