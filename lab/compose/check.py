@@ -32,6 +32,7 @@ def check(tree: Node, active: Collection[str]) -> None:
     for name in services:
         if name in active:
             _check_service(name, tree, active)
+    _check_names({name: services[name] for name in services if name in active})
     _check_waiting({name: services[name] for name in services if name in active})
     for kind in ("networks", "volumes"):
         for key, node in tree.at(kind).entries().items():
@@ -99,6 +100,18 @@ def _uses(node: Node) -> Iterator[tuple[str, Node, str, str]]:
             yield below(kind, index), each, kind, each.text("source")
     for index, each in enumerate(node.at("build").at("secrets").items()):
         yield below("build.secrets", index), each, "secrets", each.text("source")
+
+
+def _check_names(services: Mapping[str, Node]) -> None:
+    """See that no two services want one name for their containers."""
+    owners: dict[str, str] = {}
+    for name, node in services.items():
+        wanted = node.text("container_name")
+        if wanted in owners:
+            where = f"services.{name}.container_name"
+            raise node.at("container_name").wrong(where, f"'{wanted}' is what '{owners[wanted]}' is called")
+        if wanted:
+            owners[wanted] = name
 
 
 def _check_waiting(services: Mapping[str, Node]) -> None:

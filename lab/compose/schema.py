@@ -12,9 +12,11 @@ from lab.compose import short_forms
 from lab.compose.model import Condition, MountType, WatchAction
 from lab.compose.shapes import (
     BYTES,
+    COUNT,
     DURATION,
     MICROSECONDS,
     NUMBER,
+    PORT,
     SCALAR,
     TRUTH,
     WHOLE,
@@ -94,10 +96,10 @@ _SCALARS = _Scalars()
 
 ULIMIT = Short(Section({"soft": WHOLE, "hard": WHOLE}, required=("soft", "hard")), short_forms.ulimit)
 
-PORT = Section(
+SERVICE_PORT = Section(
     {
-        "target": WHOLE,
-        "published": _TEXT,
+        "target": PORT,
+        "published": Text(what="a port or a range of ports", form=r"(\d+(-\d+)?)?"),
         "host_ip": _TEXT,
         "protocol": Choice(("tcp", "udp", "sctp")),
         "mode": Choice(("ingress", "host")),
@@ -168,7 +170,7 @@ HEALTHCHECK = Section(
         "test": _HealthTest(),
         "interval": DURATION,
         "timeout": DURATION,
-        "retries": WHOLE,
+        "retries": COUNT,
         "start_period": DURATION,
         "start_interval": DURATION,
         "disable": TRUTH,
@@ -189,7 +191,7 @@ _UPDATE = Section(
 DEPLOY = Section(
     {
         "mode": Choice(("replicated", "global", "replicated-job", "global-job")),
-        "replicas": WHOLE,
+        "replicas": COUNT,
         "labels": _PAIRS,
         "endpoint_mode": _TEXT,
         "update_config": _UPDATE,
@@ -215,7 +217,7 @@ DEPLOY = Section(
             {
                 "condition": Choice(("none", "on-failure", "any", "unless-stopped")),
                 "delay": DURATION,
-                "max_attempts": WHOLE,
+                "max_attempts": COUNT,
                 "window": DURATION,
             }
         ),
@@ -363,7 +365,7 @@ SERVICE = Section(
         "pid": _TEXT,
         "pids_limit": WHOLE,
         "platform": _TEXT,
-        "ports": Expanded(PORT, short_forms.ports),
+        "ports": Expanded(SERVICE_PORT, short_forms.ports),
         "post_start": ListOf(HOOK),
         "pre_stop": ListOf(HOOK),
         "privileged": TRUTH,
@@ -374,7 +376,7 @@ SERVICE = Section(
         "read_only": TRUTH,
         "restart": _Restart(),
         "runtime": _TEXT,
-        "scale": WHOLE,
+        "scale": COUNT,
         "secrets": _FILE_REFERENCES,
         "security_opt": _TEXTS,
         "shm_size": BYTES,

@@ -91,7 +91,7 @@ def service(name: str, node: Node, environment: Mapping[str, str], *, is_active:
 def _with_network(found: Service, node: Node) -> Service:
     return replace(
         found,
-        ports=tuple(_port(each, below("services", found.name)) for each in node.at("ports").items()),
+        ports=tuple(_port(each) for each in node.at("ports").items()),
         expose=node.texts("expose"),
         networks=_networks(node),
         network_mode=node.text("network_mode"),
@@ -327,10 +327,8 @@ def _watch_rule(node: Node) -> WatchRule:
     )
 
 
-def _port(node: Node, where: str) -> Port:
+def _port(node: Node) -> Port:
     first, _, last = node.text("published").partition("-")
-    if not all(part.isdecimal() for part in (first or "0", last or "0")):
-        raise node.wrong(f"{where}.ports", f"{node.text('published')!r} is no port, and no range of ports")
     return Port(
         target=node.whole("target") or 0,
         published_first=int(first or 0),

@@ -18,6 +18,7 @@ from lab.compose.tree import Node, Plain, Tag, Value, below, kind, planted, spel
 from lab.units import NS_PER_US, parse_bytes, parse_duration_ns
 
 _EXTENSION = "x-"
+_MOST_PORT = 65535
 _TRUTHS = {"true": True, "yes": True, "y": True, "on": True, "1": True}
 _FALSEHOODS = {"false": False, "no": False, "n": False, "off": False, "0": False}
 _WORDS_OF_TRUTH = {**_TRUTHS, **_FALSEHOODS}
@@ -217,9 +218,7 @@ class MapOf:
         """Return the mapping; null values are empty mappings."""
         if not isinstance(node.value, Mapping):
             raise node.wrong(where, f"has to be a mapping, not {kind(node.value)}")
-        return node.having(
-            {key: self._value(key, each, where) for key, each in node.entries().items() if not _is_extension(key)}
-        )
+        return node.having({key: self._value(key, each, where) for key, each in node.entries().items()})
 
     def _value(self, key: str, node: Node, where: str) -> Node:
         if self.name_form and re.fullmatch(self.name_form, key) is None:
@@ -258,9 +257,8 @@ class Section:
         return node if node.tag == Tag.RESET else self.keys[key].read(node, below(where, key))
 
     def _is_idle(self, key: str, node: Node) -> bool:
-        if _is_extension(key):
-            return True
-        return key in self.keys and node.value is None and node.tag == Tag.NONE and key not in self.nullable
+        unsaid = node.value is None and node.tag == Tag.NONE and key in self.keys and key not in self.nullable
+        return unsaid or key.startswith(_EXTENSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,10 +296,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else ""
 
 
-def _is_extension(key: str) -> bool:
-    return key.startswith(_EXTENSION)
-
-
 def _is_octal(text: str) -> bool:
     return re.fullmatch(r"(0o)?[0-7]+", text) is not None
 
@@ -319,6 +313,22 @@ def _number(text: str) -> float:
     return value
 
 
+def _count(text: str) -> int:
+    if int(text) < 0:
+        raise ValueError(text)
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not 0 < int(text) <= _MOST_PORT:
+        raise ValueError(text)
+    return int(text)
+
+
+def _duration_ns(text: str) -> int:
+    return 0 if text == "0" else parse_duration_ns(text)
+
+
 def _microseconds(text: str) -> int:
     return int(text) if text.lstrip("-").isdecimal() else parse_duration_ns(text) // NS_PER_US
 
@@ -330,7 +340,9 @@ def _bytes(text: str) -> int:
 SCALAR = Converted(what="a text, a number or a truth value", meaning=str)
 TRUTH = Converted(what="true or false", meaning=_truth)
 WHOLE = Converted(what="a whole number", meaning=int)
+COUNT = Converted(what="a whole number, 0 or more", meaning=_count)
+PORT = Converted(what="a port, 1 to 65535", meaning=_port)
 NUMBER = Converted(what="a number", meaning=_number)
 BYTES = Converted(what="a size such as 512m", meaning=_bytes)
-DURATION = Converted(what="a duration such as 1m30s", meaning=parse_duration_ns)
+DURATION = Converted(what="a duration such as 1m30s", meaning=_duration_ns)
 MICROSECONDS = Converted(what="microseconds, or a duration such as 50ms", meaning=_microseconds)

@@ -91,6 +91,7 @@ def _here(path: str) -> str:
         ("deploy: {resources: {reservations: {memory: 20m}}}", "mem_reservation_bytes", 20 << 20),
         ("deploy: {replicas: 3}", "replicas", 3),
         ("scale: 0", "replicas", 0),
+        ("stop_grace_period: 0", "stop_grace_period_ns", 0),
         ("init: true", "init", True),
         ("init: false", "init", False),
         ("tty: 'yes'", "tty", True),
