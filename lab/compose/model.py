@@ -1,4 +1,4 @@
-"""A compose project: what its files say, complete and unambiguous; frozen nouns without behaviour.
+"""A compose project: what its files say, complete and unambiguous; frozen nouns.
 
 Every short form is long here, every path absolute, every variable replaced, every duration in nanoseconds, every size
 in bytes. The names are those of the compose specification, with units. None or empty is "not said".

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,24 @@ def test_every_key_of_a_suite_file_is_explained() -> None:
             suite = tomllib.load(file)
         keys = {*suite, *suite["blocks"], *suite["limits"], *(key for use in suite["workload"] for key in use)}
         assert sorted(key for key in keys if key not in reference) == []
+
+
+def test_every_key_of_a_compose_file_is_explained() -> None:
+    from lab.compose import schema
+
+    reference = (REPOSITORY / "docs/reference/compose-file.md").read_text()
+    keys = set(_keys_of(schema.FILE))
+    assert {"services", "ports", "published", "subnet"} < keys
+    assert sorted(key for key in keys if f"`{key}`" not in reference) == []
+
+
+def _keys_of(shape: object) -> Iterator[str]:
+    """Give the keys of all sections in a shape, which hold their parts as fields."""
+    for field in fields(shape) if is_dataclass(shape) else ():
+        part = getattr(shape, field.name)
+        yield from part if field.name == "keys" else ()
+        for inner in part.values() if isinstance(part, Mapping) else (part,):
+            yield from _keys_of(inner)
 
 
 def test_every_check_of_the_doctor_can_be_asked_for_by_its_name() -> None:
