@@ -115,6 +115,21 @@ class Paths:
         return os.path.join(self.cache, "libvirt")
 
     @property
+    def testbed(self) -> str:
+        """The disk of the testbed's machine while there is one."""
+        return os.path.join(self.root, "testbed")
+
+    @property
+    def testbed_run(self) -> str:
+        """Sockets, state and console of the testbed's machine."""
+        return os.path.join(self.run, "testbed")
+
+    @property
+    def testbed_cache(self) -> str:
+        """What the testbed's machine is made of: its disks, and its state when it was ready."""
+        return os.path.join(self.cache, "testbed")
+
+    @property
     def checks(self) -> str:
         """Answers of expensive host checks, valid for one boot of one host."""
         return os.path.join(self.cache, "checks")

@@ -73,6 +73,7 @@ def _processor() -> dict[str, str]:
         "microcode": info.get("microcode", UNKNOWN),
         "virtualised": "yes" if "hypervisor" in flags else "no",
         "machine": vendor or UNKNOWN,
+        "hardware": "emulated" if procfs.processor_is_emulated(info) else "real",
         "smt": sysfs.smt_active() or UNKNOWN,
         "frequency_governor": sysfs.scaling_governor() or "not set by this kernel",
         "clock_source": sysfs.clock_source() or UNKNOWN,

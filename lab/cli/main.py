@@ -56,6 +56,7 @@ NOUNS = {
     "network": "make, show and remove networks, and connect containers with them",
     "report": "build the report of a run",
     "serve": "answer docker's clients: the Docker Engine API on a socket",
+    "testbed": "a machine with real KVM and cgroup v2 only, emulated: on any host",
     "system": "disk usage, events, information, and repair",
     "volume": "make, show and remove volumes",
     "setup": "make the base images and the guest kernel, if they are not there",

@@ -104,6 +104,11 @@ def stop_reason(evidence: Evidence) -> str:
 def notices(evidence: Evidence) -> tuple[str, ...]:
     """Return what a reader must know before any number: emulation, absent arms, an unfinished run, failures."""
     said: list[str] = []
+    if evidence.run.dimensions.get("hardware") == "emulated":
+        said.append(
+            "The whole machine is emulated (the testbed): every arm runs on a processor of software, so that no "
+            "number here is hardware's, and ratios are those of instructions carried out one by one."
+        )
     emulated = [arm.name for arm in evidence.arms.values() if arm.emulated and arm.available]
     if emulated:
         said.append(

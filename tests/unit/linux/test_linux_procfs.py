@@ -162,3 +162,14 @@ def test_the_members_of_a_pid_namespace_are_found_from_one_of_them() -> None:
 def test_a_pid_namespace_of_nobody_is_not_found() -> None:
     with pytest.raises(ProcessLookupError):
         procfs.pid_namespace_members(2**22 + 1)  # above the kernel's largest pid
+
+
+@pytest.mark.parametrize(
+    ("model", "emulated"), [("QEMU TCG CPU version 2.5+", True), ("AMD EPYC 7B13", False), ("QEMU Virtual CPU", False)]
+)
+def test_a_processor_of_software_is_known_by_the_name_that_its_emulator_gives_it(model: str, emulated: bool) -> None:
+    assert procfs.processor_is_emulated({"model name": model}) is emulated
+
+
+def test_a_processor_without_a_name_is_not_taken_for_emulated() -> None:
+    assert not procfs.processor_is_emulated({})

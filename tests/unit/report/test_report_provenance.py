@@ -11,7 +11,7 @@ import pytest
 from unit.report import synthetic_runs as synthetic
 
 from lab.bench import records
-from lab.report import provenance
+from lab.report import provenance, story
 from lab.report.build import ReportFormat, build
 from lab.report.frame import Evidence, evidence, load
 
@@ -107,6 +107,13 @@ def test_what_the_run_did_not_record_of_its_machine_is_named(run: Path) -> None:
     assert provenance.unrecorded(machine(found, {**complete, "microcode": "unknown"}))[0] == "its microcode"
     del complete["kernel_config"]
     assert provenance.unrecorded(machine(found, complete))[0] == "the kernel's configuration"
+
+
+def test_a_run_on_emulated_hardware_says_so_before_any_number(run: Path) -> None:
+    found = load(str(run))
+    emulated, real = (machine(found, {"hardware": kind}) for kind in ("emulated", "real"))
+    assert [notice for notice in story.notices(emulated) if "whole machine is emulated" in notice]
+    assert story.notices(real) == story.notices(found)
 
 
 def machine(found: Evidence, dimensions: dict[str, str]) -> Evidence:
