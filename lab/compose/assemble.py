@@ -69,7 +69,7 @@ def assemble(documents: Iterable[Node], source: Source) -> Node:
         tree = _complete(document, source)
         merged = settle(tree) if merged is None else merge(merged, tree)
     if merged is None:
-        raise SpecError("there is nothing in it", path=source.chain[-1] if source.chain else "")
+        raise SpecError("empty compose file", path=source.chain[-1] if source.chain else "")
     return merged
 
 

@@ -27,8 +27,6 @@ def check(tree: Node, active: Collection[str]) -> None:
         SpecError: it is not.
     """
     services = tree.at("services").entries()
-    if not services:
-        raise tree.wrong("services", "there is no service")
     for name in services:
         if name in active:
             _check_service(name, tree, active)

@@ -83,7 +83,7 @@ def _matches(path: Path, pattern: Path) -> bool:
 
 def _own_key(item: Node) -> object:
     """Return a text's own value; what is no scalar is like nothing else."""
-    return id(item) if item.entries() or item.items() else item.value
+    return item.value if isinstance(item.value, bool | int | float | str) else id(item)
 
 
 def _port(item: Node) -> object:

@@ -102,16 +102,25 @@ class OctalMode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """A command: a text is split as a shell splits it, a list is as it stands; null is one that is not said."""
+    """A command: a text is split as a shell splits it, a list is as it stands.
+
+    Where one ``may_lack``, null is a command that is not said, and no words at all are one.
+    """
+
+    may_lack: bool = False
 
     def read(self, node: Node, where: str) -> Node:
         """Return the list of words, or null."""
-        if node.value is None:
+        if node.value is None and self.may_lack:
             return node
-        if not isinstance(node.value, str):
-            return ListOf(SCALAR).read(node, where)
+        found = self._split(node, where) if isinstance(node.value, str) else ListOf(SCALAR).read(node, where)
+        if not (found.items() or self.may_lack):
+            raise node.wrong(where, "has to have a word at least")
+        return found
+
+    def _split(self, node: Node, where: str) -> Node:
         try:
-            return node.having([node.having(word) for word in shlex.split(node.value)])
+            return node.having([node.having(word) for word in shlex.split(node.text())])
         except ValueError as error:
             raise node.wrong(where, f"cannot be split into words: {str(error).lower()}") from None
 

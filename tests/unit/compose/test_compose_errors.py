@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from lab.compose import schema, yaml_text
+from lab.compose.assemble import Source, assemble
+from lab.compose.interpolation import Variables
+from lab.compose.services import service
 from lab.errors import SpecError
 
 from .conftest import Load
@@ -58,7 +64,7 @@ _WEB = "services:\n  web:\n    image: web\n"
         ("services: {'a b': {image: x}}\n", 1, "services: 'a b' is no name", ""),
         ("services: [web]\n", 1, "services: has to be a mapping, not a list", ""),
         ("- web\n", 1, "a compose file is a mapping", ""),
-        ("services: {}\n", 1, "services: there is no service", ""),
+        (_WEB + "    post_start: [{command: []}]\n", 4, "services.web.post_start[0].command: has to have a word", ""),
         ("services:\n  web:\n", 2, "services.web: has neither 'image' nor 'build'", ""),
         ("services: {web: {image: '${X:?give it}'}}\n", 1,
          "services.web.image: required variable X is missing a value: give it", ""),
@@ -122,3 +128,28 @@ def test_what_has_no_effect_is_told_and_accepted(project: Load) -> None:
         "compose.yaml: the attribute `version` is obsolete",
         "services.web.storage_opt: has no effect here",
     ]
+
+
+_SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(alphabet="a/:.=$-01", max_size=6)
+)
+_ANYTHING = st.recursive(
+    _SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(("a", "source", "target")), inner),
+    max_leaves=5,
+)
+_SERVICE = st.dictionaries(st.sampled_from(sorted(schema.SERVICE.keys)), _ANYTHING, min_size=1, max_size=2)
+
+
+@given(keys=_SERVICE)
+def test_whatever_a_service_says_is_read_or_refused_with_its_line(keys: dict[str, object]) -> None:
+    text = yaml_text.dump({"services": {"web": {"image": "web", **keys}}})
+    document = yaml_text.parse(text, file="f.yaml", directory="/")
+    try:
+        tree = assemble(document, Source(directory="/", variables=Variables(values={})))
+    except SpecError as error:
+        wrong = error
+    else:
+        assert service("web", tree.at("services").at("web"), {}, is_active=False).name == "web"
+        return
+    assert (wrong.path, wrong.line is not None) == ("f.yaml", True)

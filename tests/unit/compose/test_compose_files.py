@@ -47,6 +47,12 @@ def test_without_a_file_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load(["none.yaml"], environment={})
 
 
+def test_a_file_without_services_is_one_but_an_empty_one_is_none(project: Load) -> None:
+    assert project("networks: {front: }").services == {}
+    with pytest.raises(SpecError, match=r"compose.yaml: empty compose file"):
+        project("# nothing\n")
+
+
 def test_a_file_can_come_from_standard_input(project: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("services: {web: {build: ./x}}"))
     found = project({}, ["-"])

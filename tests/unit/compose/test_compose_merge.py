@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.compose import schema
@@ -132,12 +132,14 @@ def _plain(node: Node) -> object:
     return [_plain(each) for each in node.value] if isinstance(node.value, list) else node.value
 
 
+@settings(max_examples=30)  # each reads three files
 @given(first=_FILE, second=_FILE, third=_FILE)
 def test_it_does_not_matter_which_files_are_merged_first(first: object, second: object, third: object) -> None:
     one, two, three = (settle(_uniform(each)) for each in (first, second, third))
     assert _plain(merge(merge(one, two), three)) == _plain(merge(one, merge(two, three)))
 
 
+@settings(max_examples=30)
 @given(data=_FILE)
 def test_a_file_over_itself_and_over_nothing_is_itself(data: object) -> None:
     tree = settle(_uniform(data))
