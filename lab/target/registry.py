@@ -25,6 +25,8 @@ _MODULES = {
     "docker": "lab.target.backends.docker",
     "vm-tcg": "lab.target.backends.domain",
     "vm-kvm": "lab.target.backends.domain",
+    "qemu-tcg": "lab.target.backends.domain",
+    "vm-tcg-clone": "lab.target.backends.domain",
 }
 
 _OPTION_MODULES = {

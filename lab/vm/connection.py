@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import functools
 import hashlib
+import importlib.resources
 import os
 import shutil
 import threading
@@ -24,9 +25,10 @@ import libvirt
 
 from lab.errors import DomainError, UnavailableError
 from lab.linux import command
+from lab.linux.compiler import compile_c
 from lab.paths import Paths
 from lab.vm import cache
-from lab.vm.domain_xml import CGROUP_VARIABLE
+from lab.vm.domain_xml import CGROUP_VARIABLE, STARTED_VARIABLE
 
 EMBEDDED = "embed"
 _QEMU = "qemu-system-x86_64"
@@ -54,15 +56,6 @@ namespaces = [ ]
 stdio_handler = "file"
 # QEMU's own filter kills on a system call of the emulator's wrapper.
 seccomp_sandbox = 0
-"""
-
-_EMULATOR = """\
-#!/bin/sh
-# Become QEMU inside the cgroups of its guest: a process that joins first has all of its memory charged there.
-for procs in ${variable}; do
-    echo 0 >"$procs" || exit 1
-done
-exec {qemu} "$@"
 """
 
 
@@ -122,7 +115,7 @@ def _connect(directory: str, uri: str) -> Connection:
 @functools.cache
 def _run_event_loop() -> None:
     """Start libvirt's event loop, once: without one the embedded driver refuses, and no QEMU is watched."""
-    libvirt.registerErrorHandler(lambda _context, _error: None, None)  # else it prints what we raise
+    quiet()
     libvirt.virEventRegisterDefaultImpl()
 
     def run() -> None:
@@ -130,6 +123,11 @@ def _run_event_loop() -> None:
             libvirt.virEventRunDefaultImpl()
 
     threading.Thread(target=run, name="libvirt-events", daemon=True).start()
+
+
+def quiet() -> None:
+    """Keep libvirt from printing what we raise."""
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
 
 
 def _take_slot(directory: str) -> str:
@@ -158,15 +156,19 @@ def _prepare(root: str, shared_cache: str) -> None:
 
 
 def _ensure_emulator(directory: str, qemu: str) -> str:
-    """Return the program that libvirt runs as the emulator; its name changes with QEMU.
+    """Return the program that libvirt runs as the emulator (``guest/emulator.c``); its name changes with QEMU.
 
     libvirt keeps what it found out about an emulator as long as that file stays the same, and this one would.
+
+    Raises:
+        UnavailableError: there is no compiler.
     """
+    source = importlib.resources.files("lab.vm").joinpath("guest/emulator.c").read_bytes()
     status = os.stat(qemu)
-    script = _EMULATOR.replace("{variable}", CGROUP_VARIABLE).replace("{qemu}", qemu)
-    key = hashlib.sha256(f"{script}{status.st_mtime_ns}{status.st_size}".encode()).hexdigest()[:12]
-    path = os.path.join(directory, f"{_QEMU}-{key}")
-    return cache.make_once(path, lambda temporary: cache.write_file(temporary, script.encode(), mode=0o755))
+    flags = ("-O1", "-s", f'-DQEMU="{qemu}"', f'-DCGROUPS="{CGROUP_VARIABLE}"', f'-DSTARTED="{STARTED_VARIABLE}"')
+    identity = f"{flags}{status.st_mtime_ns}{status.st_size}".encode()
+    path = os.path.join(directory, f"{_QEMU}-{hashlib.sha256(source + identity).hexdigest()[:12]}")
+    return cache.make_once(path, lambda temporary: compile_c(source, temporary, flags, purpose="the emulator"))
 
 
 def _open(uri: str, run_directory: str, log_directory: str, emulator: str) -> Connection:

@@ -163,7 +163,9 @@ class DomainSpec:
 
     ``emulator`` is the program libvirt runs, which joins the cgroups whose ``cgroup.procs`` files are in
     ``cgroup_procs`` before it becomes QEMU. ``channels`` gives the host's socket for every ``ChannelName``.
+    ``initramfs`` is "" for a guest without one.
     ``cpu_model`` is QEMU's name of the processor, "" for its default; ``firmware`` a file, "" for the board's own.
+    ``started_file`` gets the time at which QEMU's program was entered, "" for nowhere.
     A root that cannot be written to is ``covered``: what the guest writes on it lies in the guest's memory.
     """
 
@@ -185,3 +187,4 @@ class DomainSpec:
     cpu_model: str = ""
     firmware: str = ""
     cgroup_procs: tuple[str, ...] = ()
+    started_file: str = ""

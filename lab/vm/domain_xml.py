@@ -24,7 +24,8 @@ from lab.vm.domain_spec import (
 )
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
-CGROUP_VARIABLE = "LAB_CGROUP_PROCS"
+CGROUP_VARIABLE = "LAB_CGROUP_PROCS"  # both for guest/emulator.c
+STARTED_VARIABLE = "LAB_STARTED"
 MARKER_IO_PORT = 0xE9  # as in guest/init.c; QEMU's traditional debug port, which no firmware of ours writes to
 PORT_NUMBERS = {ChannelName.OUTPUT: 1, ChannelName.ERROR: 2, ChannelName.AGENT: 3}  # as in guest/init.c
 _VIRTIO = ("disk", "filesystem", "interface")  # elements that are always such a device
@@ -82,7 +83,8 @@ def _boot(spec: DomainSpec) -> ET.Element:
     if spec.firmware:
         _text(boot, "loader", spec.firmware, type="rom")
     _text(boot, "kernel", spec.kernel)
-    _text(boot, "initrd", spec.initramfs)
+    if spec.initramfs:
+        _text(boot, "initrd", spec.initramfs)
     _text(boot, "cmdline", " ".join(spec.kernel_options))
     return boot
 
@@ -216,6 +218,8 @@ def _command_line(spec: DomainSpec) -> ET.Element:
     if spec.cgroup_procs:
         # libvirt would put QEMU into cgroups of its own naming, and below its own parent
         _qemu(commandline, "env", name=CGROUP_VARIABLE, value=" ".join(spec.cgroup_procs))
+    if spec.started_file:
+        _qemu(commandline, "env", name=STARTED_VARIABLE, value=spec.started_file)
     return commandline
 
 

@@ -27,6 +27,9 @@ from lab.vm.kernel_options import host_tsc_khz, kernel_options
 from lab.vm.makeup import PLAIN, Firmware, KernelFlavour, KernelImage, Makeup
 
 _QBOOT = "/usr/share/qemu/qboot.rom"
+STARTED_FILE = "vmm-started"
+"""In a guest's directory: when QEMU's program was entered, in nanoseconds of CLOCK_MONOTONIC."""
+
 _SEABIOS_MICROVM = "/usr/share/seabios/bios-microvm.bin"
 _TCG_CPU = "EPYC"  # of all models the fewest features that the emulator must announce and Linux then tries out
 _MODULES = ("ext4", "virtio_blk", "virtio_console")
@@ -113,6 +116,7 @@ class Platform:
             cpu_model=_TCG_CPU if accelerator is Accelerator.TCG else "",
             firmware=firmware_file(makeup.firmware, machine),
             cgroup_procs=cgroup_procs,
+            started_file=os.path.join(directory, STARTED_FILE),
         )
 
     def kernel_of(self, makeup: Makeup) -> GuestKernel:
@@ -145,19 +149,21 @@ def _installed(path: str) -> str:
     return path
 
 
-def prepare(paths: Paths) -> Platform:
+def prepare(paths: Paths, uri: str = "") -> Platform:
     """Return this host's platform; the first call may take long (kernel package, QEMU's capabilities).
+
+    ``uri`` is libvirt's, "" for the embedded driver.
 
     Raises:
         UnavailableError: something is missing; the hint says how to get it.
     """
-    return _prepare(paths.root, paths.cache, paths.run)
+    return _prepare(paths.root, paths.cache, paths.run, uri)
 
 
 @functools.cache
-def _prepare(root: str, cache: str, run: str) -> Platform:
+def _prepare(root: str, cache: str, run: str, uri: str) -> Platform:
     paths = Paths(root=root, cache=cache, run=run)
-    connection = connect(paths)
+    connection = connect(paths, uri)
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         tsc_khz = host_tsc_khz(file.read())
     return Platform(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 
@@ -15,7 +16,7 @@ from lab.errors import TargetError, TargetTimeout
 from lab.linux import command
 from lab.linux.cgroup import layout as cgroups
 from lab.paths import Paths
-from lab.target.backends.domain import DomainTarget
+from lab.target.backends.domain import DomainTarget, Launcher
 from lab.target.backends.engine import EngineTarget
 from lab.target.backends.engine_cli import CliTarget
 from lab.target.backends.oci_runtime import OciTarget
@@ -122,10 +123,20 @@ def _own_list(target: Target) -> Callable[[], list[str]]:
             return lambda: [state.id for state in target._engine.list()]
         case ProcessTarget():
             return lambda: os.listdir(os.path.dirname(target._root.path))
+        case DomainTarget() if target._launcher is not Launcher.LIBVIRT:
+            return _command_lines
         case DomainTarget():
             handle = target._host.connection.handle
             return lambda: [domain.name() for domain in handle.listAllDomains()]
     raise AssertionError(f"say here how {type(target).__name__} lists what it runs")
+
+
+def _command_lines() -> list[str]:
+    lines = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", errors="replace") as file:
+            lines.append(file.read())
+    return lines
 
 
 def _network_namespaces() -> set[int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from lab.bench.document import decode_json
 from lab.bench.model import Better, Metric, Sample, Unit
+from lab.bench.probes import io_path
 from lab.bench.workloads.payload import execute
 from lab.bench.workloads.protocol import READY_COMMAND, Context, Needs, Parameter, Parameters, number, text
 from lab.errors import WorkloadFailed
@@ -47,6 +48,7 @@ class Disk:
         Metric(name="io_rate", unit=Unit.BYTES_PER_SECOND, better=Better.HIGHER, title="IO throughput"),
         Metric(name="io_operations", unit=Unit.OPERATIONS_PER_SECOND, better=Better.HIGHER, title="IO operations"),
         Metric(name="io_latency", unit=Unit.NANOSECONDS, better=Better.LOWER, title="IO latency"),
+        *io_path.METRICS,
     )
 
     def primary(self, parameters: Parameters) -> tuple[str, Mapping[str, str]]:
@@ -68,9 +70,12 @@ class Disk:
     def run(self, context: Context) -> Iterable[Sample]:
         """Run each job; throughput, operations and latency percentiles of each."""
         for pattern, depth in _jobs(context.parameters):
+            before = io_path.read(context.target.footprint())
             execution, _ = execute(context.target, command(context.parameters, pattern, depth), context.clock)
+            after = io_path.read(context.target.footprint())
             labels = {"place": text(context.parameters, "place"), "pattern": pattern, "io_depth": depth}
             yield from parse(execution.stdout, labels)
+            yield from io_path.samples(before, after, read_bytes(execution.stdout), labels)
 
 
 def command(parameters: Parameters, pattern: str, depth: str) -> Command:
@@ -108,6 +113,7 @@ class Direction:
     """What a fio job did in one direction."""
 
     total_ios: int
+    io_bytes: int
     bw_bytes: float
     iops: float
     clat_ns: Latency
@@ -146,6 +152,15 @@ def parse(output: bytes, labels: Mapping[str, str]) -> Iterator[Sample]:
             value = direction.clat_ns.percentile.get(f"{float(percentile):.6f}")
             if value is not None and (percentile != "99" or direction.total_ios >= _ENOUGH_FOR_P99):
                 yield Sample(metric="io_latency", value=value, labels={**labels, "percentile": percentile})
+
+
+def read_bytes(output: bytes) -> int:
+    """Return how much a job read, of fio's JSON.
+
+    Raises:
+        WorkloadFailed: the output is not fio's, or nothing was done.
+    """
+    return _job(output).read.io_bytes
 
 
 def _job(output: bytes) -> Job:

@@ -1,5 +1,7 @@
 """The arms "vm-tcg" and "vm-kvm": a guest with a kernel of its own, through libvirt and QEMU.
 
+"qemu-tcg" is the same guest by QEMU's command line alone, "vm-tcg-clone" one that goes on where a template was left.
+
 The image becomes the guest's root disk, unless a suite makes guests up otherwise. Limits are its processors and its
 memory; QEMU itself runs in the target's cgroup without limits, so that what it costs on top is seen and not cut off.
 """
@@ -10,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from enum import StrEnum
 
 from lab.container.image.store import ImageStore
 from lab.container.network import apply
@@ -38,14 +41,39 @@ from lab.units import NS_PER_S
 from lab.vm import capabilities, shares
 from lab.vm.connection import qemu_version
 from lab.vm.console import check_socket_directory
+from lab.vm.direct_qemu import (
+    CloneGuest,
+    DirectGuest,
+    Template,
+    TemplateGuest,
+    ensure_template,
+    for_clones,
+    template_key,
+)
 from lab.vm.domain_spec import Accelerator, DomainSpec
 from lab.vm.guest import Guest
 from lab.vm.guest_agent import GuestCommand
 from lab.vm.makeup import PLAIN, Makeup, NetworkKind, describe_root
-from lab.vm.platform import Platform, prepare
+from lab.vm.platform import STARTED_FILE, Platform, prepare
 from lab.vm.shares import ShareServer
 
-_ACCELERATORS = {"vm-tcg": Accelerator.TCG, "vm-kvm": Accelerator.KVM}
+_ACCELERATORS = {
+    "vm-tcg": Accelerator.TCG,
+    "vm-kvm": Accelerator.KVM,
+    "qemu-tcg": Accelerator.TCG,
+    "vm-tcg-clone": Accelerator.TCG,
+}
+
+
+class Launcher(StrEnum):
+    """Who starts QEMU, and from what."""
+
+    LIBVIRT = "libvirt"
+    DIRECT = "QEMU's command line"
+    CLONE = "QEMU's command line, from a template of memory"
+
+
+_LAUNCHERS = {"qemu-tcg": Launcher.DIRECT, "vm-tcg-clone": Launcher.CLONE}
 _TERM_GRACE_NS = 3 * NS_PER_S
 _CGROUP_GRACE_NS = 10 * NS_PER_S
 _NOT_EXECUTED = 126
@@ -57,7 +85,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def open_backend(name: str, paths: Paths) -> Backend:
-    """Return the backend "vm-tcg" or "vm-kvm"."""
+    """Return one of the guest arms."""
     return DomainBackend(name, _ACCELERATORS[name], paths)
 
 
@@ -75,6 +103,7 @@ class DomainBackend:
         self._accelerator = accelerator
         self._paths = paths
         self._makeup = makeup
+        self._launcher = _LAUNCHERS.get(name, Launcher.LIBVIRT)
         self._bridged = False
 
     @property
@@ -118,11 +147,15 @@ class DomainBackend:
             ("machine", str(host.machine_for(1, self._makeup))),
             ("file_system", describe_root(self._makeup)),
             ("qemu", qemu_version()),
-            ("libvirt", host.connection.versions()["libvirt"]),
-            ("libvirt_driver", "embed"),
+            *self._manager(host),
             ("guest_kernel", host.kernel_of(self._makeup).version),
             ("guest_kernel_digest", host.kernel_of(self._makeup).digest),
         )
+
+    def _manager(self, host: Platform) -> tuple[tuple[str, str], ...]:
+        if self._launcher is not Launcher.LIBVIRT:
+            return (("manager", f"none: {self._launcher}"),)
+        return (("libvirt", host.connection.versions()["libvirt"]), ("libvirt_driver", "embed"))
 
     def provision(self, spec: TargetSpec, marks: MarkSink) -> DomainTarget:
         """Make the guest's disks and reserve its addresses; nothing runs.
@@ -150,10 +183,12 @@ class DomainBackend:
                 disks=disks,
                 link=link,
                 makeup=self._makeup,
+                launcher=self._launcher,
                 image_env=image.config.config.env,
                 spec=spec,
                 marks=marks,
             )
+            target.prepare()
             undo.pop_all()
         return target
 
@@ -177,6 +212,7 @@ class DomainTarget:
         disks: GuestDisks,
         link: GuestLink | None,
         makeup: Makeup,
+        launcher: Launcher,
         image_env: tuple[str, ...],
         spec: TargetSpec,
         marks: MarkSink,
@@ -189,6 +225,8 @@ class DomainTarget:
         self._disks = disks
         self._link = link
         self._makeup = makeup
+        self._launcher = launcher
+        self._template: Template | None = None
         self._servers: tuple[ShareServer, ...] = ()
         self._image_env = image_env
         self._spec = spec
@@ -203,6 +241,25 @@ class DomainTarget:
         """What was asked for."""
         return self._spec
 
+    def prepare(self) -> None:
+        """Have the template of such guests, where they are clones; the first one takes as long as a boot."""
+        if self._launcher is not Launcher.CLONE:
+            return
+        spec = for_clones(self._domain_spec(()))
+        directory = self._home.directory
+        self._template = ensure_template(
+            os.path.join(self._host.paths.run, "guest-templates"),
+            template_key(spec, self._spec.image, str(self._spec.scratch_bytes)),
+            lambda template: TemplateGuest(self._host.connection, spec, directory).make(template),
+        )
+
+    def _make_guest(self, spec: DomainSpec) -> Guest:
+        connection, directory = self._host.connection, self._home.directory
+        if self._template is not None:
+            return CloneGuest(connection, for_clones(spec), directory, self._template)
+        kind = DirectGuest if self._launcher is Launcher.DIRECT else Guest
+        return kind(connection, spec, directory)
+
     def start(self) -> None:
         """Start the guest and its main command; what it raises is said in the protocol."""
         deadline_ns = time.monotonic_ns() + self._spec.start_timeout_ns
@@ -211,7 +268,7 @@ class DomainTarget:
                 directories = cgroups.create(self._layout, self._cgroup)
                 procs = tuple(os.path.join(directory, "cgroup.procs") for directory in directories)
                 self._serve_shares(procs)
-                self._guest = Guest(self._host.connection, self._domain_spec(procs), self._home.directory)
+                self._guest = self._make_guest(self._domain_spec(procs))
                 self._boot(self._guest, deadline_ns)
             except BaseException:
                 self._tear_down()
@@ -225,7 +282,7 @@ class DomainTarget:
 
     def _boot(self, guest: Guest, deadline_ns: int) -> None:
         guest.launch()
-        self._marks(MarkName.SPAWNED, guest.vmm_started_ns)
+        self._marks(MarkName.SPAWNED, self._vmm_started_ns())
         self._marks(MarkName.ENVIRONMENT, guest.run(self._guest_command(self._spec.command), deadline_ns=deadline_ns))
         userspace_ns = guest.await_userspace(deadline_ns=deadline_ns)
         guest.await_started(deadline_ns=deadline_ns)
@@ -237,6 +294,10 @@ class DomainTarget:
         self._mark_kernel(guest)
         self._marks(MarkName.USERSPACE, userspace_ns)
         self._marks(MarkName.READY, ready_ns)
+
+    def _vmm_started_ns(self) -> int:
+        with open(os.path.join(self._home.directory, STARTED_FILE), encoding="ascii") as file:
+            return int(file.read())
 
     def _mark_kernel(self, guest: Guest) -> None:
         """Tell when the kernel was entered, if that is known: of a service not until it has been silent for a while."""
@@ -317,11 +378,12 @@ class DomainTarget:
         return memory  # noqa: RET504 - mypy cannot know that the block swallows nothing
 
     def provenance(self) -> Mapping[str, str]:
-        """Return the domain's whole XML and QEMU's command line, an argument a line."""
+        """Return the domain's whole XML, if libvirt has it, and QEMU's command line, an argument a line."""
         guest = self._running("provenance")
         with self._told("provenance"):
             xml, argv = guest.provenance()
-        return {"domain_xml": xml, "qemu_argv": "\n".join(argv)}
+        documents = {"domain_xml": xml, "qemu_argv": "\n".join(argv)}
+        return {name: text for name, text in documents.items() if text}
 
     def stop(self) -> None:
         """Stop the main command and power off, by force if need be."""

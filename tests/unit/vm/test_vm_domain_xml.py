@@ -52,6 +52,7 @@ def make_spec(machine: MachineType, accelerator: Accelerator, *, network: bool, 
         cpu_model="EPYC" if accelerator is Accelerator.TCG else "",
         firmware="/usr/share/qemu/qboot.rom" if machine is MachineType.Q35 else "",
         cgroup_procs=("/sys/fs/cgroup/cpu/lab/g/cgroup.procs", "/sys/fs/cgroup/memory/lab/g/cgroup.procs"),
+        started_file="/run/g/vmm-started",
     )
 
 
