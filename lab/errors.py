@@ -21,6 +21,7 @@
      │   └─ BuildFailed        that of the command that failed
      │       └─ BuildCancelled
      ├─ DomainError             1    libvirt or QEMU
+     │   └─ NoSuchMachine
      ├─ TargetError             1    a target failed in a phase
      │   └─ TargetTimeout
      ├─ WorkloadFailed          1    the payload ran and failed
@@ -182,6 +183,10 @@ class BuildCancelled(BuildFailed):
 
 class DomainError(LabError):
     """libvirt or QEMU failed on a domain."""
+
+
+class NoSuchMachine(DomainError):  # noqa: N818
+    """No machine, or no domain of libvirt's, has this name or id."""
 
 
 class TargetError(LabError):

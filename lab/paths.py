@@ -100,6 +100,11 @@ class Paths:
         return os.path.join(self.root, "guests")
 
     @property
+    def machines(self) -> str:
+        """One directory per machine of `lab vm run`."""
+        return os.path.join(self.root, "machines")
+
+    @property
     def guest_kernels(self) -> str:
         """Guest kernels, modules and initramfs images made from them."""
         return os.path.join(self.cache, "guest-kernels")

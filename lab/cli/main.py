@@ -58,6 +58,7 @@ NOUNS = {
     "serve": "answer docker's clients: the Docker Engine API on a socket",
     "testbed": "a machine with real KVM and cgroup v2 only, emulated: on any host",
     "system": "disk usage, events, information, and repair",
+    "vm": "run guests from images, and look after domains of any hypervisor",
     "volume": "make, show and remove volumes",
     "setup": "make the base images and the guest kernel, if they are not there",
 }
@@ -253,14 +254,22 @@ def _dispatch(noun: str, rest: Sequence[str], *, root: str | None, log_level: st
         if noun in STANDALONE:
             return _run_verb(*STANDALONE[noun], rest, paths, prog=f"lab {noun}")
         given, rest = _own_flags(noun, rest)
-        if rest and find(_verbs(noun) or {}, rest[0]) is not None:
-            return _run_verb(noun, rest[0], rest[1:], paths, prog=f"lab {noun} {rest[0]}", given=given)
+        words = _verb_words(noun, rest)
+        if words:
+            name = " ".join(rest[:words])
+            return _run_verb(noun, name, rest[words:], paths, prog=f"lab {noun} {name}", given=given)
         return _run_noun(noun, rest, paths)
     except KeyboardInterrupt:
         output.error("interrupted")
         return EXIT_INTERRUPTED
     except Exception as error:  # one of the four places: here an exception becomes a sentence and an exit code
         return _explain(error, paths)
+
+
+def _verb_words(noun: str, rest: Sequence[str]) -> int:
+    """Return how many of the words are a verb of the noun: 1 as in `network ls`, 2 as in `vm image ls`, 0 for none."""
+    verbs = _verbs(noun) or {}
+    return next((count for count in (2, 1) if len(rest) >= count and find(verbs, " ".join(rest[:count]))), 0)
 
 
 def _own_flags(noun: str, rest: Sequence[str]) -> tuple[argparse.Namespace | None, Sequence[str]]:

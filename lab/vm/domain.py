@@ -85,7 +85,7 @@ class Domain:
         on_end: Callable[[VmmEnd], None],
         on_paused: Callable[[], None],
     ) -> Domain:
-        """Start a guest from what ``save`` has written to ``path``; its vCPUs do not run yet. The rest is as ``create``.
+        """Start a guest from what ``save`` has written to ``path``; else this is as ``create``.
 
         Raises:
             DomainError: libvirt or QEMU refused; nothing is left.

@@ -305,17 +305,23 @@ class GuestAgent:
         """
         for start in range(0, len(data), INPUT_WINDOW_BYTES):
             part = data[start : start + INPUT_WINDOW_BYTES]
-            with self._changed:
-                self._changed.wait_for(
-                    lambda size=len(part): (  # type: ignore[misc]  # a default binds the loop's value
-                        not self.is_running(frame_id)
-                        or self._input_under_way.get(frame_id, 0) + size <= INPUT_WINDOW_BYTES
-                    )
-                )
-                if not self.is_running(frame_id):
-                    return
-                self._input_under_way[frame_id] = self._input_under_way.get(frame_id, 0) + len(part)
+            if not self._take_room(frame_id, len(part)):
+                return
             self._tell(b"T", frame_id, part)
+
+    def _take_room(self, frame_id: int, length: int) -> bool:
+        """Wait until so much input may be sent; False when the command has ended before."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    not self.is_running(frame_id)
+                    or self._input_under_way.get(frame_id, 0) + length <= INPUT_WINDOW_BYTES
+                )
+            )
+            if not self.is_running(frame_id):
+                return False
+            self._input_under_way[frame_id] = self._input_under_way.get(frame_id, 0) + length
+            return True
 
     def end_input(self, frame_id: int) -> None:
         """Say that no more input comes.

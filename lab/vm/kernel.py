@@ -27,6 +27,7 @@ from lab.vm.makeup import KernelFlavour
 
 _IMAGE_PACKAGE = re.compile(r"^Depends:.*?\b(linux-image-\d\S+)", re.MULTILINE)
 _DESCRIPTION = "kernel.json"
+_NEEDED = ("ext4", "virtio_blk", "virtio_console", "virtio_pci")  # what no guest boots without
 _COMPRESSIONS = {  # Source: kernel lib/decompress.c
     b"\x1f\x8b": "gzip",
     b"\xfd7zXZ": "xz",
@@ -57,13 +58,45 @@ def ensure_kernel(paths: Paths, flavour: KernelFlavour = KernelFlavour.CLOUD) ->
     Raises:
         UnavailableError: none can be had; the hint says how.
     """
-    is_cloud = flavour is KernelFlavour.CLOUD
-    directory = paths.guest_kernels if is_cloud else os.path.join(paths.guest_kernels, str(flavour))
+    directory = _directory(paths, flavour)
     found = _cached(directory)
     if found is not None:
         return found
     with cache.locked(os.path.join(directory, "lock")):
         return _cached(directory) or _obtain(directory, flavour.package)
+
+
+def _directory(paths: Paths, flavour: KernelFlavour) -> str:
+    return paths.guest_kernels if flavour is KernelFlavour.CLOUD else os.path.join(paths.guest_kernels, str(flavour))
+
+
+def cached_kernels(paths: Paths) -> tuple[tuple[KernelFlavour, GuestKernel], ...]:
+    """Return the kernels in the cache with their flavours, the newest first; imported ones count as cloud kernels."""
+    found = []
+    for flavour in KernelFlavour:
+        directory = _directory(paths, flavour)
+        if os.path.isdir(directory):
+            versions = sorted((n for n in os.listdir(directory) if _is_complete(directory, n)), key=_version_key)
+            found += [(flavour, _load(os.path.join(directory, name))) for name in reversed(versions)]
+    return tuple(found)
+
+
+def import_kernel(paths: Paths, bzimage: str, modules: str) -> GuestKernel:
+    """Take a kernel and the directory of its modules, whose name is its version, into the cache.
+
+    Raises:
+        UnavailableError: it is no kernel that guests can boot, or has not the drivers that they need.
+        OSError: a file cannot be read.
+    """
+    version = os.path.basename(os.path.normpath(modules))
+    with cache.locked(os.path.join(paths.guest_kernels, "lock")):
+        kernel = _adopt(paths.guest_kernels, version, bzimage, modules)
+        try:
+            read_modules(kernel, _NEEDED)
+        except UnavailableError:
+            cache.remove(os.path.dirname(kernel.vmlinux))
+            raise
+    return kernel
 
 
 def _cached(directory: str) -> GuestKernel | None:
