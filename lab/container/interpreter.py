@@ -107,13 +107,15 @@ class Interpreter:
 
     def _find_user(self, operands: tuple[object, ...], *, uid: int) -> None:
         user, added, groups, gid, count = operands
+        assert isinstance(user, str) and isinstance(added, p.Vector) and isinstance(groups, p.Buffer)  # noqa: PT018
         passwd, group = read_small("/etc/passwd"), read_small("/etc/group")
         try:
-            found = user_database.identify(str(user), tuple(map(os.fsdecode, added)), passwd, group)  # type: ignore[call-overload]  # a Vector
+            found = user_database.identify(user, tuple(os.fsdecode(each or b"") for each in added), passwd, group)
         except LookupError as error:
             raise OSError(0, error.args[0], "") from None
-        self._slots[uid], self._slots[gid], self._slots[count] = found[0], found[1], len(found[2])  # type: ignore[index]
-        struct.pack_into(f"={len(found[2])}I", self._buffers[groups], 0, *found[2])  # type: ignore[index]
+        for slot, value in ((uid, found[0]), (gid, found[1]), (count, len(found[2]))):
+            self._slots[int(slot)] = value  # type: ignore[call-overload]  # a number, as all operands of this kind
+        struct.pack_into(f"={len(found[2])}I", self._buffers[groups], 0, *found[2])
 
 
 _OPERATIONS = frozenset((
