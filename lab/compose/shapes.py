@@ -11,7 +11,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from lab.compose.tree import Node, Plain, Tag, Value, below, kind, planted, spelling
@@ -19,9 +19,8 @@ from lab.units import NS_PER_US, parse_bytes, parse_duration_ns
 
 _EXTENSION = "x-"
 _MOST_PORT = 65535
-_TRUTHS = {"true": True, "yes": True, "y": True, "on": True, "1": True}
-_FALSEHOODS = {"false": False, "no": False, "n": False, "off": False, "0": False}
-_WORDS_OF_TRUTH = {**_TRUTHS, **_FALSEHOODS}
+_TRUE = ("true", "yes", "y", "on", "1")
+_FALSE = ("false", "no", "n", "off", "0")
 
 
 class Shape(Protocol):
@@ -83,7 +82,7 @@ class Converted:
         if isinstance(node.value, bool | int | float | str):
             try:
                 return node.having(self.meaning(spelling(node.value)))
-            except ValueError:
+            except (ValueError, OverflowError):
                 pass
         raise node.wrong(where, f"has to be {self.what}, not {kind(node.value)}")
 
@@ -155,7 +154,7 @@ class Expanded:
         return node.having([long for index, item in items for long in self._long(item, below(where, index))])
 
     def _long(self, item: Node, where: str) -> list[Node]:
-        if item.entries():
+        if isinstance(item.value, Mapping):
             short = [item]
         elif isinstance(item.value, str | int) and not isinstance(item.value, bool):
             try:
@@ -284,7 +283,7 @@ class Refused:
     """What cannot be had here, and why."""
 
     why: str
-    hint: str = field(default="")
+    hint: str = ""
 
     def read(self, node: Node, where: str) -> Node:
         """Refuse it."""
@@ -310,9 +309,9 @@ def _is_octal(text: str) -> bool:
 
 
 def _truth(text: str) -> bool:
-    if text.lower() not in _WORDS_OF_TRUTH:
+    if text.lower() not in (*_TRUE, *_FALSE):
         raise ValueError(text)
-    return _WORDS_OF_TRUTH[text.lower()]
+    return text.lower() in _TRUE
 
 
 def _number(text: str) -> float:

@@ -12,7 +12,7 @@ from typing import Any  # Any: PyYAML's nodes hold values without a type of thei
 
 import yaml
 
-from lab.compose.tree import Node, Place, Scalar, Tag
+from lab.compose.tree import Node, Place, Scalar, Tag, Value
 from lab.errors import SpecError
 
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it
@@ -28,18 +28,28 @@ _MOST_VALUES = 200_000  # what aliases of aliases may expand to
 _PLAIN = {
     _NULL: re.compile(r"~|null|Null|NULL|"),
     _BOOL: re.compile(r"true|True|TRUE|false|False|FALSE"),
-    _INT: re.compile(r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)"),
+    _INT: re.compile(  # no longer than anybody means a number to be
+        r"[-+]?(0b[01][01_]{0,63}|0o?[0-7][0-7_]{0,21}|0x[0-9a-fA-F][0-9a-fA-F_]{0,15}|0|[1-9][0-9_]{0,19})"
+    ),
     _FLOAT: re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
     _MERGE: re.compile(r"<<"),
 }
 
 
-class _Loader(_Parser):  # type: ignore[misc]  # its base is known at run time only
-    """Resolves plain scalars by our own table; None stands for any first character."""
+# PyYAML's form of such a table: by the first character, where None is any.
+_RESOLVERS = {None: [(tag, re.compile(rf"(?:{form.pattern})\Z")) for tag, form in _PLAIN.items()]}
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own way
-        None: [(tag, re.compile(rf"(?:{form.pattern})\Z")) for tag, form in _PLAIN.items()]
-    }
+
+class _Loader(_Parser):  # type: ignore[misc]  # its base is known at run time only
+    """Resolves plain scalars by our own table."""
+
+    yaml_implicit_resolvers = _RESOLVERS
+
+
+class _Dumper(_Writer):  # type: ignore[misc]  # its base is known at run time only
+    """Writes quotes around texts that we, or readers of YAML 1.1, would take for something else."""
+
+    yaml_implicit_resolvers = {**_Writer.yaml_implicit_resolvers, **_RESOLVERS}  # noqa: RUF012 - PyYAML's own way
 
 
 def parse(text: str, *, file: str, directory: str) -> tuple[Node, ...]:
@@ -48,13 +58,12 @@ def parse(text: str, *, file: str, directory: str) -> tuple[Node, ...]:
     Raises:
         SpecError: it is no YAML, has a key twice, or a tag that is not known.
     """
-    reader = _Reader(file, directory)
-    return tuple(reader.node(each) for each in _documents(text, file))
+    return tuple(_Reader(file, directory).node(each) for each in _documents(text, file))
 
 
 def dump(data: object) -> str:
     """Return plain data as YAML, with keys in their order."""
-    text: str = yaml.dump(data, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=2**16)
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**16)
     return text
 
 
@@ -72,7 +81,7 @@ def _documents(text: str, file: str) -> Iterator[Any]:
 
 
 class _Reader:
-    """Makes our nodes of PyYAML's; each anchor is read once."""
+    """Makes our nodes of PyYAML's, for one document; each anchor is read once."""
 
     def __init__(self, file: str, directory: str) -> None:
         self._file = file
@@ -103,16 +112,19 @@ class _Reader:
     def _new(self, source: Any) -> tuple[Node, int]:
         if source.tag not in _KNOWN_TAGS:
             raise self._wrong(source, f"the tag {source.tag} is not known", hint="!reset and !override are")
-        place, tag = self._place(source), Tag(source.tag) if source.tag in tuple(Tag) else Tag.NONE
+        tag = Tag(source.tag) if source.tag in tuple(Tag) else Tag.NONE
+        value, size = self._value(source)
+        return Node(value=value, place=self._place(source), tag=tag), 1 + size
+
+    def _value(self, source: Any) -> tuple[Value, int]:
+        """Return what a node holds, and how many values are in it."""
         if isinstance(source, yaml.ScalarNode):
-            return Node(value=_scalar(source), place=place, tag=tag), 1
+            return _scalar(source), 0
         if isinstance(source, yaml.SequenceNode):
             items = [self._sized(item) for item in source.value]
-            return Node(value=[node for node, _ in items], place=place, tag=tag), 1 + sum(size for _, size in items)
+            return [node for node, _ in items], sum(size for _, size in items)
         entries = self._entries(source)
-        return Node(value={key: node for key, (node, _) in entries.items()}, place=place, tag=tag), 1 + sum(
-            size for _, size in entries.values()
-        )
+        return {key: node for key, (node, _) in entries.items()}, sum(size for _, size in entries.values())
 
     def _entries(self, source: Any) -> dict[str, tuple[Node, int]]:
         """Return a mapping's entries, those of its merge keys first: its own count more, the first merged one most."""

@@ -38,6 +38,8 @@ _WEB = "services:\n  web:\n    image: web\n"
         (_WEB + "    volumes: [{type: bnd, target: /x}]\n", 4,
          "services.web.volumes[0].type: 'bnd' is none of: bind, volume, tmpfs, image", "did you mean 'bind'?"),
         (_WEB + "    mem_limit: much\n", 4, "services.web.mem_limit: has to be a size such as 512m, not 'much'", ""),
+        (_WEB + f"    mem_limit: '{'9' * 400}'\n", 4, "services.web.mem_limit: has to be a size such as 512m", ""),
+        (_WEB + "    ports: [{}]\n", 4, "services.web.ports[0]: 'target' is missing", ""),
         (_WEB + "    cpus: .nan\n", 4, "services.web.cpus: has to be a number, not the number nan", ""),
         (_WEB + "    cpus: true\n", 4, "services.web.cpus: has to be a number, not the truth value true", ""),
         (_WEB + "    healthcheck: {interval: 5}\n", 4,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lab.compose import yaml_text
@@ -41,6 +41,10 @@ def _plain(node: Node) -> object:
         ("0o440", 0o440),
         ("0x1f", 31),
         ("1_000", 1000),
+        ("0b101", 5),
+        ("0x_", "0x_"),
+        ("0" + "7" * 30, float("7" * 30)),
+        ("1" * 30, float("1" * 30)),
         ("08", 8.0),
         ("1.10", 1.1),
         ("1e3", 1000.0),
@@ -72,6 +76,13 @@ def test_aliases_and_merge_keys_are_resolved_and_own_keys_count_most() -> None:
 
 def test_a_merge_key_in_quotes_is_a_key() -> None:
     assert _plain(_tree("'<<': 1")) == {"<<": 1}
+
+
+def test_each_document_of_a_file_is_a_tree_of_its_own() -> None:
+    documents = yaml_text.parse(
+        "---\n".join(f"a: {{b: [{number}]}}\n" for number in range(50)), file="f", directory="/"
+    )
+    assert [_plain(each) for each in documents] == [{"a": {"b": [number]}} for number in range(50)]
 
 
 @pytest.mark.parametrize(("text", "tag", "value"), [("!reset null", Tag.RESET, None), ("!override 3", Tag.OVERRIDE, 3)])
@@ -115,5 +126,7 @@ _DATA = st.recursive(
 
 
 @given(data=_DATA)
+@example(data="0E0")  # a text to YAML 1.1
+@example(data="yes")  # and one to YAML 1.2
 def test_what_is_written_is_read_again(data: object) -> None:
     assert _plain(_tree(yaml_text.dump(data))) == data
