@@ -33,6 +33,7 @@ from lab.machine.record import (
     CONSOLE,
     MEMORY,
     ROOT_DISK,
+    MachineNetwork,
     MachineRecord,
     MachineState,
     MachineStatus,
@@ -236,11 +237,6 @@ class Keeper:
             raise StateConflict(f"machine {self.record.domain} does not run")
         return self._guest
 
-    @property
-    def is_lone(self) -> bool:
-        """Whether no directory of the host is shared with it, whose server's state could not be saved."""
-        return not self.record.volumes
-
     def do(self, act: Callable[[], None]) -> None:
         """Have the main thread do something with the guest, and wait for it.
 
@@ -279,10 +275,11 @@ class Keeper:
         self._save_pid()
 
     def _save_memory(self, path: str) -> None:
-        if not self.is_lone:
+        if self.record.volumes or self.record.spec.network is MachineNetwork.TAP:
+            tied = "shares directories of the host" if self.record.volumes else "has a link to the host"
             raise StateConflict(
-                "a machine that shares directories of the host cannot be saved: their server keeps what is open",
-                hint="save machines without -v, or shut it down",
+                f"a machine that {tied} cannot be saved: the host's part of it is not in its memory",
+                hint="save machines without -v and with --network user or none; or shut it down",
             )
         try:
             self.guest.save(path)

@@ -245,6 +245,8 @@ class Machines:
             return
         try:
             self._names.claim(name, machine_id)
+        except SpecError as error:
+            raise SpecError(str(error).replace("container", "machine"), hint=error.hint) from error
         except StateConflict as error:
             raise StateConflict(f"the name {name} is already in use by another machine", hint="lab vm ls -a") from error
 

@@ -13,7 +13,6 @@ import select
 import signal
 import threading
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,20 +79,21 @@ class Domain:
         cls,
         connection: Connection,
         path: str,
-        xml: bytes,
+        name: str,
         *,
         on_end: Callable[[VmmEnd], None],
         on_paused: Callable[[], None],
     ) -> Domain:
-        """Start a guest from what ``save`` has written to ``path``; else this is as ``create``.
+        """Start the guest of this name from what ``save`` has written to ``path``; else this is as ``create``.
+
+        It is made as it was, with the same files and sockets: what libvirt added then cannot be asked for now.
 
         Raises:
             DomainError: libvirt or QEMU refused; nothing is left.
         """
-        name = ET.fromstring(xml).findtext("name") or ""
         try:
             with _reaper(connection):
-                connection.handle.restoreFlags(path, xml.decode(), libvirt.VIR_DOMAIN_SAVE_PAUSED)
+                connection.handle.restoreFlags(path, None, libvirt.VIR_DOMAIN_SAVE_PAUSED)
                 handle = connection.handle.lookupByName(name)
         except libvirt.libvirtError as error:
             raise domain_error(f"restore the guest from {path}", error) from error

@@ -100,7 +100,7 @@ class Guest:
         """
         self._start(
             lambda: Domain.restore(
-                self._connection, path, build(self.spec), on_end=self._ended, on_paused=self._paused_by_qemu
+                self._connection, path, self.spec.name, on_end=self._ended, on_paused=self._paused_by_qemu
             )
         )
         self._agent.main_started = True
