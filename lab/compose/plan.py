@@ -176,7 +176,7 @@ class _ServicePlanner:
         there, unfinished = _settled(self._project, self._service, self._existing)
         kept, superfluous = there[: self._count], there[self._count :]
         conditions = tuple(self._conditions())
-        self._start_after = (*self._dependencies(), *(step.key for step in conditions))
+        self._start_after = (*self._dependencies(), *(step.key for step in (*conditions, *unfinished)))
         before = self._before(unfinished)
         steps = [step for each in kept for step in self._kept(each, before)]
         steps += [step for name, number in self._new(kept) for step in self._made(name, number, before)]
