@@ -80,6 +80,29 @@ def format_duration_ns(duration_ns: float) -> str:
     return f"{duration_ns:.0f} ns"
 
 
+class Nanoseconds(int):
+    """A duration in nanoseconds that is a number as JSON, and Go's text of a ``time.Duration`` as a text: "1m5s"."""
+
+    def __str__(self) -> str:
+        """Return the duration as Go writes it. Source: https://pkg.go.dev/time#Duration.String."""
+        magnitude, sign = abs(int(self)), "-" if self < 0 else ""
+        if magnitude < NS_PER_S:
+            units = (("ms", NS_PER_MS), ("µs", NS_PER_US), ("ns", 1))
+            unit, divisor = next((each for each in units if magnitude >= each[1]), ("s", 1))
+            return f"{sign}{_fraction(magnitude, divisor)}{unit}"
+        minutes, rest = divmod(magnitude, 60 * NS_PER_S)
+        hours, minutes = divmod(minutes, 60)
+        clock = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+        return f"{sign}{clock}{_fraction(rest, NS_PER_S)}s"
+
+
+def _fraction(value: int, divisor: int) -> str:
+    """Return an exact quotient in as few digits as name it; ``divisor`` is a power of ten."""
+    whole, rest = divmod(value, divisor)
+    digits = str(rest).rjust(len(str(divisor)) - 1, "0").rstrip("0") if rest else ""
+    return f"{whole}.{digits}" if digits else str(whole)
+
+
 def format_rate(rate_bytes_per_s: float) -> str:
     """Return a rate in bytes per second with a binary unit: "1.50 MiB/s"."""
     return format_bytes(rate_bytes_per_s) + "/s"

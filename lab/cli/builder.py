@@ -9,7 +9,7 @@ from lab.cli.verb import Verb
 from lab.cli.verbs import lazy
 from lab.errors import EXIT_OK
 from lab.paths import Paths
-from lab.units import format_bytes
+from lab.units import format_decimal_bytes
 
 
 def _add_prune(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def _prune(arguments: argparse.Namespace, paths: Paths) -> int:
 
     if not arguments.force and not output.confirmed("WARNING! This will remove all build cache."):
         return EXIT_OK
-    output.line(f"Total:\t{format_bytes(BuildCache(paths.builds).prune())}")
+    output.line(f"Total reclaimed space: {format_decimal_bytes(BuildCache(paths.builds).prune(), digits=4)}")
     return EXIT_OK
 
 

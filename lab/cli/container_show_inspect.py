@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from lab.cli import gotemplate, output
+from lab.cli import go_types, gotemplate, output
 from lab.container import inspecting, inspection, port_bindings
 from lab.container.containers import Containers
 from lab.container.image.description import inspect_document
@@ -53,7 +53,7 @@ def _inspect(arguments: argparse.Namespace, paths: Paths, kinds: tuple[str, ...]
                 documents.append(_first(name, tuple(finders[kind] for kind in kinds)))
             except (NoSuchContainer, ImageNotFound) as error:
                 errors.append(error)
-    output.text(gotemplate.render_documents(arguments.format, documents))
+    output.text(gotemplate.render_documents(arguments.format, documents, as_go=go_types.container_or_image))
     for missing in errors:
         output.error(str(missing), hint=missing.hint)
     return EXIT_FAILURE if errors else EXIT_OK

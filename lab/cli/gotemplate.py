@@ -13,7 +13,7 @@ Sources: https://docs.docker.com/engine/cli/formatting/, https://pkg.go.dev/text
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.cli.columns import align
@@ -92,8 +92,14 @@ def _label_heading(name: str) -> str:
     return name.rpartition(".")[2].replace("-", " ").replace("_", " ")
 
 
-def render_documents(text: str, documents: Sequence[Value]) -> str:
+def _as_it_is(document: Value) -> Value:
+    return document
+
+
+def render_documents(text: str, documents: Sequence[Value], *, as_go: Callable[[Value], Value] = _as_it_is) -> str:
     """Return documents as docker's ``inspect`` writes them: as a JSON array, or each by a template on its own line.
+
+    ``as_go`` gives a document the types that Go has for it, for templates.
 
     Raises:
         TemplateError: see ``parse``, whose exit code is 64 here as in docker, and ``Template.render``.
@@ -107,4 +113,4 @@ def render_documents(text: str, documents: Sequence[Value]) -> str:
     except TemplateError as error:
         error.exit_code = EXIT_TEMPLATE
         raise
-    return "".join(f"{template.render(document)}\n" for document in documents) or "\n"
+    return "".join(f"{template.render(as_go(document))}\n" for document in documents) or "\n"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lab.cli import gotemplate, output
+from lab.cli import go_types, gotemplate, output
 from lab.cli.list_flags import FORMAT_HELP
 from lab.errors import EXIT_FAILURE, EXIT_OK, ContainerError
 from lab.paths import Paths
@@ -258,7 +258,7 @@ def inspect(arguments: argparse.Namespace, paths: Paths) -> int:
             documents.append(inspect_document(store, image if platform is None else replace(image, index_digest="")))
         except ContainerError as error:
             errors.append(error)
-    output.text(gotemplate.render_documents(arguments.format, documents))
+    output.text(gotemplate.render_documents(arguments.format, documents, as_go=go_types.container_or_image))
     for missing in errors:
         output.error(str(missing), hint=missing.hint)
     return EXIT_FAILURE if errors else EXIT_OK

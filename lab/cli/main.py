@@ -127,6 +127,7 @@ class DockerParser(Parser):
 
     def error(self, message: str) -> NoReturn:
         """Write one sentence and a hint, and exit with 125 for a wrong flag, with 1 for a wrong number of arguments."""
+        message = message.replace("unrecognized arguments: -- ", "unrecognized arguments: ")  # the "--" is our own
         output.error(message, hint=_meant(message) or f"{self.prog} --help")
         sys.exit(EXIT_FAILURE if _WRONG_COUNT.match(message) else EXIT_DOCKER_USAGE)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from lab.cli import gotemplate, output
 from lab.cli.container_show import SHORT, command_shown, image_shown
@@ -16,7 +17,7 @@ from lab.container.disk_usage import ContainerUsage, ImageUsage, Summary, Usage
 from lab.container.image.build_cache import BuildCache
 from lab.container.image.filters import instant_ns, parse_filters
 from lab.container.listing import ImagesByName
-from lab.errors import EXIT_OK, StateConflict
+from lab.errors import EXIT_OK, LabError, StateConflict
 from lab.paths import Paths
 from lab.units import format_age_ns, format_decimal_bytes
 
@@ -32,11 +33,12 @@ _SUMMARY = gotemplate.table(("{{.Type}}", "{{.TotalCount}}", "{{.Active}}", "{{.
 _PRUNED = ("label", "label!", "until")
 _WARNING = """WARNING! This will remove:
   - all stopped containers
+  - all networks not used by at least one container
 {volumes}  - {images}
   - unused build cache
 """
 _VOLUMES_WARNING = "  - all anonymous volumes not used by at least one container\n"
-Rows = Iterable[Mapping[str, Value]]
+Rows = Sequence[Mapping[str, Value]]
 
 
 def add_df(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +51,9 @@ def df(arguments: argparse.Namespace, paths: Paths) -> int:
     """Show what takes how much of the disk."""
     with Containers(paths) as containers:
         usage = disk_usage.measure(containers)
-        if arguments.verbose and not arguments.format:
-            output.text("".join(_details(usage, containers)))
+        if arguments.verbose:
+            details = _Details.of(usage, containers)
+            output.text(details.as_text() if arguments.format in ("", "table") else details.rendered(arguments.format))
             return EXIT_OK
     rows = [_summary(each) for each in disk_usage.summarize(usage)]
     output.text(gotemplate.render_rows(arguments.format, rows, _SUMMARY_HEADINGS, default=_SUMMARY))
@@ -68,52 +71,107 @@ def _summary(found: Summary) -> dict[str, Value]:
     }
 
 
-def _details(usage: Usage, containers: Containers) -> Iterator[str]:
-    yield "Images space usage:\n\n"
-    images = [row for each in usage.images for row in _image_rows(each, containers)]
-    yield _table(
-        ("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"), images
-    )
-    yield "\nContainers space usage:\n\n"
-    by_name = ImagesByName(containers)
-    rows = [_container_row(each, by_name) for each in usage.containers]
-    yield _table(("CONTAINER ID", "IMAGE", "COMMAND", "LOCAL VOLUMES", "SIZE", "CREATED", "STATUS", "NAMES"), rows)
-    yield "\nLocal Volumes space usage:\n\n"
-    volumes = [(each.name, str(each.links), format_decimal_bytes(each.size_bytes)) for each in usage.volumes]
-    yield _table(("VOLUME NAME", "LINKS", "SIZE"), volumes)
-    yield f"\nBuild cache usage: {format_decimal_bytes(usage.cache_bytes, digits=_DIGITS)}\n"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Details:
+    """Each image, container and volume as a row, by docker's names of its columns."""
+
+    images: Rows
+    containers: Rows
+    volumes: Rows
+    cache: str
+
+    @classmethod
+    def of(cls, usage: Usage, containers: Containers) -> _Details:
+        by_name = ImagesByName(containers)
+        return cls(
+            images=[row for each in usage.images for row in _image_rows(each, containers)],
+            containers=[_container_row(each, by_name) for each in usage.containers],
+            volumes=[
+                {"Name": each.name, "Links": str(each.links), "Size": format_decimal_bytes(each.size_bytes)}
+                for each in usage.volumes
+            ],
+            cache=format_decimal_bytes(usage.cache_bytes, digits=_DIGITS),
+        )
+
+    def as_text(self) -> str:
+        """Return docker's tables."""
+        parts = (
+            ("Images", _IMAGE_COLUMNS, self.images),
+            ("Containers", _CONTAINER_COLUMNS, self.containers),
+            ("Local Volumes", _VOLUME_COLUMNS, self.volumes),
+        )
+        tables = (
+            f"{title} space usage:\n\n" + gotemplate.render_rows("", rows, columns, default=_table(columns))
+            for title, columns, rows in parts
+        )
+        return "\n".join((*tables, f"Build cache usage: {self.cache}\n"))
+
+    def rendered(self, template: str) -> str:
+        """Return all of it as one document, by a template; docker ends it without a newline."""
+        document = {
+            "Images": self.images,
+            "Containers": self.containers,
+            "Volumes": self.volumes,
+            "BuildCache": [{"ID": "steps", "CacheType": "regular", "Size": self.cache}],
+        }
+        return gotemplate.render_rows(template, [document], {}).removesuffix("\n")
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    from lab.cli.columns import align
-
-    return align("".join("\t".join(row) + "\n" for row in (headings, *rows)))
+def _table(columns: Iterable[str]) -> str:
+    return gotemplate.table(f"{{{{.{name}}}}}" for name in columns)
 
 
-def _image_rows(found: ImageUsage, containers: Containers) -> Iterator[tuple[str, ...]]:
+_IMAGE_COLUMNS = {
+    "Repository": "REPOSITORY",
+    "Tag": "TAG",
+    "ID": "IMAGE ID",
+    "CreatedSince": "CREATED",
+    "Size": "SIZE",
+    "SharedSize": "SHARED SIZE",
+    "UniqueSize": "UNIQUE SIZE",
+    "Containers": "CONTAINERS",
+}
+_CONTAINER_COLUMNS = {
+    "ID": "CONTAINER ID",
+    "Image": "IMAGE",
+    "Command": "COMMAND",
+    "LocalVolumes": "LOCAL VOLUMES",
+    "Size": "SIZE",
+    "RunningFor": "CREATED",
+    "Status": "STATUS",
+    "Names": "NAMES",
+}
+_VOLUME_COLUMNS = {"Name": "VOLUME NAME", "Links": "LINKS", "Size": "SIZE"}
+
+
+def _image_rows(found: ImageUsage, containers: Containers) -> Iterator[dict[str, Value]]:
     image = found.image
     created_ns = instant_ns(image.config.created)
-    age = "N/A" if created_ns is None else _ago(created_ns)
-    sizes = (found.size_bytes, found.shared_bytes, found.size_bytes - found.shared_bytes)
-    facts = (age, *map(format_decimal_bytes, sizes), str(found.containers))
+    facts: dict[str, Value] = {
+        "ID": image.config_digest.removeprefix("sha256:")[:SHORT],
+        "CreatedSince": "N/A" if created_ns is None else _ago(created_ns),
+        "Size": format_decimal_bytes(found.size_bytes),
+        "SharedSize": format_decimal_bytes(found.shared_bytes),
+        "UniqueSize": format_decimal_bytes(found.size_bytes - found.shared_bytes),
+        "Containers": str(found.containers),
+    }
     names = [name for name in containers.images.names_of(image) if not name.digest]
-    called = [(name.repository, name.tag) for name in names] or [("<none>", "<none>")]
-    for repository, tag in called:
-        yield (repository, tag, image.config_digest.removeprefix("sha256:")[:SHORT], *facts)
+    for repository, tag in [(name.repository, name.tag) for name in names] or [("<none>", "<none>")]:
+        yield {"Repository": repository, "Tag": tag, **facts}
 
 
-def _container_row(found: ContainerUsage, images: ImagesByName) -> tuple[str, ...]:
+def _container_row(found: ContainerUsage, images: ImagesByName) -> dict[str, Value]:
     container = found.container
-    return (
-        container.id[:SHORT],
-        image_shown(container, images, whole=False),
-        command_shown(container.record.args, whole=False),
-        str(found.volumes),
-        format_decimal_bytes(found.size_bytes),
-        _ago(container.record.created_ns),
-        inspection.status_text(container, time.time_ns()),
-        container.name,
-    )
+    return {
+        "ID": container.id[:SHORT],
+        "Image": image_shown(container, images, whole=False),
+        "Command": command_shown(container.record.args, whole=False),
+        "LocalVolumes": str(found.volumes),
+        "Size": format_decimal_bytes(found.size_bytes),
+        "RunningFor": _ago(container.record.created_ns),
+        "Status": inspection.status_text(container, time.time_ns()),
+        "Names": container.name,
+    }
 
 
 def _ago(instant: int) -> str:
@@ -146,17 +204,20 @@ def add_prune(parser: argparse.ArgumentParser) -> None:
 
 
 def prune(arguments: argparse.Namespace, paths: Paths) -> int:
-    """Remove what no container uses: stopped containers, images, the build cache."""
+    """Remove what no container uses: stopped containers, networks, images, the build cache."""
     filters = parse_filters(arguments.filter, _PRUNED)
+    if arguments.volumes and "until" in filters:
+        raise LabError('ERROR: The "until" filter is not supported with "--volumes"')
     images = "all images without at least one container associated to them" if arguments.all else "all dangling images"
     volumes = _VOLUMES_WARNING if arguments.volumes else ""
     if not arguments.force and not output.confirmed(_WARNING.format(images=images, volumes=volumes)):
         return EXIT_OK
     with Containers(paths) as containers:
-        freed = _prune_containers(containers, filters) + _prune_images(containers, filters, with_names=arguments.all)
-    if arguments.volumes:
-        of_labels = {name: values for name, values in filters.items() if name != "until"}
-        freed += _prune_volumes(paths, of_labels)
+        freed = _prune_containers(containers, filters)
+        _tell("Deleted Networks:", pruning.prune_networks(containers, filters))
+        if arguments.volumes:
+            freed += _prune_volumes(paths, filters)
+        freed += _prune_images(containers, filters, with_names=arguments.all)
     if not filters:
         freed += _prune_build_cache(paths)
     _tell_freed(freed)

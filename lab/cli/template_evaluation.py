@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from lab.cli.template_functions import INT, LAZY, STRING, STRINGS, Function, fits
 from lab.cli.template_syntax import Action, Block, Call, Command, Jump, Literal, Node, Operand, Path, Pipeline, Text
-from lab.cli.template_values import Row, Value, is_struct, is_true, printed, shown, type_name
+from lab.cli.template_values import NIL, Row, Value, is_struct, is_true, printed, shown, type_name
 from lab.errors import TemplateError
 
 _NOTHING = object()  # what the first command of a pipeline is given
@@ -87,7 +87,7 @@ class Evaluation:
                 reason = f"can't use {value} to iterate over more than one variable"
                 self._fail(first.position, pipeline.source, reason)
             yield from ((number, number) for number in range(value))
-        elif value is not None:
+        elif value is not None and value is not NIL:
             first = pipeline.commands[0].operands[0]
             self._fail(first.position, pipeline.source, f"range can't iterate over {shown(value)}")
 
@@ -144,6 +144,8 @@ class Evaluation:
     def _field(self, value: Value, name: str, path: Path, given: Sequence[Value]) -> Value:
         if value is None:
             return None
+        if value is NIL:
+            self._fail(path.position, path.source, f"nil pointer evaluating {name}")
         if not isinstance(value, Mapping):
             self._fail(path.position, path.source, f"can't evaluate field {name} in type {type_name(value)}")
         found = value.get(name)

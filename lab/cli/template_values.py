@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeGuard
 
+from lab.units import Nanoseconds
+
 Value = object
 _EXPORTED = re.compile(r"[A-Z]\w*")
 _VERB = re.compile(r"%([+\-# 0]*)(\d*)(?:\.(\d*))?(.)", re.DOTALL)
@@ -23,6 +25,42 @@ _SHORTEST_MAX = 6  # from here on fmt's %v writes 1e+06
 
 class Row(dict[str, Value]):
     """A row of a listing: as JSON its keys are sorted and ``<``, ``>`` and ``&`` are escaped, as docker has it."""
+
+
+class Struct(dict[str, Value]):
+    """An object of one of Go's types: fields that are ``omitted`` have a value, and are not in its JSON."""
+
+    def __init__(self, fields: Mapping[str, Value], *, omitted: frozenset[str]) -> None:
+        super().__init__(fields)
+        self.omitted = omitted
+
+
+class _NilSlice(tuple[Value, ...]):
+    """Go's nil of a list: empty, and null as JSON."""
+
+    __slots__ = ()
+
+
+class _NilMap(dict[str, Value]):
+    """Go's nil of a map: empty, and null as JSON."""
+
+
+class _NilPointer:
+    """Go's nil of a pointer, which prints as itself where an untyped nil is no value."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return "<nil>"
+
+
+NIL, NIL_SLICE, NIL_MAP = _NilPointer(), _NilSlice(), _NilMap()
+
+
+def is_nil(value: Value) -> bool:
+    """Return whether a value is a typed nil."""
+    return isinstance(value, (_NilPointer, _NilSlice, _NilMap))
 
 
 def is_struct(value: Mapping[object, Value]) -> bool:
@@ -41,7 +79,7 @@ def type_name(value: Value) -> str:
         return "map[string]interface {}"
     if is_list(value):
         return "[]interface {}"
-    return {"str": "string", "float": "float64", "NoneType": "interface {}"}.get(
+    return {"str": "string", "float": "float64", "NoneType": "interface {}", "Nanoseconds": "time.Duration"}.get(
         type(value).__name__, type(value).__name__
     )
 
@@ -67,10 +105,16 @@ def shown(value: Value) -> str:
     if isinstance(value, float):
         return _general(value)
     if isinstance(value, Mapping):
-        return "map[" + " ".join(f"{shown(key)}:{shown(value[key])}" for key in sorted(value, key=str)) + "]"
+        return "map[" + " ".join(f"{shown(key)}:{shown(value[key])}" for key in sorted(_said(value), key=str)) + "]"
     if isinstance(value, (list, tuple)):
         return "[" + " ".join(shown(item) for item in value) + "]"
     return str(value)
+
+
+def _said(value: Mapping[str, Value]) -> list[str]:
+    """Return the keys of a mapping that its JSON has as well."""
+    omitted = value.omitted if isinstance(value, Struct) else frozenset[str]()
+    return [key for key in value if key not in omitted]
 
 
 def _general(value: float) -> str:
@@ -120,16 +164,18 @@ _COMPARED = ("bool", "int", "float", "str")
 
 
 def _kind(value: Value) -> str:
-    return type(value).__name__
+    return "int" if isinstance(value, Nanoseconds) else type(value).__name__
 
 
 def encoded(value: Value, *, escape_html: bool = False) -> str:
     """Return a value as Go's compact JSON: keys of maps sorted, those of structs as they come; functions left out."""
     if isinstance(value, str):
         return _json_text(value, escape_html=escape_html)
+    if is_nil(value):
+        return "null"
     if isinstance(value, Mapping):
         escape_html = escape_html or isinstance(value, Row)
-        keys = sorted(value, key=str) if isinstance(value, Row) or not is_struct(value) else list(value)
+        keys = sorted(value, key=str) if isinstance(value, Row) or not is_struct(value) else _said(value)
         members = (
             f"{_json_text(str(key), escape_html=escape_html)}:{encoded(value[key], escape_html=escape_html)}"
             for key in keys
@@ -215,6 +261,8 @@ def _verb(match: re.Match[str], value: Value) -> str:
 
 
 def _any(value: Value, style: _Style) -> str | None:
+    if isinstance(value, Nanoseconds):
+        return str(value)
     if isinstance(value, float):
         return _float("g")(value, style)
     return _integer("d")(value, style) or (style.cut(value) if isinstance(value, str) else shown(value))
@@ -223,7 +271,7 @@ def _any(value: Value, style: _Style) -> str | None:
 def _string(value: Value, style: _Style) -> str | None:
     if isinstance(value, str):
         return style.cut(value)
-    return shown(value) if isinstance(value, (list, tuple, Mapping)) else None
+    return shown(value) if isinstance(value, (list, tuple, Mapping, Nanoseconds)) else None
 
 
 def _quoted(value: Value, style: _Style) -> str | None:

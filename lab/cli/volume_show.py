@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lab.cli import gotemplate, output
+from lab.cli import go_types, gotemplate, output
 from lab.cli.list_flags import FORMAT_HELP, add_filter, label_of
 from lab.cli.template_values import Value
 from lab.container.image.filters import parse_filters
@@ -80,7 +80,7 @@ def inspect(arguments: argparse.Namespace, paths: Paths) -> int:
             documents.append(description.document(store.get(name), store.data(name)))
         except NoSuchVolume as error:
             errors.append(error)
-    output.text(gotemplate.render_documents(arguments.format, documents))
+    output.text(gotemplate.render_documents(arguments.format, documents, as_go=go_types.volume))
     for missing in errors:
         output.error(str(missing), hint=missing.hint)
     return EXIT_FAILURE if errors else EXIT_OK

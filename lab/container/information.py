@@ -59,6 +59,14 @@ def info_document(containers: Containers) -> dict[str, object]:
         "DefaultRuntime": "lab",
         "LiveRestoreEnabled": True,  # there is no daemon whose restart could end containers
         "InitBinary": "docker-init",
+        "Isolation": "",
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "HttpProxy": "",
+        "HttpsProxy": "",
+        "NoProxy": "",
+        "GenericResources": None,
+        "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": ""},
+        "ClientInfo": {"Debug": False, "Context": "default", "Plugins": [], "Warnings": None},
         "SecurityOptions": ["name=seccomp,profile=default"],
         "Warnings": None,
     }
@@ -86,16 +94,19 @@ def version_document() -> dict[str, object]:
         "Os": "linux",
         "Arch": _ARCHITECTURES.get(machine.machine, machine.machine),
         "PythonVersion": platform.python_version(),
+        "GitCommit": "",
+        "BuildTime": "",
     }
     details = {"Arch": common["Arch"], "KernelVersion": machine.release, "Os": "linux"}
     return {
-        "Client": {**common, "Context": "default"},
+        "Client": {**common, "DefaultAPIVersion": API_VERSION, "Experimental": True, "Context": "default"},
         "Server": {
             "Platform": {"Name": "lab"},
             "Components": [{"Name": "Engine", "Version": lab.__version__, "Details": details}],
             **common,
             "MinAPIVersion": API_VERSION,
             "KernelVersion": machine.release,
+            "Experimental": False,
         },
     }
 

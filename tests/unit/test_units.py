@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lab import units
+from lab.units import Nanoseconds
 
 
 @pytest.mark.parametrize(
@@ -137,3 +140,21 @@ def test_a_decimal_size_is_written_as_docker_writes_it(size_bytes: float, digits
 )
 def test_an_age_is_written_as_docker_writes_it(seconds: float, text: str) -> None:
     assert units.format_age_ns(int(seconds * units.NS_PER_S)) == text
+
+
+@pytest.mark.parametrize(
+    ("duration_ns", "text"),
+    [
+        (0, "0s"),
+        (1, "1ns"),
+        (1_500, "1.5µs"),
+        (1_000_000, "1ms"),
+        (1_500_000_000, "1.5s"),
+        (65_000_000_000, "1m5s"),
+        (3_600_000_000_000, "1h0m0s"),
+        (-3_661_000_000_005, "-1h1m1.000000005s"),
+    ],
+)
+def test_nanoseconds_are_written_as_go_writes_a_duration(duration_ns: int, text: str) -> None:
+    assert f"{Nanoseconds(duration_ns)}" == str(Nanoseconds(duration_ns)) == text
+    assert json.dumps(Nanoseconds(duration_ns)) == str(duration_ns)

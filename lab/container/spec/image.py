@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import cast
 
 from lab.errors import ContainerError
+from lab.units import Nanoseconds
 
 LAYOUT_VERSION = "1.0.0"
 SCHEMA_VERSION = 2
@@ -220,10 +221,10 @@ class Healthcheck:
         """Return the JSON object, without empty fields."""
         found: dict[str, object] = {
             "Test": list(self.test),
-            "Interval": self.interval,
-            "Timeout": self.timeout,
-            "StartPeriod": self.start_period,
-            "StartInterval": self.start_interval,
+            "Interval": Nanoseconds(self.interval),
+            "Timeout": Nanoseconds(self.timeout),
+            "StartPeriod": Nanoseconds(self.start_period),
+            "StartInterval": Nanoseconds(self.start_interval),
             "Retries": self.retries,
         }
         return {name: value for name, value in found.items() if value}

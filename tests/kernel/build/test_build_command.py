@@ -217,7 +217,7 @@ def test_what_builds_keep_is_removed_when_asked(yard: Yard) -> None:
     asked = subprocess.run(argv, input=b"n\n", capture_output=True, timeout=TIMEOUT_S)
     assert (asked.returncode, asked.stdout.endswith(b"[y/N] "), yard.cache.size_bytes() > 0) == (0, True, True)
     done = subprocess.run([*argv, "-f"], capture_output=True, timeout=TIMEOUT_S)
-    assert (done.returncode, done.stdout.startswith(b"Total:"), yard.cache.size_bytes()) == (0, True, 0)
+    assert (done.returncode, done.stdout.startswith(b"Total reclaimed space:"), yard.cache.size_bytes()) == (0, True, 0)
 
 
 def test_secrets_come_from_files_and_variables(yard: Yard) -> None:
