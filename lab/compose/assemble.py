@@ -6,6 +6,7 @@ Source: https://github.com/compose-spec/compose-spec/blob/main/spec.md, "Include
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from lab.compose.tree import Node, Place, below
 from lab.errors import SpecError
 
 STDIN = "-"
+_REMOTE = re.compile(r"\b(https?|oci|git|ssh):/|\bgit@")
 OBJECTS = ("services", "networks", "volumes", "configs", "secrets")
 
 
@@ -90,7 +92,7 @@ def _checked(document: Node, variables: Variables) -> Node:
 
 def _with_included(tree: Node, source: Source) -> Node:
     entries = {key: node for key, node in tree.entries().items() if key != "include"}
-    for include in (tree.entries().get("include") or tree.having(())).items():
+    for include in tree.at("include").items():
         included = _included(include, source)
         for kind in OBJECTS:
             if kind in included.entries():
@@ -162,7 +164,8 @@ def _read_from(node: Node, path: str, directory: str) -> tuple[Node, ...]:
     except SpecError as error:
         if error.line is not None:
             raise
-        raise node.wrong("", str(error)) from None
+        hint = "files are read from this host only" if _REMOTE.search(path) else ""
+        raise node.wrong("", str(error), hint=hint) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def _project(tree: Node, name: str, profiles: tuple[str, ...], found: Surroundin
     nodes = tree.at("services").entries()
     active = {each for each, node in nodes.items() if _is_active(node, profiles)}
     check(tree, active)
-    services = {each: service(each, node, variables.values, is_active=each in active) for each, node in nodes.items()}
+    services = {each: service(each, node, variables.values, reads_files=each in active) for each, node in nodes.items()}
     has_default = any(DEFAULT_NETWORK in services[each].networks for each in active)
     return Project(
         name=name,

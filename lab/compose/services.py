@@ -39,8 +39,8 @@ _NO_TEST = ("NONE",)
 _RESTARTS = {"none": "no", "any": "always", "on-failure": "on-failure", "unless-stopped": "unless-stopped"}
 
 
-def service(name: str, node: Node, environment: Mapping[str, str], *, is_active: bool) -> Service:
-    """Return a service; the files of variables are read only of one that is active.
+def service(name: str, node: Node, environment: Mapping[str, str], *, reads_files: bool) -> Service:
+    """Return a service, with what its files of variables and labels say if it ``reads_files``.
 
     Raises:
         SpecError: a file that it names cannot be read, or a value is wrong.
@@ -53,7 +53,7 @@ def service(name: str, node: Node, environment: Mapping[str, str], *, is_active:
         build=_build(node.get("build"), environment),
         command=_words(node, "command"),
         entrypoint=_words(node, "entrypoint"),
-        environment=_environment(node, where, environment, reads_files=is_active),
+        environment=_environment(node, where, environment, reads_files=reads_files),
         env_files=files,
         profiles=node.texts("profiles"),
         depends_on={other: reference.dependency for other, reference in references(node).items()},
@@ -76,7 +76,7 @@ def service(name: str, node: Node, environment: Mapping[str, str], *, is_active:
         stop_signal=node.text("stop_signal"),
         stop_grace_period_ns=node.whole("stop_grace_period"),
         healthcheck=_healthcheck(node.get("healthcheck")),
-        labels={**_labels_of_files(node), **node.pairs("labels")},
+        labels={**(_labels_of_files(node) if reads_files else {}), **node.pairs("labels")},
         annotations=node.pairs("annotations"),
         logging=_logging(node.get("logging")),
         post_start=_hooks(node, "post_start", environment),

@@ -118,7 +118,9 @@ def test_what_is_wrong_is_told_with_line_and_key(project: Load, text: str, line:
 
 
 def test_an_inactive_service_may_want_what_is_not_there(project: Load) -> None:
-    found = project(_WEB + "  debug: {image: x, profiles: [debug], env_file: none.env, networks: [none]}\n")
+    found = project(
+        _WEB + "  debug: {image: x, profiles: [debug], env_file: none.env, label_file: none, networks: [none]}\n"
+    )
     assert not found.is_active("debug")
     with pytest.raises(SpecError, match="there is no network 'none'"):
         project({}, profiles=["debug"])
@@ -152,6 +154,6 @@ def test_whatever_a_service_says_is_read_or_refused_with_its_line(keys: dict[str
     except SpecError as error:
         wrong = error
     else:
-        assert service("web", tree.at("services").at("web"), {}, is_active=False).name == "web"
+        assert service("web", tree.at("services").at("web"), {}, reads_files=False).name == "web"
         return
     assert (wrong.path, wrong.line is not None) == ("f.yaml", True)

@@ -232,6 +232,11 @@ class TestInclude:
         with pytest.raises(SpecError, match=r"compose.yaml:2: \S*none.yaml: cannot be read: No such file"):
             project("include:\n  - none.yaml\n" + _WEB)
 
+    def test_from_elsewhere_is_told_to_be_impossible(self, project: Load) -> None:
+        with pytest.raises(SpecError, match="cannot be read") as error:
+            project("include: ['oci://registry.example/project:1']\n" + _WEB)
+        assert error.value.hint == "files are read from this host only"
+
 
 class TestExtends:
     """``extends`` of a service."""

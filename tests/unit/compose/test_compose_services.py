@@ -311,6 +311,14 @@ def test_files_of_variables_come_before_the_environment(project: Load) -> None:
     assert found.env_files[3] == EnvFile(path=_here("none.env"), required=False)
 
 
+def test_files_of_labels_come_before_the_labels(project: Load) -> None:
+    files = {
+        "a.labels": "a=1\nb=1\n",
+        "compose.yaml": "services: {web: {image: web, label_file: a.labels, labels: [b=2]}}",
+    }
+    assert project(files).services["web"].labels == {"a": "1", "b": "2"}
+
+
 def test_one_file_of_variables_needs_no_list(project: Load) -> None:
     files = {"a.env": "A=1\n", "compose.yaml": "services: {web: {image: web, env_file: a.env}}"}
     assert project(files).services["web"].environment == {"A": "1"}
