@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from lab.cli import output
 from lab.cli.attachment import SignalProxy, following_size, forwarding_signals, raw_terminal
 from lab.cli.container_show_logs import write
 from lab.container import logs
@@ -99,6 +101,8 @@ def stay_with(machines: Machines, machine: Machine, manner: Manner, *, log_bytes
         write(pieces)
     if end.is_detached:
         return EXIT_OK
+    if end.reason:
+        output.error(f"machine {machine.name} has ended: {end.reason}", hint=f"lab vm console {machine.name}")
     return end.code if end.code is not None else _code_of_lost(machines, machine)
 
 
@@ -109,6 +113,7 @@ class _End:
         self._control = control
         self._is_over = False
         self.code: int | None = None
+        self.reason = ""
         self.is_detached = False
 
     def has_come(self) -> bool:
@@ -116,7 +121,8 @@ class _End:
             frame = self._control.receive()
             self._is_over = frame is None or frame[0] == b"D"
             if frame is not None and frame[0] == b"D":
-                self.code = int(frame[1])
+                found = json.loads(frame[1])
+                self.code, self.reason = found["code"], found["reason"]
         return self._is_over
 
     def detach(self) -> None:

@@ -102,6 +102,8 @@ class Keeper:
         self._attached = threading.Event()
         self._finished = threading.Event()
         self._exit_code = EXIT_START_FAILED
+        self._reason = ""
+        self._is_wanted_end = False
         self._last_words: list[threading.Thread] = []
         self._log: Log | None = None
         self._console_bytes = 0
@@ -194,6 +196,7 @@ class Keeper:
                 if self._guest is None:  # saved
                     return
         except _Asked:
+            self._is_wanted_end = True
             self._power_off()
         self._note_end()
 
@@ -206,8 +209,9 @@ class Keeper:
     def _note_end(self) -> None:
         code = self.guest.main_exit_code
         self._exit_code = _KILLED if code is None else code
-        reason = "" if code is not None else self.guest.lost
-        self._save_end(MachineStatus.EXITED, exit_code=self._exit_code, reason=reason)
+        if code is None and not self._is_wanted_end:
+            self._reason = f"{self.guest.lost}{self.guest.last_lines()}"
+        self._save_end(MachineStatus.EXITED, exit_code=self._exit_code, reason=self._reason.partition("\n")[0])
 
     def _save_end(self, status: MachineStatus, *, exit_code: int | None, reason: str = "") -> None:
         before = load_state(self._directory)
@@ -236,6 +240,19 @@ class Keeper:
         if self._guest is None:
             raise StateConflict(f"machine {self.record.domain} does not run")
         return self._guest
+
+    def end(self, *, grace_ns: int | None = None) -> None:
+        """Have the guest end because somebody wants that: after SIGTERM and a grace period, or at once.
+
+        Raises:
+            StateConflict: it does not run any more.
+        """
+        guest = self.guest
+        self._is_wanted_end = True
+        if grace_ns is None:
+            guest.destroy()
+        else:
+            guest.stop(grace_ns=grace_ns)
 
     def do(self, act: Callable[[], None]) -> None:
         """Have the main thread do something with the guest, and wait for it.
@@ -297,7 +314,7 @@ class Keeper:
         def send() -> None:
             self._finished.wait()
             with contextlib.suppress(OSError):
-                connection.send(b"D", str(self._exit_code).encode())
+                connection.send(b"D", json.dumps({"code": self._exit_code, "reason": self._reason}).encode())
 
         thread = threading.Thread(target=send, name="last-words", daemon=True)
         self._last_words.append(thread)

@@ -4,8 +4,9 @@ A frame is one of ``lab.vm.guest_agent``: a kind, an id, which is 0 here, and a 
 sends J with a JSON object, and gets J with one, or F with one if it failed ({"message", "hint", "code"}). What follows
 depends on its "op":
 
-    attach    T C W G for the main command; D with its exit code when it has ended and all is put away
-    exec      T C W G, and O E, then D or F
+    attach    T C W G for the main command; D with {"code", "reason"} when it has ended and all is put away; a reason
+              is one that nobody wanted
+    exec      T C W G, and O E, then D with an exit code, or F
     others    nothing
 
 A connection that is closed by the command ends what it has executed; the main command goes on.

@@ -133,13 +133,12 @@ def _guest_command(record: MachineRecord, agent: GuestAgent, asked: Mapping[str,
 
 
 def _shutdown(keeper: Keeper, connection: link.Link, asked: Mapping[str, Any]) -> None:
-    grace_ns = int(asked["grace_s"] * NS_PER_S)
-    keeper.guest.stop(grace_ns=grace_ns)
+    keeper.end(grace_ns=int(asked["grace_s"] * NS_PER_S))
     _answer(connection, {})
 
 
 def _destroy(keeper: Keeper, connection: link.Link, _: Mapping[str, Any]) -> None:
-    keeper.guest.destroy()
+    keeper.end()
     _answer(connection, {})
 
 

@@ -174,12 +174,6 @@ class Domain:
         self._ended.wait(max(0, deadline_ns - time.monotonic_ns()) / NS_PER_S)
         return self.end
 
-    def wait_for_end(self) -> VmmEnd:
-        """Wait for QEMU's end, and until who watches the guest has been told."""
-        self._thread.join()
-        assert self.end is not None
-        return self.end
-
     def destroy(self) -> None:
         """Power off, and return when libvirt has forgotten the guest; safe to call twice.
 

@@ -145,9 +145,9 @@ class Domains:
                 domain.destroy()
                 if not is_persistent:
                     return
-            for snapshot in domain.listAllSnapshots():
-                snapshot.delete(libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)
-            domain.undefine()
+            domain.undefineFlags(
+                libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+            )
 
     def save(self, reference: str, path: str) -> None:
         """Write a domain's memory to a file of the hypervisor's host, and end it.

@@ -25,6 +25,8 @@ from lab.vm.guest_agent import GuestAgent, GuestCommand, GuestExecution
 _SHOWN_LINES = 12
 _POWER_OFF_NS = 10 * NS_PER_S  # after the grace period: syncing disks and resetting, on a slow host
 _DRAIN_NS = 2 * NS_PER_S
+_PANIC = "Kernel panic - not syncing: "  # Source: kernel/panic.c
+_LONG_NS = 3600 * NS_PER_S
 
 
 def channel_paths(directory: str) -> tuple[tuple[ChannelName, str], ...]:
@@ -211,15 +213,10 @@ class Guest:
         """The host's end of what init does."""
         return self._agent
 
-    def wait(self) -> VmmEnd:
-        """Wait for QEMU's end, and until all that the guest has written has come.
-
-        Raises:
-            DomainError: it has not been started.
-        """
-        if self._domain is None:
-            raise DomainError(f"guest {self.spec.name} is not running")
-        return self._domain.wait_for_end()
+    def wait(self) -> None:
+        """Wait until the guest is gone, and all that it has written has come: QEMU has ended, or has stopped it."""
+        while not self._channels.lost:
+            self._channels.wait(lambda: False, deadline_ns=time.monotonic_ns() + _LONG_NS)
 
     @property
     def lost(self) -> str:
@@ -347,8 +344,14 @@ class Guest:
             return "it was stopped"
         if self._agent.main_exit_code is not None:
             return f"its main command ended with exit code {self._agent.main_exit_code}"
+        if panic := self._panic():
+            return f"its kernel panicked: {panic}"
         said = _last_line(self._domain.messages()) if self._domain is not None and end.exit_code else ""
         return f"QEMU ended with exit code {end.exit_code}" + (f": {said}" if said else "")
+
+    def _panic(self) -> str:
+        console = self._channels.tail(ChannelName.CONSOLE).content().decode(errors="replace")
+        return console.rpartition(_PANIC)[2].partition("\n")[0].strip() if _PANIC in console else ""
 
     def _paused_by_qemu(self) -> None:
         said = _last_line_with(self._domain.messages(), "error") if self._domain is not None else ""

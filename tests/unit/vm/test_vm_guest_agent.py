@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
@@ -14,11 +15,13 @@ from hypothesis import strategies as st
 
 from lab.errors import DomainError
 from lab.vm.guest_agent import (
+    INPUT_WINDOW_BYTES,
     FrameDecoder,
     GuestAgent,
     GuestCommand,
     GuestExecution,
     encode_command,
+    encode_count,
     encode_frame,
     parse_meminfo,
 )
@@ -150,3 +153,81 @@ def test_a_guest_that_takes_nothing_is_a_timeout_and_not_a_hang(guest: FakeGuest
 def test_without_a_connection_the_guest_cannot_be_reached() -> None:
     with pytest.raises(DomainError, match="not connected"):
         GuestAgent().memory_bytes(timeout_ns=SECOND_NS)
+
+
+def test_how_a_program_is_run_comes_before_its_words() -> None:
+    command = GuestCommand(argv=("id",), user=(5, 6, (6, 7)), terminal=(24, 80), input_open=True, window_bytes=9)
+    assert command.settings == ("user=5:6:6,7", "terminal=24:80", "input=open", "window=9")
+    assert encode_command(command, ["x=y"]).startswith(struct.pack("<III", 5, 1, 0) + b"x=y\0user=5:6:6,7\0")
+
+
+class Streamed:
+    """An agent with one streamed command, whose guest is this test."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        host, self.guest = (stack.enter_context(each) for each in socket.socketpair())
+        self.agent = GuestAgent()
+        self.agent.connect(host)
+        self.frames: list[tuple[bytes, bytes]] = []
+        command = GuestCommand(argv=("cat",), input_open=True)
+        self.id = self.agent.stream(
+            command,
+            lambda kind, payload: self.frames.append((kind, payload)),
+            deadline_ns=time.monotonic_ns() + SECOND_NS,
+        )
+        self._decoder = FrameDecoder()
+        self.received()
+
+    def received(self) -> list[tuple[bytes, int, bytes]]:
+        return list(self._decoder.feed(self.guest.recv(1 << 20)))
+
+
+@pytest.fixture
+def streamed() -> Iterator[Streamed]:
+    with ExitStack() as stack:
+        yield Streamed(stack)
+
+
+def test_a_streamed_command_gives_its_frames_until_its_end(streamed: Streamed) -> None:
+    for kind, payload in ((b"O", b"out"), (b"E", b"err"), (b"D", struct.pack("<IQ", 3, 9)), (b"O", b"too late")):
+        streamed.agent.feed(encode_frame(kind, streamed.id, payload))
+    assert streamed.frames == [(b"O", b"out"), (b"E", b"err"), (b"D", struct.pack("<IQ", 3, 9))]
+    assert not streamed.agent.is_running(streamed.id)
+
+
+def test_a_streamed_command_hears_that_its_guest_is_gone(streamed: Streamed) -> None:
+    streamed.agent.lose("it was stopped")
+    assert streamed.frames == [(b"F", b"it was stopped")]
+
+
+def test_input_waits_until_the_guest_has_taken_what_came_before(streamed: Streamed) -> None:
+    data = bytes(INPUT_WINDOW_BYTES)
+    streamed.agent.send_input(streamed.id, data)
+    sender = threading.Thread(target=streamed.agent.send_input, args=(streamed.id, b"more"))
+    sender.start()
+    sender.join(0.1)
+    assert sender.is_alive()
+    streamed.agent.feed(encode_frame(b"A", streamed.id, encode_count(4)))
+    sender.join(5)
+    assert not sender.is_alive()
+
+
+def test_input_of_a_command_that_has_ended_is_dropped(streamed: Streamed) -> None:
+    streamed.agent.send_input(streamed.id, bytes(INPUT_WINDOW_BYTES))
+    sender = threading.Thread(target=streamed.agent.send_input, args=(streamed.id, b"more"))
+    sender.start()
+    streamed.agent.feed(encode_frame(b"D", streamed.id, struct.pack("<IQ", 0, 1)))
+    sender.join(5)
+    assert not sender.is_alive()
+
+
+def test_a_signal_and_a_size_are_frames_for_their_command(streamed: Streamed) -> None:
+    streamed.agent.signal(streamed.id, 15)
+    streamed.agent.resize(streamed.id, 30, 100)
+    streamed.agent.end_input(streamed.id)
+    expected = [
+        (b"G", streamed.id, struct.pack("<I", 15)),
+        (b"W", streamed.id, struct.pack("<II", 30, 100)),
+        (b"C", streamed.id, b""),
+    ]
+    assert streamed.received() == expected
