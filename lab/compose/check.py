@@ -9,7 +9,6 @@ from lab.compose.references import references
 from lab.compose.shapes import did_you_mean
 from lab.compose.tree import Node, below
 
-_EXCLUSIVE = (("network_mode", "networks"),)
 _SAME = (
     ("cpus", ("deploy", "resources", "limits", "cpus")),
     ("mem_limit", ("deploy", "resources", "limits", "memory")),
@@ -26,12 +25,11 @@ def check(tree: Node, active: Collection[str]) -> None:
     Raises:
         SpecError: it is not.
     """
-    services = tree.at("services").entries()
+    services = {name: node for name, node in tree.at("services").entries().items() if name in active}
     for name in services:
-        if name in active:
-            _check_service(name, tree, active)
-    _check_names({name: services[name] for name in services if name in active})
-    _check_waiting({name: services[name] for name in services if name in active})
+        _check_service(name, tree, active)
+    _check_names(services)
+    _check_waiting(services)
     for kind in ("networks", "volumes"):
         for key, node in tree.at(kind).entries().items():
             _check_external(below(kind, key), node)
@@ -47,9 +45,8 @@ def _check_service(name: str, tree: Node, active: Collection[str]) -> None:
     build = node.at("build")
     if build.get("dockerfile") and build.get("dockerfile_inline"):
         raise build.wrong(f"{where}.build", "has both 'dockerfile' and 'dockerfile_inline'")
-    for one, other in _EXCLUSIVE:
-        if node.get(one) and node.get(other):
-            raise node.at(other).wrong(below(where, other), f"cannot be said together with '{one}'")
+    if node.get("network_mode") and node.get("networks"):
+        raise node.at("networks").wrong(f"{where}.networks", "cannot be said together with 'network_mode'")
     _check_once(where, node)
     _check_others(where, node, tree.at("services").entries(), active)
     for key, item, kind, wanted in _uses(node):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from lab.compose import objects, schema
 from lab.compose.assemble import Source, assemble, read
 from lab.compose.check import check
 from lab.compose.interpolation import Variables, interpolate_tree
-from lab.compose.model import ALL_PROFILES, DEFAULT_NETWORK, Project
+from lab.compose.model import DEFAULT_NETWORK, Project, is_asked_for
 from lab.compose.services import service
 from lab.compose.surroundings import Surroundings, project_name, surroundings
 from lab.compose.surroundings import profiles as active_profiles
@@ -51,34 +51,22 @@ def _name_of(documents: Iterable[Node], found: Surroundings) -> str:
     for document in documents:
         node = document.get("name")
         if node is not None and node.value is not None:
-            said = (
-                schema.FILE.keys["name"]
-                .read(interpolate_tree(node, Variables(values=found.environment)), "name")
-                .text()
-            )
+            replaced = interpolate_tree(node, Variables(values=found.environment), "name")
+            said = schema.PROJECT_NAME.read(replaced, "name").text()
     return said
 
 
 def _with_named(profiles: Sequence[str], tree: Node, named: Iterable[str]) -> tuple[str, ...]:
     """Return the active profiles, with those of the services that are named and in none of them."""
     services = tree.at("services").entries()
-    more = (
-        profile
-        for name in named
-        if name in services and not _is_active(services[name], profiles)
-        for profile in services[name].texts("profiles")
-    )
+    wanted = [services[name].texts("profiles") for name in named if name in services]
+    more = (profile for each in wanted if not is_asked_for(each, profiles) for profile in each)
     return tuple(dict.fromkeys((*profiles, *more)))
-
-
-def _is_active(node: Node, profiles: Sequence[str]) -> bool:
-    wanted = node.texts("profiles")
-    return not wanted or ALL_PROFILES in profiles or not set(wanted).isdisjoint(profiles)
 
 
 def _project(tree: Node, name: str, profiles: tuple[str, ...], found: Surroundings, variables: Variables) -> Project:
     nodes = tree.at("services").entries()
-    active = {each for each, node in nodes.items() if _is_active(node, profiles)}
+    active = {each for each, node in nodes.items() if is_asked_for(node.texts("profiles"), profiles)}
     check(tree, active)
     services = {each: service(each, node, variables.values, reads_files=each in active) for each, node in nodes.items()}
     has_default = any(DEFAULT_NETWORK in services[each].networks for each in active)
@@ -94,27 +82,21 @@ def _project(tree: Node, name: str, profiles: tuple[str, ...], found: Surroundin
         volumes=objects.volumes(tree, name),
         configs=objects.file_objects(tree, "configs", name),
         secrets=objects.file_objects(tree, "secrets", name),
-        warnings=(*found.warnings, *variables.warnings(), *_without_effect(tree, active)),
+        warnings=(*found.warnings, *variables.warnings(), *_obsolete(tree), *_without_effect(nodes, active)),
     )
 
 
-def _without_effect(tree: Node, active: Iterable[str]) -> tuple[str, ...]:
-    """Return what to tell the user about keys that do nothing here."""
+def _obsolete(tree: Node) -> Iterator[str]:
     version = tree.get("version")
-    said = (
-        ()
-        if version is None
-        else (
+    if version is not None:
+        yield (
             f"{version.place.file}: the attribute `version` is obsolete, it will be ignored, please remove it to avoid "
-            "potential confusion",
+            "potential confusion"
         )
-    )
-    services = tree.at("services").entries()
-    keys = (
-        f"services.{name}.{key}: has no effect here"
-        for name in services
-        if name in active
-        for key in schema.WITHOUT_EFFECT
-        if services[name].get(key) is not None
-    )
-    return (*said, *keys)
+
+
+def _without_effect(services: Mapping[str, Node], active: Collection[str]) -> Iterator[str]:
+    for name, node in services.items():
+        for key in schema.WITHOUT_EFFECT:
+            if name in active and node.get(key) is not None:
+                yield f"services.{name}.{key}: has no effect here"

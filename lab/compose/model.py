@@ -8,7 +8,7 @@ Source: https://github.com/compose-spec/compose-spec/blob/main/spec.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -454,5 +454,9 @@ class Project:
 
     def is_active(self, name: str) -> bool:
         """Return whether a service belongs to what `up` without names starts."""
-        wanted = self.services[name].profiles
-        return not wanted or ALL_PROFILES in self.profiles or not set(wanted).isdisjoint(self.profiles)
+        return is_asked_for(self.services[name].profiles, self.profiles)
+
+
+def is_asked_for(wanted: Sequence[str], active: Collection[str]) -> bool:
+    """Return whether a service that names the profiles ``wanted``, if any, is active with those that are."""
+    return not wanted or ALL_PROFILES in active or not set(wanted).isdisjoint(active)

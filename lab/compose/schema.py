@@ -445,12 +445,14 @@ SECRET = Section(
     }
 )
 
+PROJECT_NAME = Text(what="a name")
+
 INCLUDE = Section({"path": _LONE_OR_TEXTS, "project_directory": _TEXT, "env_file": _LONE_OR_TEXTS}, required=("path",))
 
 FILE = Section(
     {
         "version": SCALAR,
-        "name": _TEXT,
+        "name": PROJECT_NAME,
         "include": Expanded(INCLUDE, short_forms.includes),
         "services": MapOf(SERVICE, _NAME),
         "networks": MapOf(NETWORK, _NAME),

@@ -24,6 +24,7 @@ _STRUCTURES = frozenset(_PREFIX + name for name in ("str", "seq", "map"))
 _KNOWN_TAGS = _STRUCTURES | {_NULL, _BOOL, _INT, _FLOAT, *Tag}
 
 _MOST_VALUES = 200_000  # what aliases of aliases may expand to
+_MOST_DEPTH = 64
 
 _PLAIN = {
     _NULL: re.compile(r"~|null|Null|NULL|"),
@@ -102,6 +103,8 @@ class _Reader:
         if known is None:
             if id(source) in self._open:
                 raise self._wrong(source, "an alias that contains itself")
+            if len(self._open) == _MOST_DEPTH:
+                raise self._wrong(source, f"more than {_MOST_DEPTH} lists and mappings within each other")
             self._open.add(id(source))
             known = self._read[id(source)] = self._new(source)
             self._open.remove(id(source))

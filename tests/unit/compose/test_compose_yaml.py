@@ -104,6 +104,8 @@ def test_tags_of_merging_are_kept(text: str, tag: Tag, value: object) -> None:
         ("? [a]\n: 1\n", "f.yaml:1: a key has to be a text"),
         ("a: {<<: 3}\n", "f.yaml:1: '<<' takes a mapping, or a list of mappings"),
         ("a: \x01\n", "f.yaml: not YAML"),
+        ("a:\n  " + "[" * 64 + "]" * 64, "f.yaml:2: more than 64 lists and mappings within each other"),
+        ("[" * 5000, "f.yaml:1: not YAML"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(text: str, message: str) -> None:
