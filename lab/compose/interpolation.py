@@ -14,6 +14,7 @@ from lab.compose.tree import Node, below
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r":?[-?+]")
+_MOST_DEPTH = 32  # of variables in the words of variables
 
 
 class InterpolationError(ValueError):
@@ -119,6 +120,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self._inside = 0  # how many variables
 
     def template(self) -> Template:
         parts: list[str | Variable] = []
@@ -138,7 +140,13 @@ class _Parser:
         name = self._match(_NAME)
         if self._takes("}"):
             return Variable(name=name)
-        return Variable(name=name, operator=self._match(_OPERATOR), word=self._word())
+        operator = self._match(_OPERATOR)
+        self._inside += 1
+        if self._inside > _MOST_DEPTH:
+            raise self._invalid()
+        word = self._word()
+        self._inside -= 1
+        return Variable(name=name, operator=operator, word=word)
 
     def _word(self) -> Template:
         """Return what comes before the brace that closes a variable; braces within are in pairs."""

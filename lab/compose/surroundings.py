@@ -90,7 +90,7 @@ def _variables(
     files = asked or [name for name in environment.get("COMPOSE_ENV_FILES", "").split(",") if name]
     paths = [os.path.join(cwd, name) for name in files]
     default = os.path.join(directory, ".env")
-    if not paths and os.path.isfile(default):
+    if not paths and os.path.isfile(default) and environment.get("COMPOSE_DISABLE_ENV_FILE") not in ("1", "true"):
         paths = [default]
     return environment_of(paths, environment), tuple(paths)
 

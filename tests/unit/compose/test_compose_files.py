@@ -85,6 +85,7 @@ def test_the_environment_counts_more_than_files_of_variables(project: Load) -> N
     }
     assert project(files).services["web"].image == "env-env"
     assert project(files, environment={"A": "out"}).services["web"].image == "out-env"
+    assert project(files, environment={"COMPOSE_DISABLE_ENV_FILE": "1"}).services["web"].image == "-"
     assert project(files, env_files=["x.env", "y.env"]).services["web"].image == "y-"
     assert project(files, environment={"COMPOSE_ENV_FILES": "y.env,x.env"}).services["web"].image == "x-"
 

@@ -41,6 +41,7 @@ def _interpolated(text: str) -> str:
         ("${SET:+${OTHER}}", "other"),
         ('${UNSET:-{"a": {"b": 1}}}', '{"a": {"b": 1}}'),
         ("${UNSET:-$$x}", "$x"),
+        ("${A-" * 32 + "x" + "}" * 32, "x"),
         ("{}", "{}"),
     ],
 )
@@ -49,7 +50,8 @@ def test_a_variable_is_replaced(template: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["$", "a $ b", "$1", "${", "${}", "${SET", "${SET!x}", "${1}", "${UNSET:-{}", "$-"]
+    "template",
+    ["$", "a $ b", "$1", "${", "${}", "${SET", "${SET!x}", "${1}", "${UNSET:-{}", "$-", "${A-" * 33 + "}" * 33],
 )
 def test_what_is_no_template_is_refused_and_shown(template: str) -> None:
     with pytest.raises(InterpolationError, match=re.escape(f"invalid interpolation format: {template!r}")):
