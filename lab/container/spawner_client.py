@@ -102,8 +102,10 @@ class Running:
                 raise _gone(self._channel)
             if message[0] == messages.STARTED:
                 _, self.pid, spawned_ns, started_ns, marks = message
-                seen = ((_MARKS[letter], at_ns) for letter, at_ns in marks)
-                self.marks_ns = (("spawned", spawned_ns), *seen, ("userspace", started_ns))
+                seen = tuple((_MARKS[letter], at_ns) for letter, at_ns in marks)
+                # the child may run before the clone returns to its parent: it exists when it does something itself
+                exists_ns = min((spawned_ns, *(at_ns for _, at_ns in seen)))
+                self.marks_ns = (("spawned", exists_ns), *seen, ("userspace", started_ns))
                 return
             if message[0] == messages.ATTACHED:
                 self.log_bytes = message[1]

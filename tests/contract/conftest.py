@@ -12,6 +12,7 @@ import pytest
 from contract.places import LIMITS, PARENT, READY, Provision
 
 from lab.container.image.store import ImageStore
+from lab.linux import procfs
 from lab.linux.cgroup import layout as cgroups
 from lab.paths import Paths
 from lab.target.protocol import Backend, Closing, Target
@@ -38,6 +39,10 @@ def backend(request: pytest.FixtureRequest, paths: Paths, parent: None, image: s
         opened.close()
         opened.close()
     assert not leftovers.wait_until_gone(before, leftovers.everything)
+
+
+# a processor of software takes a hundred times as long to boot a guest: that it boots is what is asked here
+PATIENCE = {"start_timeout_ns": 300 * 10**9} if procfs.processor_is_emulated(procfs.cpuinfo()) else {}
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +75,7 @@ def provision(backend: Backend, image: str, marks: list[tuple[MarkName, int]]) -
 
     def provide(**changes: object) -> Target:
         fields: dict[str, object] = {"image": image, "command": READY, "limits": LIMITS, "cgroup_parent": PARENT}
+        fields |= PATIENCE
         name = f"lab-ct-{uuid.uuid4().hex[:8]}"
         target = backend.provision(TargetSpec(name=name, **(fields | changes)), sink)  # type: ignore[arg-type]
         made.append(target)
