@@ -72,7 +72,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     add("--images", dest="what", action="store_const", const="images", help="show the images' names")
     add("--environment", dest="what", action="store_const", const="environment", help="show what is interpolated")
     add("--hash", metavar="SERVICE", default="", help="show what changes with a service; * for all")
-    parser.add_argument("services", metavar="SERVICE", nargs="*", help="accepted: the whole project is shown")
+    parser.add_argument("services", metavar="SERVICE", nargs="*", help="show these, and what they need (default: all)")
 
 
 def config(arguments: argparse.Namespace, paths: Paths) -> int:
@@ -93,7 +93,7 @@ def config(arguments: argparse.Namespace, paths: Paths) -> int:
     elif arguments.what:
         text = "".join(f"{each}\n" for each in lists[arguments.what]())
     else:
-        text = document.text(project, document.Format(arguments.format))
+        text = document.text(project, document.Format(arguments.format), arguments.services)
     if arguments.output:
         with open(arguments.output, "w", encoding="utf-8") as file:
             file.write(text)

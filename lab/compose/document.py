@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from lab.compose import yaml_text
+from lab.compose.graph import select
 from lab.compose.interpolation import escape
 from lab.compose.model import (
     AddressPool,
@@ -45,15 +46,25 @@ class Format(StrEnum):
     JSON = "json"
 
 
-def text(project: Project, form: Format = Format.YAML) -> str:
-    """Return the document of a project as text, which ends with a line end; dollar signs in it are doubled."""
-    found = _escaped(document(project))
+def text(project: Project, form: Format = Format.YAML, names: Sequence[str] = ()) -> str:
+    """Return the document of a project as text, which ends with a line end; dollar signs in it are doubled.
+
+    Raises:
+        SpecError: there is no service of one of the ``names``.
+    """
+    found = _escaped(document(project, names))
     return yaml_text.dump(found) if form == Format.YAML else json.dumps(found, indent=2) + "\n"
 
 
-def document(project: Project) -> dict[str, Json]:
-    """Return the active part of a project as plain data, by the keys of a compose file."""
-    services = {name: service(each) for name, each in sorted(project.services.items()) if project.is_active(name)}
+def document(project: Project, names: Sequence[str] = ()) -> dict[str, Json]:
+    """Return a project as plain data, by the keys of a compose file: the named services and what they need.
+
+    No names: every active service.
+
+    Raises:
+        SpecError: there is no such service.
+    """
+    services: Json = {name: service(project.services[name]) for name in sorted(select(project, names))}
     found: dict[str, Json] = {"name": project.name, "services": services}
     found["networks"] = {key: _network(each) for key, each in sorted(project.networks.items())}
     found["volumes"] = {key: _volume(each) for key, each in sorted(project.volumes.items())}

@@ -108,4 +108,7 @@ def test_services_that_are_not_active_are_not_in_the_document(project: Load) -> 
     services = document.document(found)["services"]
     assert isinstance(services, dict)
     assert list(services) == ["cache", "db"]
+    named = document.document(found, ["db"])["services"]
+    assert isinstance(named, dict)
+    assert list(named) == ["db"]
     assert document.profiles(found) == ("p",)
