@@ -51,7 +51,15 @@ def test_values_stand_for_earlier_lines_but_first_for_what_is_outside() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line"), [("A=1\n=2\n", 2), ("A=1\n\n# x\na b c\n", 4), ("A=${B\n", 1), ('A="x\ny"\n!\n', 3)]
+    ("text", "line"),
+    [
+        ("A=1\n=2\n", 2),
+        ("A=1\n\n# x\na b c\n", 4),
+        ("A=${B\n", 1),
+        ('A="x\ny"\n!\n', 3),
+        ("A='x\n", 1),
+        ("A='x'y\n", 1),
+    ],
 )
 def test_what_is_no_line_of_variables_is_told_with_its_number(text: str, line: int) -> None:
     with pytest.raises(SpecError) as error:
