@@ -178,6 +178,7 @@ _HOST_CHECKS = (
     _guest("kvm-device", "/dev/kvm opens", guest_checks.kvm_device),
     _guest("kvm-boot", "KVM runs a guest of four instructions", guest_checks.kvm_boot),
     _guest("kvm-linux", "KVM boots the stock Linux guest", guest_checks.kvm_linux),
+    _guest("testbed", "QEMU emulates a machine with SVM", guest_checks.testbed),
 )
 
 _TOOL_CHECKS = (
