@@ -123,6 +123,19 @@ class GuestView(Protocol):
 
 
 @runtime_checkable
+class Crashable(Protocol):
+    """A target whose kernel is its own, so that its crash harms nobody else."""
+
+    def crash_kernel(self) -> None:
+        """Make its kernel panic, and return when it is seen to be gone.
+
+        Raises:
+            TargetError: the kernel does not panic.
+        """
+        ...
+
+
+@runtime_checkable
 class Traceable(Protocol):
     """A target that was started from documents which a report should show whole."""
 

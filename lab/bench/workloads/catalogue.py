@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lab.bench.workloads import cpu, density, disk, memory, network, network_pair, noop, service, startup
+from lab.bench.workloads import blast_radius, cpu, density, disk, memory, network, network_pair, noop, service, startup
 from lab.bench.workloads.protocol import Workload
 
 _ALL: tuple[Workload, ...] = (
@@ -17,6 +17,7 @@ _ALL: tuple[Workload, ...] = (
     disk.WORKLOAD,
     network.WORKLOAD,
     network_pair.WORKLOAD,
+    blast_radius.WORKLOAD,
 )
 
 WORKLOADS: Mapping[str, Workload] = {workload.name: workload for workload in _ALL}

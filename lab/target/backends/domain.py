@@ -78,6 +78,7 @@ _TERM_GRACE_NS = 3 * NS_PER_S
 _CGROUP_GRACE_NS = 10 * NS_PER_S
 _NOT_EXECUTED = 126
 _NO_DIRECTORY = b"cannot change to directory "  # init's words
+_PANIC_TIMEOUT_NS = 30 * NS_PER_S
 _MEMORY_TIMEOUT_NS = 30 * NS_PER_S
 _LIMITS = "processors and memory are the guest's, the VMM's own use comes on top; the number of tasks is not limited"
 # What every program finds in its environment, as in the container arms, unless the image or the command says otherwise.
@@ -376,6 +377,20 @@ class DomainTarget:
         with self._told("guest_meminfo"):
             memory = guest.memory_bytes(timeout_ns=_MEMORY_TIMEOUT_NS)
         return memory  # noqa: RET504 - mypy cannot know that the block swallows nothing
+
+    def crash_kernel(self) -> None:
+        """Make the guest's kernel panic, by its SysRq key, and return when QEMU has ended with it."""
+        guest = self._running("crash_kernel")
+        # written where only this guest's kernel reads it: the command runs inside, or not at all
+        command = GuestCommand(argv=("/bin/busybox", "sh", "-c", "echo c >/proc/sysrq-trigger"))
+        try:
+            done = guest.execute(command, timeout_ns=_PANIC_TIMEOUT_NS)
+        except DomainError:
+            return  # as it should be: nobody is left to answer
+        except TimeoutError as error:
+            raise TargetTimeout(f"the kernel does not panic: {error}", backend=self._name, phase="crash") from error
+        said = done.stderr.decode(errors="replace").strip()
+        raise TargetError(f"the kernel does not panic: {said}", backend=self._name, phase="crash")
 
     def provenance(self) -> Mapping[str, str]:
         """Return the domain's whole XML, if libvirt has it, and QEMU's command line, an argument a line."""

@@ -14,8 +14,10 @@ from lab.container.image.bootstrap import BaseImage, bootstrap
 from lab.container.image.store import ImageStore
 from lab.linux.cgroup import layout as cgroups
 from lab.paths import Paths
-from lab.target.backends.domain import DomainTarget, open_backend
-from lab.target.spec import Command, Limits, MarkName, NetworkMode, TargetSpec
+from lab.target.backends.domain import DomainTarget
+from lab.target.protocol import Closing
+from lab.target.registry import open_backend
+from lab.target.spec import Command, Limits, MarkName, NetworkMode, Options, TargetSpec
 
 READY = Command(
     argv=("/bin/busybox", "sh", "-c", "trap 'exit 0' TERM; echo ready; /bin/busybox sleep 1000000 & wait $!")
@@ -40,7 +42,9 @@ def image(paths: Paths) -> str:
 
 
 @contextmanager
-def provisioned(paths: Paths, image: str, **changes: object) -> Iterator[Started]:
+def provisioned(
+    paths: Paths, image: str, arm: str = "vm-tcg", options: Options | None = None, **changes: object
+) -> Iterator[Started]:
     marks: dict[MarkName, int] = {}
     name = f"lab-guest-test-{os.getpid()}-{time.monotonic_ns() % 10**6}"
     spec = TargetSpec(
@@ -49,13 +53,15 @@ def provisioned(paths: Paths, image: str, **changes: object) -> Iterator[Started
         cgroup_parent=f"{name}-parent",
         **({"command": READY} | changes),  # type: ignore[arg-type]  # fields of TargetSpec
     )
-    backend = open_backend("vm-tcg", paths)
+    backend = open_backend(arm, paths, options)
     target = backend.provision(spec, lambda name, at_ns: marks.update({name: at_ns or time.monotonic_ns()}))
     assert isinstance(target, DomainTarget)
     try:
         yield Started(target=target, marks=marks)
     finally:
         target.destroy()
+        if isinstance(backend, Closing):
+            backend.close()
         cgroups.remove(cgroups.detect(), f"{name}-parent", deadline_ns=time.monotonic_ns() + 10**10)
 
 
