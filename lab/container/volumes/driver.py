@@ -16,6 +16,7 @@ OPTIONS = ("type", "o", "device", "size")
 SMALLEST_BYTES = 1 << 20
 _REQUIRED = {"device": ("type",), "type": ("device",), "o": ("device", "type")}
 _ADDRESSED = ("nfs", "nfs4", "cifs")
+_SECRETS = ("password", "pass", "password2")  # of man mount.cifs(8)
 _FLAGS = {
     "ro": mount.MS_RDONLY,
     "nosuid": mount.MS_NOSUID,
@@ -56,6 +57,14 @@ class HostMount:
         """The host that a network file system is on, as the user has named it; "" for others."""
         fields = (field.partition("=") for field in self.data.split(",") if self.fstype in _ADDRESSED)
         return next((value for name, _, value in fields if name == "addr"), "")
+
+    @property
+    def shown_data(self) -> str:
+        """The file system's own options for messages: what is a secret is not shown."""
+        return ",".join(
+            f"{field.partition('=')[0]}=********" if field.partition("=")[0] in _SECRETS else field
+            for field in self.data.split(",")
+        )
 
     def at_address(self, address: str) -> HostMount:
         """Return the same with an address in the place of the host's name."""

@@ -2,6 +2,7 @@
 
     volumes/<name>/.filling   what is being copied; of no use to anybody else
     volumes/<name>/.filled    what has been copied whole, and is being moved into _data
+    DEVICE/.lab.filling, .lab.filled   the same of a volume that is a directory of the host on another file system
     volumes/<name>/.within    says that a volume on a file system of its own, into which nothing can be moved, is filled
 
 Whoever is killed amid this leaves one of them, and the next who uses the volume removes the first, goes on with the
@@ -25,7 +26,8 @@ from lab.container.storage.trees import remove_tree
 from lab.container.storage.unpack import UnpackLimits, unpack
 from lab.linux import filesystem
 
-_FILLING, _FILLED, _WITHIN = ".filling", ".filled", ".within"
+_STAGES = (".filling", ".filled")
+_WITHIN = ".within"
 
 
 def fill(directory: str, data: str, path: str, layers: tuple[str, ...]) -> None:
@@ -36,10 +38,10 @@ def fill(directory: str, data: str, path: str, layers: tuple[str, ...]) -> None:
         OSError: with errno and path.
     """
     with _locked(directory):
-        settle(directory, data)
+        filling, filled = _stages(directory, data)
+        _settle(filling, filled, data)
         if os.listdir(data) or not layers:
             return
-        filling = os.path.join(directory, _FILLING)
         os.mkdir(filling, 0o755)
         try:
             copied = _copy(layers, filling, path)
@@ -49,8 +51,16 @@ def fill(directory: str, data: str, path: str, layers: tuple[str, ...]) -> None:
         if not copied:
             os.rmdir(filling)
             return
-        os.rename(filling, os.path.join(directory, _FILLED))
-        settle(directory, data)
+        os.rename(filling, filled)
+        _settle(filling, filled, data)
+
+
+def _stages(directory: str, data: str) -> tuple[str, str]:
+    """Return where is what is being copied, and what has been: on the file system of ``data``, to be moved at once."""
+    is_near = os.stat(directory).st_dev == os.stat(data).st_dev
+    places = (os.path.join(directory, name) if is_near else os.path.join(data, f".lab{name}") for name in _STAGES)
+    filling, filled = places
+    return filling, filled
 
 
 def fill_within(directory: str, data: str, path: str, layers: tuple[str, ...]) -> None:
@@ -86,9 +96,8 @@ def _empty(directory: str) -> None:
             os.unlink(entry.path)
 
 
-def settle(directory: str, data: str) -> None:
+def _settle(filling: str, filled: str, data: str) -> None:
     """End what a killed command has begun; to be called under the volume's lock."""
-    filling, filled = os.path.join(directory, _FILLING), os.path.join(directory, _FILLED)
     if os.path.lexists(filling):
         remove_tree(filling)
     if not os.path.lexists(filled):

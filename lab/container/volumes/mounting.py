@@ -11,6 +11,7 @@ device goes by itself with what is mounted from it.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterable, Iterator
@@ -123,6 +124,9 @@ def mount_found(directory: str) -> None:
         mount_at(directory, volume)
 
 
+_UNKNOWN_HINT = "this kernel has no file system {0!r} now: modprobe {0}; grep {0} /proc/filesystems"
+
+
 def mount_at(directory: str, volume: Volume) -> None:
     """Mount a volume in this mount namespace, if it is not and has to be; ``directory`` is the volume's own.
 
@@ -158,12 +162,13 @@ def _mount(wanted: driver.HostMount, data: str) -> None:
         mount.mount(wanted.source, data, wanted.fstype, wanted.flags, wanted.data)
     except OSError as error:
         flags = f", flags: {wanted.flags:#x}" if wanted.flags else ""
-        options = f", data: {wanted.data}" if wanted.data else ""
+        options = f", data: {wanted.shown_data}" if wanted.data else ""
+        is_unknown = error.errno == errno.ENODEV
         raise KernelError(
             f"error while mounting volume '{data}': failed to mount local volume: mount",
             f"{wanted.source}:{data}{flags}{options}",
             os.strerror(error.errno or 0).lower(),
-            hint="lab volume inspect shows its options",
+            hint=_UNKNOWN_HINT.format(wanted.fstype) if is_unknown else "lab volume inspect shows its options",
         ) from error
 
 

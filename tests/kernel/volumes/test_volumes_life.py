@@ -149,6 +149,21 @@ def test_a_volume_can_be_a_directory_of_the_host(lab: Lab, tmp_path: Path) -> No
     assert os.path.exists(tmp_path / "file")
 
 
+def test_a_directory_on_another_file_system_takes_the_images_content_too(lab: Lab, image: str, tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=True)
+    try:
+        (tmp_path / ".lab.filling").mkdir()  # as a killed command leaves it
+        (tmp_path / ".lab.filling" / "half").touch()
+        options = (f"device={tmp_path}", "type=none", "o=bind")
+        lab.ok("volume", "create", *(word for each in options for word in ("--opt", each)), "data")
+        assert lab.ok("run", "--rm", "-v", "data:/app", image, "cat", "/app/f") == "hi"
+        assert ".lab.filling" not in os.listdir(tmp_path)
+        assert {"f", "h", "l"} <= set(os.listdir(tmp_path))
+        assert os.stat(tmp_path / "f").st_ino == os.stat(tmp_path / "h").st_ino
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
 def test_prune_takes_anonymous_volumes_and_all_on_request(lab: Lab) -> None:
     anonymous = lab.ok("volume", "create")
     lab.ok("volume", "create", "--label", "keep=yes", "data")

@@ -102,6 +102,18 @@ def test_what_cannot_be_mounted_is_said_in_dockers_words(lab: Lab) -> None:
     assert lab.ok("ps", "-aq") == ""
 
 
+@pytest.mark.parametrize("kind", ["nfs", "cifs"])
+def test_a_network_file_system_that_the_kernel_does_not_have_is_told_without_the_password(lab: Lab, kind: str) -> None:
+    if f"\t{kind}\n" in Path("/proc/filesystems").read_text():
+        pytest.skip(f"the kernel of this host has {kind}")
+    options = (f"type={kind}", "device=:/srv", "o=addr=127.0.0.1,username=me,password=geheim")
+    lab.ok("volume", "create", *(word for each in options for word in ("--opt", each)), "far")
+    done = lab("run", "--rm", "-v", "far:/d", "busybox", "true")
+    assert (done.code, "geheim" in done.err, "password=********" in done.err) == (125, False, True), done
+    assert f"modprobe {kind}" in done.err
+    assert lab.ok("ps", "-aq") == ""
+
+
 def test_a_copy_into_it_that_was_killed_is_begun_anew(lab: Lab, sized: str) -> None:
     store = VolumeStore(lab.paths)
     with mounting.in_use(lab.paths, (sized,)):

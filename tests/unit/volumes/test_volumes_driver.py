@@ -41,6 +41,12 @@ def test_a_network_file_system_is_mounted_from_an_address() -> None:
     assert found.at_address("192.0.2.7").data == "addr=192.0.2.7,vers=4"
 
 
+def test_a_password_is_not_shown() -> None:
+    found = driver.host_mount({"type": "cifs", "device": "//x/y", "o": "addr=192.0.2.7,password=a=b,vers=3"})
+    assert found.data == "addr=192.0.2.7,password=a=b,vers=3"
+    assert found.shown_data == "addr=192.0.2.7,password=********,vers=3"
+
+
 def test_a_directory_of_the_host_is_not_mounted_and_a_size_is() -> None:
     bind = {"type": "none", "device": "/srv", "o": "bind,ro"}
     assert (driver.is_bind(bind), driver.is_mounted(bind), driver.is_writable(bind)) == (True, False, False)
