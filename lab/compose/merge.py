@@ -115,6 +115,7 @@ _KEYS: Mapping[Path, Callable[[Node], object]] = {
     ("services", "*", "volumes"): _target,
     ("services", "*", "configs"): _config,
     ("services", "*", "secrets"): _secret,
+    ("services", "*", "build", "secrets"): _secret,
     ("services", "*", "devices"): lambda item: item.text("target") or item.text("source"),
     ("services", "*", "env_file"): _path,
     ("services", "*", "develop", "watch"): _path,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -46,7 +46,7 @@ class Node:
 
     def having(self, value: Value) -> Node:
         """Return another value at the same place."""
-        return replace(self, value=value)
+        return Node(value=value, place=self.place, tag=self.tag)
 
     def wrong(self, where: str, what: str, *, hint: str = "") -> SpecError:
         """Return the error that this value, whose key path is ``where``, is wrong."""

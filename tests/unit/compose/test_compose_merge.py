@@ -73,6 +73,17 @@ def test_a_build_is_merged_with_a_build_in_short_form(project: Load) -> None:
     assert (found.target, found.args) == ("dev", {"A": "1"})
 
 
+def test_secrets_of_a_build_are_the_same_by_their_id(project: Load) -> None:
+    top = "secrets: {a: {content: x}, b: {content: x}}\n"
+    files = {
+        "a.yaml": "services: {web: {build: {context: ., secrets: [a, {source: a, target: t}]}}}\n" + top,
+        "b.yaml": "services: {web: {build: {secrets: [{source: b, target: t}]}}}\n",
+    }
+    build = project(files, ["a.yaml", "b.yaml"]).services["web"].build
+    assert build is not None
+    assert [(each.source, each.target) for each in build.secrets] == [("a", "a"), ("b", "t")]
+
+
 def test_options_of_logging_are_merged_for_one_driver_only(project: Load) -> None:
     base = "{image: a, logging: {driver: json-file, options: {max-file: '3'}}}"
     same = _merged(project, base, "{logging: {options: {max-size: 1m}}}").logging
