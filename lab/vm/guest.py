@@ -188,11 +188,6 @@ class Guest:
         return self._channels.stamps[Instant.OUTPUT]
 
     @property
-    def vmm_started_ns(self) -> int:
-        """When QEMU was up and set up its devices (CLOCK_MONOTONIC)."""
-        return self._channels.stamps[Instant.CONNECTED]
-
-    @property
     def kernel_entered_ns(self) -> int | None:
         """When the guest's kernel began (CLOCK_MONOTONIC), by its own age when init began; None before it is told."""
         age_ns = self._channels.kernel_age_ns
