@@ -94,6 +94,17 @@ def test_a_start_without_space_fails_and_leaves_the_others_supervised(small: Lab
     assert small("start", "-a", "one").code == 3
 
 
+def test_a_container_that_fills_the_disk_is_told_so_and_all_else_goes_on(small: Lab) -> None:
+    small.ok("run", "-d", "--name", "other", *SLEEP)
+    script = "dd if=/dev/zero of=/full bs=64k; echo ended; exit 3"
+    outcome = small("run", "--name", "writer", "busybox", "sh", "-c", script)
+    assert (outcome.code, outcome.out, "No space left on device" in outcome.err) == (3, "ended\n", True), outcome
+    assert (small.get("writer").status, small.get("other").status) == ("exited", "running")
+    small.ok("rm", "writer")  # which makes room
+    assert small.ok("run", "--rm", "busybox", "echo", "there is room") == "there is room"
+    assert small.ok("image", "verify").endswith(" 0 damaged")
+
+
 def test_a_rename_without_space_changes_nothing(small: Lab) -> None:
     container_id = small.ok("create", "--name", "one", "busybox", "true")
     fill(small)
