@@ -182,6 +182,7 @@ _HOST_CHECKS = (
 )
 
 _TOOL_CHECKS = (
+    _tool("lab-client", "a compiled client for short commands", tool_checks.command_client),
     _versioned("fio", "--version", "disk workloads", "fio"),
     _versioned("iperf3", "--version", "network workloads", "iperf3"),
     _versioned("mmdebstrap", "--version", "base images", "mmdebstrap"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ Attempt = Callable[[Paths], Availability]
 
 _VIRTIOFSD = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")  # a package of its own | part of QEMU before 8
 _BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome")
+_ELF = b"\x7fELF"
 _C_SOURCE = b"int main(void) { return 0; }\n"
 _PAGE = "data:text/html,<p id=answer></p><script>document.getElementById('answer').textContent = 6 * 7</script>"
 _ANSWER = ">42<"
@@ -38,6 +40,25 @@ def c_compiler(_paths: Paths) -> Availability:
             return _failed("gcc -static", done, "apt-get install libc6-dev")
         ran = command.run([binary])
     return Availability(available=True) if ran.exit_code == 0 else _failed("a program made by gcc", ran, "")
+
+
+def command_client(_paths: Paths) -> Availability:
+    """Run the console script, which is a program in C if there was a compiler when the lab was installed."""
+    program = os.path.join(os.path.dirname(sys.executable), "lab")
+    try:
+        with open(program, "rb") as file:
+            is_compiled = file.read(len(_ELF)) == _ELF
+        done = command.run([program, "--version"])
+    except FileNotFoundError:
+        return Availability(
+            available=False, reason=f"there is no {program}", hint="sudo ./lab.sh setup, or pip install -e ."
+        )
+    if done.exit_code != 0:
+        return _failed(f"{program} --version", done, "sudo ./lab.sh setup")
+    if not is_compiled:
+        reason = f"{program} is a script: every command waits for the start of Python"
+        return Availability(available=False, reason=reason, hint="apt-get install gcc libc6-dev; sudo ./lab.sh setup")
+    return Availability(available=True)
 
 
 def browser(_paths: Paths) -> Availability:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from lab.paths import Paths
 from lab.target import tool_checks
 
@@ -36,3 +40,17 @@ def test_a_program_that_is_there_but_fails_is_not_available() -> None:
     answer = tool_checks.program("sh", "-c", "echo broken library >&2; exit 127", package="tool")(PATHS)
     assert not answer.available
     assert answer.reason.endswith("exit code 127: broken library")
+
+
+def test_a_client_that_is_a_script_is_told_with_what_compiles_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    assert "there is no" in tool_checks.command_client(PATHS).reason
+    script = tmp_path / "lab"
+    script.write_text("#!/bin/sh\necho lab 1.0\n")
+    script.chmod(0o755)
+    answer = tool_checks.command_client(PATHS)
+    assert (answer.available, "is a script" in answer.reason, "gcc" in answer.hint) == (False, True, True)
+    script.write_text("#!/bin/sh\nexit 1\n")
+    assert "exit code 1" in tool_checks.command_client(PATHS).reason
