@@ -165,7 +165,7 @@ class Performer:
         if action.replaces:
             with contextlib.suppress(NoSuchContainer):
                 self._stop(containers, action.replaces, action.service, action.timeout_s)
-                containers.remove(action.replaces, force=True, volumes=action.removes_volumes)
+                containers.remove(action.replaces, force=True)
             containers.rename(created.id, action.name)
 
     def _start(self, containers: Containers, action: StartContainer) -> None:

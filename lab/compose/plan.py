@@ -21,6 +21,7 @@ from lab.compose.steps import (
     KeepContainer,
     PullImage,
     RemoveContainer,
+    RemoveVolume,
     RenameContainer,
     StartContainer,
     Step,
@@ -232,10 +233,12 @@ class _ServicePlanner:
                 number=each.number,
                 replaces=each.id,
                 inherits={} if self._wishes.renews_volumes else self._inherited(each),
-                removes_volumes=self._wishes.renews_volumes,
                 timeout_s=self._wishes.timeout_s,
             )
             yield Step(key=f"create {name}", action=action, after=before)
+            for left in sorted(each.anonymous) if self._wishes.renews_volumes else ():
+                gone = RemoveVolume(name=left, is_anonymous=True)
+                yield Step(key=f"volume {left}", action=gone, after=(f"create {name}",))
             yield from self._started(name)
         elif not each.is_up:
             yield from self._started(name)

@@ -99,7 +99,7 @@ class PullImage:
 class CreateContainer:
     """Make a container, in place of the one with the id ``replaces``, if any, whose anonymous volumes it ``inherits``.
 
-    The one before is stopped and removed as soon as its successor is made, with its volumes if ``removes_volumes``.
+    The one before is stopped and removed as soon as its successor is made.
     """
 
     name: str
@@ -107,7 +107,6 @@ class CreateContainer:
     number: int
     replaces: str = ""
     inherits: Mapping[str, str] = field(default_factory=dict)
-    removes_volumes: bool = False
     timeout_s: int | None = None
 
     def __str__(self) -> str:
