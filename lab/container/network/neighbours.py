@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lab.container.network import presence
+from lab.container.network import legacy_tables, presence
 from lab.container.network.model import Bridge
 from lab.linux import command, nftables
 
@@ -33,12 +33,16 @@ Entries = list[Mapping[str, Any]]  # Any: what libnftables writes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obstacle:
-    """A chain of somebody else's that drops what our bridges forward."""
+    """A chain of somebody else's that drops what our bridges forward.
+
+    ``program`` is what changes it where that is neither nft nor iptables' usual one.
+    """
 
     family: str
     table: str
     chain: str
     link: str
+    program: str = ""
 
     @property
     def text(self) -> str:
@@ -48,12 +52,13 @@ class Obstacle:
     @property
     def subject(self) -> str:
         """Who drops it."""
-        return f"chain {self.chain} of table {self.family} {self.table}"
+        of_old = f" ({self.program})" if self.program else ""
+        return f"chain {self.chain} of table {self.family} {self.table}{of_old}"
 
     @property
     def hint(self) -> str:
         """The commands that mend it."""
-        program = next((name for name, family in _PROGRAMS.items() if family == self.family), "")
+        program = self.program or next((name for name, family in _PROGRAMS.items() if family == self.family), "")
         if program and (self.table, self.chain) == ("filter", "FORWARD"):
             link = self.link.replace("*", "+")
             return " && ".join(f"{program} -I FORWARD {direction} {link} -j ACCEPT" for direction in _DIRECTIONS)
@@ -106,7 +111,7 @@ def _listed(what: str) -> Entries:
 
 
 def obstacles(bridge: Bridge) -> tuple[Obstacle, ...]:
-    """Return the chains of others that drop what a bridge forwards, as far as nftables knows them.
+    """Return the chains of others that drop what a bridge forwards, those of iptables' older tables included.
 
     Raises:
         OSError: nftables cannot be asked.
@@ -118,7 +123,25 @@ def obstacles(bridge: Bridge) -> tuple[Obstacle, ...]:
         for table in sorted(_forwarding_tables(_listed(f"list chains {family}"))):
             with contextlib.suppress(FileNotFoundError):  # its owner has just removed it
                 found += dropping(_listed(f"list table {family} {table}"), bridge.name)
+    families = ("ip", "ip6") if bridge.subnet6 else ("ip",)
+    for program in legacy_tables.droppers(bridge.name, families):
+        if not _has_docker(program):  # which ``accommodate`` asks
+            found.append(_of_old(program, bridge.name))
     return tuple(found)
+
+
+def _has_docker(program: str) -> bool:
+    return command.run((program, "-w", "-n", "-L", _CHAIN)).exit_code == 0
+
+
+def _of_old(program: str, bridge: str) -> Obstacle:
+    family = _PROGRAMS[program.removesuffix("-legacy")]
+    return Obstacle(family=family, table="filter", chain="FORWARD", link=_wildcard(bridge), program=program)
+
+
+def _wildcard(bridge: str) -> str:
+    """Return what matches all our bridges that have no name of their own, or else the bridge."""
+    return f"{_OUR_LINKS}*" if bridge.startswith(_OUR_LINKS) else bridge
 
 
 def _forwarding_tables(entries: Entries) -> set[str]:
@@ -140,8 +163,7 @@ def dropping(entries: Entries, bridge: str) -> Iterator[Obstacle]:
     for chain in (entry["chain"] for entry in entries if "chain" in entry):
         own = [rule["expr"] for rule in rules if rule["chain"] == chain["name"]]
         if chain.get("hook") == "forward" and (chain.get("policy") == "drop" or (own and _drops_all(own[-1]))):
-            link = f"{_OUR_LINKS}*" if bridge.startswith(_OUR_LINKS) else bridge
-            yield Obstacle(family=chain["family"], table=chain["table"], chain=chain["name"], link=link)
+            yield Obstacle(family=chain["family"], table=chain["table"], chain=chain["name"], link=_wildcard(bridge))
 
 
 def _accepts(expressions: Entries, key: str, bridge: str) -> bool:

@@ -131,6 +131,19 @@ def test_a_firewall_that_drops_is_left_alone_and_told_of_with_what_mends_it(isle
     assert "firewall" not in isle.ok("system", "check")
 
 
+def test_older_tables_of_iptables_that_drop_are_told_of_with_what_mends_it(isle: IslandLab) -> None:
+    try:
+        on_island("iptables-legacy", "-P", "FORWARD", "DROP")
+    except (FileNotFoundError, AssertionError):
+        pytest.skip("this host has no older tables of iptables")
+    made = isle("network", "create", "shop")
+    assert "chain FORWARD of table ip filter (iptables-legacy)" in made.err
+    (found,) = (line for line in isle.ok("system", "check").splitlines() if line.startswith("firewall"))
+    on_island("sh", "-c", found.partition("try: ")[2])
+    assert "firewall" not in isle.ok("system", "check")
+    isle.ok("network", "rm", "shop")
+
+
 @pytest.fixture
 def docker(island: None) -> Iterator[tuple[str, ...]]:
     """Return docker's command line for a daemon on the island, which was there first: so it drops what is not its own.

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lab.container.network import legacy_tables
 from lab.container.network.neighbours import Entries, Obstacle, dropping
 
 BRIDGE = "lab-0a1b2c3d"
@@ -62,3 +63,24 @@ def test_the_hint_is_in_the_words_of_whoever_made_the_chain() -> None:
     assert native.hint.split(" && ")[0] == "nft insert rule inet fence forward iifname '\"lab-*\"' accept"
     old = Obstacle(family="ip6", table="filter", chain="FORWARD", link="lab-*")
     assert old.hint == "ip6tables -I FORWARD -i lab-+ -j ACCEPT && ip6tables -I FORWARD -o lab-+ -j ACCEPT"
+    oldest = Obstacle(family="ip", table="filter", chain="FORWARD", link="mine", program="iptables-legacy")
+    assert oldest.hint.startswith("iptables-legacy -I FORWARD -i mine -j ACCEPT && ")
+    assert "(iptables-legacy)" in oldest.subject
+
+
+@pytest.mark.parametrize(
+    ("rules", "is_dropped"),
+    [
+        ("", False),
+        ("-P FORWARD ACCEPT", False),
+        ("-P FORWARD DROP", True),
+        ("-P FORWARD ACCEPT\n-A FORWARD -j REJECT --reject-with icmp-port-unreachable", True),
+        ("-P FORWARD ACCEPT\n-A FORWARD -i eth0 -j DROP", False),
+        ("-P FORWARD DROP\n-A FORWARD -i lab-+ -j ACCEPT\n-A FORWARD -o lab-+ -j ACCEPT", False),
+        ("-P FORWARD DROP\n-A FORWARD -i lab-+ -j ACCEPT", True),
+        ("-P FORWARD DROP\n-A FORWARD ! -i lab-+ -j ACCEPT\n-A FORWARD ! -o lab-+ -j ACCEPT", True),
+        ('-P FORWARD DROP\n-A FORWARD -m comment --comment "a b" -j ACCEPT', True),
+    ],
+)
+def test_what_iptables_older_tables_drop_is_read_from_their_rules(rules: str, is_dropped: bool) -> None:
+    assert legacy_tables.drops(rules, BRIDGE) is is_dropped
