@@ -33,7 +33,7 @@ _STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (SpecError, HTTPStatus.BAD_REQUEST),
     (StartFailed, HTTPStatus.BAD_REQUEST),
 )
-_REGISTRYS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_NOT_THERE = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)  # of a registry, which need not tell the one from the other
 _PROGRAM_STEP = "execute"
 
 
@@ -55,8 +55,8 @@ def status_of(error: Exception) -> HTTPStatus:
     """Return docker's status code for an error."""
     if isinstance(error, NoSuchPath):
         return HTTPStatus.NOT_FOUND
-    if isinstance(error, RegistryError) and error.status in _REGISTRYS:
-        return HTTPStatus.NOT_FOUND if error.status != HTTPStatus.UNAUTHORIZED else HTTPStatus.UNAUTHORIZED
+    if isinstance(error, RegistryError) and error.status in _NOT_THERE:
+        return HTTPStatus.NOT_FOUND
     if isinstance(error, FileError) and "o such file or directory" in str(error):
         return HTTPStatus.NOT_FOUND
     if isinstance(error, StartFailed) and error.step != _PROGRAM_STEP:

@@ -10,10 +10,12 @@ from http import HTTPStatus
 from lab.api import documents, registry_auth
 from lab.api.call import API_VERSION, MIN_API_VERSION, Call, Routes
 from lab.api.http import JSON, Answer, ClientGone, document
+from lab.api.refusals import refused, words_of
 from lab.container import disk_usage, event_stream, information
 from lab.container.event_stream import EventFile
 from lab.container.following import is_gone
 from lab.container.registry.login import log_in, registry_name
+from lab.errors import RegistryError
 
 PING_HEADERS = (
     ("Api-Version", API_VERSION),
@@ -115,7 +117,12 @@ def auth(call: Call) -> Answer:
     body = call.connection.document()
     given, server = registry_auth.credential(body), str(body.get("serveraddress") or "")
     with registry_auth.given_session(call.paths, {"": given}) as registries:
-        kept = log_in(registries, registry_name(server), given)
+        try:
+            kept = log_in(registries, registry_name(server), given)
+        except RegistryError as error:
+            if error.status != HTTPStatus.UNAUTHORIZED:
+                raise
+            return refused(HTTPStatus.UNAUTHORIZED, words_of(error))  # anywhere else, clients would ask for a password
     return document({"Status": "Login Succeeded", "IdentityToken": kept.identity_token}, status=HTTPStatus.OK)
 
 

@@ -22,6 +22,7 @@ from lab.errors import ImageNotFound, KernelError, NoSuchContainer, RegistryErro
         (StateConflict("it runs"), 409),
         (SpecError("bad"), 400),
         (RegistryError("denied", status=403), 404),
+        (RegistryError("no basic auth credentials", status=401), 500),
         (RegistryError("broken", status=502), 500),
         (KernelError("mount", "/x", "no"), 500),
         (ValueError("a bug"), 500),
