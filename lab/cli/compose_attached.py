@@ -6,19 +6,20 @@ import argparse
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from lab.cli.compose_logs import LogLines, Write, colours_of, in_thread, show
+from lab.cli.compose_logs import LogLines, colours_of, in_thread, log_of, show
 from lab.cli.compose_progress import Progress
 from lab.compose import naming
 from lab.compose.existing import ExistingContainer
 from lab.compose.project import Operation
 from lab.compose.steps import Cancellation
 from lab.container import logs as reading
-from lab.container.containers import Containers
+from lab.container.containers import Container, Containers
 from lab.container.event_stream import Event, EventFile
 from lab.errors import EXIT_INTERRUPTED, EXIT_OK, LabError, NoSuchContainer
 
@@ -64,6 +65,8 @@ class Attached:
         self._timestamps: bool = arguments.timestamps
         self._news: queue.SimpleQueue[_Ended | BaseException | None] = queue.SimpleQueue()
         self._seen: set[tuple[str, int]] = set()
+        self._runs: dict[str, queue.SimpleQueue[None]] = {}
+        self._begun_ns = time.time_ns()
         self._lock = threading.Lock()
 
     def run(self, converge: Callable[[], None], services: Collection[str], ending: Ending) -> int:
@@ -81,7 +84,7 @@ class Attached:
                 converge()
                 self._progress.settle()
                 for each in self._running(services):
-                    self._stay_with(each.id, since_start=False)
+                    self._stay_with(each.id)
                 return self._stay(services, ending)
         except KeyboardInterrupt:
             self._lines.tell("Gracefully stopping... (press Ctrl+C again to force)")
@@ -142,7 +145,7 @@ class Attached:
         with events:
             for event in events.follow(None, cancellation.descriptor):
                 if self._is_ours(event) and event.action == "start":
-                    self._stay_with(event.actor_id, since_start=True)
+                    self._stay_with(event.actor_id)
 
     def _is_ours(self, event: Event) -> bool:
         attributes = event.attributes
@@ -156,8 +159,8 @@ class Attached:
         if error is not None:
             self._news.put(error)
 
-    def _stay_with(self, container_id: str, *, since_start: bool) -> None:
-        """Show what a container writes in its present run, and tell of its end; once for each run."""
+    def _stay_with(self, container_id: str) -> None:
+        """Show what a container writes, and tell of its end: once for each of its runs."""
         with Containers(self._acts.paths) as containers:
             try:
                 container = containers.get(container_id)
@@ -167,26 +170,30 @@ class Attached:
             if (container.id, container.started_ns) in self._seen:
                 return
             self._seen.add((container.id, container.started_ns))
+            is_known = container.id in self._runs
+            runs = self._runs.setdefault(container.id, queue.SimpleQueue())
+        runs.put(None)
+        if not is_known:
+            in_thread(lambda: self._watch(container, runs), self._note_failure)
+
+    def _watch(self, container: Container, runs: queue.SimpleQueue[None]) -> None:
+        """Follow a container from run to run: what is in its log is shown once, however soon it starts again."""
         service = container.record.options.labels.get(naming.SERVICE, "")
         name = naming.shown_name(self._name, container.name)
-        wanted = reading.Wanted(
-            tail=None if since_start else 0,
-            since_ns=container.started_ns if since_start else None,
-            timestamps=self._timestamps,
-        )
+        wanted = reading.Wanted(since_ns=self._begun_ns, timestamps=self._timestamps)
         write = self._lines.writer(name) if service in self._shown else _nowhere
-        in_thread(lambda: self._watch(container.id, name, service, wanted, write), self._note_failure)
-
-    def _watch(self, container_id: str, name: str, service: str, wanted: reading.Wanted, write: Write) -> None:
-        show(self._acts.paths, container_id, wanted, write, follow=True)
-        with Containers(self._acts.paths) as containers:
-            try:
-                code = containers.wait(container_id)
-            except NoSuchContainer:
-                code = None
-        if code is not None and service in self._shown:
-            self._lines.tell(f"{name} exited with code {code}")
-        self._news.put(None if code is None else _Ended(service=service, code=code))
+        with Containers(self._acts.paths) as containers, log_of(container, wanted) as log:
+            while True:
+                runs.get()
+                try:
+                    show(containers, container.id, log, wanted, write, follow=True)
+                    code = containers.wait(container.id) or EXIT_OK
+                except NoSuchContainer:  # it has been removed, by a recreation or by somebody else
+                    self._news.put(None)
+                    return
+                if service in self._shown:
+                    self._lines.tell(f"{name} exited with code {code}")
+                self._news.put(_Ended(service=service, code=code))
 
 
 def _nowhere(_: bool, __: bytes) -> None:

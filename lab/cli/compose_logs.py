@@ -8,7 +8,8 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from lab.cli.compose_project import add_services, chosen, operation, project_of
 from lab.cli.container_show_logs import instant_ns, tail_of
@@ -16,7 +17,7 @@ from lab.compose.existing import ExistingContainer
 from lab.compose.naming import shown_name
 from lab.container import following
 from lab.container import logs as reading
-from lab.container.containers import Containers
+from lab.container.containers import Container, Containers
 from lab.errors import EXIT_OK, NoSuchContainer
 from lab.paths import Paths
 
@@ -85,20 +86,36 @@ def colours_of(ansi: str, *, no_color: bool) -> bool:
     return not no_color and (ansi == "always" or (ansi == "auto" and sys.stdout.isatty()))
 
 
-def show(paths: Paths, container_id: str, wanted: reading.Wanted, write: Write, *, follow: bool) -> None:
-    """Hand what a container has written to ``write``, and with ``follow`` what it writes until it ends."""
-    with Containers(paths) as containers:
-        try:
-            container = containers.get(container_id)
-        except NoSuchContainer:  # it has just been removed
-            return
-        if container.record.options.log_driver == "none":
-            return
-        with reading.Reader(container.state.bundle, wanted) as reader:
-            follows = follow and container.is_running
-            pieces = following.follow(containers, container, reader, wanted) if follows else reader.pieces()
-            for to_error, data in pieces:
-                write(to_error, data)
+@contextmanager
+def log_of(container: Container, wanted: reading.Wanted) -> Iterator[reading.Reader | None]:
+    """Give a container's log; None for one that keeps none."""
+    if container.record.options.log_driver == "none":
+        yield None
+        return
+    with reading.Reader(container.state.bundle, wanted) as reader:
+        yield reader
+
+
+def show(
+    containers: Containers,
+    container_id: str,
+    log: reading.Reader | None,
+    wanted: reading.Wanted,
+    write: Write,
+    *,
+    follow: bool,
+) -> None:
+    """Hand what is in a container's log, and with ``follow`` what it writes until it ends, to ``write``.
+
+    Raises:
+        NoSuchContainer: it has been removed.
+    """
+    container = containers.get(container_id)
+    if log is not None:
+        follows = follow and container.is_running
+        pieces = following.follow(containers, container, log, wanted) if follows else log.pieces()
+        for to_error, data in pieces:
+            write(to_error, data)
 
 
 def add_logs(parser: argparse.ArgumentParser) -> None:
@@ -150,15 +167,22 @@ def _show_all(
     writers = [(each, lines.writer(shown_name(project, each.name))) for each in containers]
     if not follow:
         for each, write in writers:
-            show(paths, each.id, wanted, write, follow=False)
+            _show_one(paths, each.id, wanted, write, follow=False)
         return
     outcomes: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
     for each, write in writers:
-        in_thread(functools.partial(show, paths, each.id, wanted, write, follow=True), outcomes.put)
+        in_thread(functools.partial(_show_one, paths, each.id, wanted, write, follow=True), outcomes.put)
     for _ in writers:
         error = outcomes.get()
         if error is not None:
             raise error
+
+
+def _show_one(paths: Paths, container_id: str, wanted: reading.Wanted, write: Write, *, follow: bool) -> None:
+    with Containers(paths) as containers, suppress(NoSuchContainer):  # it has just been removed
+        container = containers.get(container_id)
+        with log_of(container, wanted) as log:
+            show(containers, container.id, log, wanted, write, follow=follow)
 
 
 def in_thread(act: Callable[[], None], ended: Callable[[BaseException | None], None]) -> None:
