@@ -22,7 +22,7 @@ class MarkName(StrEnum):
     """
 
     REQUESTED = "requested"  # the harness called start()
-    SPAWNED = "spawned"  # the isolating program exists: clone returned, the runtime runs, the VMM answers
+    SPAWNED = "spawned"  # the isolating program exists: clone returned, the runtime or the VMM runs
     NAMESPACES = "namespaces"  # the namespaces exist and the first process runs in them
     ENVIRONMENT = "environment"  # root and devices are in place | the first vCPU is about to run
     KERNEL = "kernel"  # a guest kernel has been entered
