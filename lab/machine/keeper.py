@@ -154,7 +154,6 @@ class Keeper:
     def _boot(self, *, restores: bool, memory: str = "") -> None:
         """Start a guest, and have its end announced; what runs before is over."""
         assert self._hardware is not None
-        deadline_ns = time.monotonic_ns() + self.record.spec.boot_timeout_ns
         spec = domain_spec(self._hardware, self.record, os.path.join(self._directory, ROOT_DISK), self._run_directory)
         self._guest = guest = Guest(self._hardware.host.connection, spec, self._run_directory, self._sinks())
         if restores:
@@ -162,6 +161,7 @@ class Keeper:
             guest.resume()
         else:
             guest.launch()
+            deadline_ns = time.monotonic_ns() + self.record.spec.boot_timeout_ns
             further = guest_settings(self.record, self._hardware.network)
             guest.run(guest_command(self.record), deadline_ns=deadline_ns, further=further)
             guest.await_started(deadline_ns=deadline_ns)

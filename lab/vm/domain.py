@@ -24,6 +24,7 @@ from lab.linux import pidfd, prctl
 from lab.units import NS_PER_S
 from lab.vm.connection import Connection, domain_error, is_gone
 
+_LOOK_S = 0.02  # how often it is seen whether a QEMU that is being started has ended
 _starting = threading.Lock()  # being the reaper is an attribute of the whole process
 
 
@@ -54,12 +55,13 @@ class Domain:
     def create(
         cls,
         connection: Connection,
+        name: str,
         xml: bytes,
         *,
         on_end: Callable[[VmmEnd], None],
         on_paused: Callable[[], None],
     ) -> Domain:
-        """Start a guest whose vCPUs do not run yet.
+        """Start the guest of this name, whose vCPUs do not run yet.
 
         ``on_end`` is called once, from another thread, when QEMU's process has ended, for whatever reason;
         ``on_paused`` when QEMU stops the guest by itself, which it does on errors that it cannot survive.
@@ -68,7 +70,7 @@ class Domain:
             DomainError: libvirt or QEMU refused; nothing is left.
         """
         try:
-            with _reaper(connection):
+            with _reaper(connection, name):
                 handle = connection.handle.createXML(xml.decode(), libvirt.VIR_DOMAIN_START_PAUSED)
         except libvirt.libvirtError as error:
             raise domain_error("start the guest", error) from error
@@ -92,7 +94,7 @@ class Domain:
             DomainError: libvirt or QEMU refused; nothing is left.
         """
         try:
-            with _reaper(connection):
+            with _reaper(connection, name):
                 connection.handle.restoreFlags(path, None, libvirt.VIR_DOMAIN_SAVE_PAUSED)
                 handle = connection.handle.lookupByName(name)
         except libvirt.libvirtError as error:
@@ -221,20 +223,33 @@ class Domain:
 
 
 @contextmanager
-def _reaper(connection: Connection) -> Iterator[None]:
-    """Adopt orphaned descendants for the length of the block.
+def _reaper(connection: Connection, name: str) -> Iterator[None]:
+    """Adopt orphaned descendants for the length of the block, and reap this guest's QEMU if it ends in it.
 
-    Not longer: other arms start programs that daemonise, and those would become zombies of ours.
+    Not longer: other arms start programs that daemonise, and those would become zombies of ours. A QEMU that refuses
+    what it is asked for would be one as well, and libvirt waits for most of a minute until it is gone.
     """
     if not connection.embedded:
         yield
         return
+    is_over = threading.Event()
+    reaping = threading.Thread(target=_reap_early, args=(connection, name, is_over), name=f"reap-{name}", daemon=True)
     with _starting:
         prctl.prctl(prctl.PR_SET_CHILD_SUBREAPER, 1)
+        reaping.start()
         try:
             yield
         finally:
+            is_over.set()
+            reaping.join()
             prctl.prctl(prctl.PR_SET_CHILD_SUBREAPER, 0)
+
+
+def _reap_early(connection: Connection, name: str, is_over: threading.Event) -> None:
+    while not is_over.wait(_LOOK_S):
+        with contextlib.suppress(DomainError, ChildProcessError):  # it has no pid yet, or is not ours yet
+            if os.waitpid(_read_pid(connection, name), os.WNOHANG)[0]:
+                return
 
 
 def _watcher(on_paused: Callable[[], None]) -> Callable[[int, int], None]:

@@ -89,7 +89,7 @@ class Guest:
         """
         self._start(
             lambda: Domain.create(
-                self._connection, build(self.spec), on_end=self._ended, on_paused=self._paused_by_qemu
+                self._connection, self.spec.name, build(self.spec), on_end=self._ended, on_paused=self._paused_by_qemu
             )
         )
 
