@@ -7,7 +7,7 @@ import os
 import struct
 import time
 
-from lab.container import init, supervision, wire
+from lab.container import init, slumber, supervision, wire
 from lab.linux import pidfd
 
 TYPE_CHECKING = False
@@ -55,6 +55,14 @@ class Child:
         self.supervised: Supervised | None = None
         self.monitor: Monitor | None = None
         self.listeners: list[int] = []  # reply pipes of those who are attached
+
+    @property
+    def is_only_kept(self) -> bool:
+        """Whether nothing is lost if whoever looks after it begins anew, by what is on disk, as another's successor."""
+        if self.supervised is None or self.status >= 0 or self.listing or self.monitor is not None:
+            return False
+        replies = (reply for reply in (self.reply, *self.listeners) if reply >= 0)
+        return self.supervised.is_only_kept and not any(map(slumber.has_reader, replies))
 
 
 def reap(child: Child) -> int:

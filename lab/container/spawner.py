@@ -22,6 +22,7 @@ from lab.container.follow_up import FollowUps
 from lab.container.loop import Loop
 from lab.container.numbered import Numbered
 from lab.container.spare import Spare
+from lab.container.streams import Peek
 from lab.container.supervision import Supervised
 from lab.linux import namespaces as ns
 from lab.linux import pidfd, sockets
@@ -57,7 +58,7 @@ class Spawner:
         """Serve nobody yet; ``paths`` are root, cache and run directory of the root that a shared one serves."""
         self._paths = paths
         self._loop = Loop()
-        self._peek = supervision.Peek()
+        self._peek = Peek()
         self._buffer = bytearray(wire.PACKET_BYTES)
         self._spare = Spare()
         self._engines: dict[int, sockets.Socket] = {}
@@ -125,7 +126,7 @@ class Spawner:
     def _only_waits(self) -> bool:
         if self._engines or self._follow_ups.are_due or self._loop.has_timers:
             return False
-        return bool(self._children) and all(map(_is_only_kept, self._children.values()))
+        return bool(self._children) and all(child.is_only_kept for child in self._children.values())
 
     def _supervised_children(self) -> Iterator[Supervised]:
         return (child.supervised for child in self._children.values() if child.supervised is not None)
@@ -230,7 +231,7 @@ class Spawner:
         bundle, has_terminal, streams, policy, keeper = fields
         supervised = self._supervised(bundle, policy, has_terminal=has_terminal, keeper=keeper)
         try:
-            _give(supervised, streams, given)
+            supervised.take(streams, given)
         except OSError:
             supervised.failed()
             raise
@@ -296,7 +297,7 @@ class Spawner:
         reply, *given = descriptors
         child = self._find(container_id)
         assert child.supervised is not None
-        _give(child.supervised, streams, given)  # which may fail: only then it is answered
+        child.supervised.take(streams, given)  # which may fail: only then it is answered
         wire.answer(reply, (messages.ATTACHED, child.supervised.log_size_bytes))
         child.listeners.append(reply)
         _close(given)
@@ -562,41 +563,6 @@ _REQUESTS: dict[str, Callable[..., None]] = {
     messages.RESIZE: Spawner._resize,
     messages.RESTART: Spawner._set_restart,
 }
-
-
-def _is_only_kept(child: Child) -> bool:
-    if child.supervised is None or child.status >= 0 or child.listing or child.monitor is not None:
-        return False
-    replies = (reply for reply in (child.reply, *child.listeners) if reply >= 0)
-    return child.supervised.is_only_kept and not any(map(slumber.has_reader, replies))
-
-
-def _give(supervised: Supervised, streams: str, descriptors: list[int]) -> None:
-    """Hand copies of the descriptors to who supervises, all or none; the originals stay the request's."""
-    for letter, descriptor in zip(streams, _copies(descriptors), strict=True):
-        if letter == "i":
-            supervised.type(descriptor)
-        elif letter == "k":
-            supervised.keep(descriptor)
-        elif letter == "p":
-            supervised.ports.hold(descriptor)
-        elif letter == "r":
-            supervised.ports.release(descriptor)
-        elif letter == "t":
-            supervised.expect_console(descriptor)
-        else:
-            supervised.listen("stdout" if letter == "o" else "stderr", descriptor)
-
-
-def _copies(descriptors: list[int]) -> list[int]:
-    copies: list[int] = []
-    try:
-        for descriptor in descriptors:
-            copies.append(os.dup(descriptor))
-    except OSError:
-        _close(copies)
-        raise
-    return copies
 
 
 def _is_same(left: supervision.Left) -> bool:
