@@ -19,6 +19,9 @@ from lab.paths import Paths
 from lab.vm import disk_image
 
 
+_QCOW2_MAGIC = b"QFI\xfb"  # Source: QEMU docs/interop/qcow2.txt
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """A disk made from an image: ``digest`` is the image's manifest; ``allocated_bytes`` is what its file takes."""
@@ -116,13 +119,19 @@ def make_root(template: str, path: str) -> None:
 
 
 def require_root(path: str) -> None:
-    """See that a machine's disk is there; whether it can be read is found out by QEMU.
+    """See that a machine's disk is there and begins like one; whether all of it can be read is found out by QEMU.
 
     Raises:
-        DomainError: it is gone.
+        DomainError: it is gone, or is damaged.
     """
-    if not os.path.exists(path):
-        raise DomainError(f"the disk {path} is gone", hint="lab vm rm it, and run the image again")
+    hint = "lab vm snapshot revert, if there is one; else lab vm rm it, and run the image again"
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(len(_QCOW2_MAGIC))
+    except FileNotFoundError as error:
+        raise DomainError(f"the disk {path} is gone", hint=hint) from error
+    if magic != _QCOW2_MAGIC:
+        raise DomainError(f"the disk {path} is damaged: it does not begin like a qcow2 disk", hint=hint)
 
 
 def copy_root(source: str, target: str) -> None:

@@ -149,10 +149,10 @@ def _prepare(root: str, shared_cache: str) -> None:
     os.makedirs(os.path.join(root, "etc"), exist_ok=True)
     os.makedirs(shared_cache, exist_ok=True)
     cache.write_file(os.path.join(root, "etc", "qemu.conf"), _QEMU_CONF.encode())
-    link = os.path.join(root, "cache")
-    if not os.path.islink(link):
+    link, target = os.path.join(root, "cache"), os.path.realpath(shared_cache)  # by one name only: others may go
+    if not (os.path.islink(link) and os.readlink(link) == target):
         cache.remove(link)
-        os.symlink(shared_cache, link)
+        os.symlink(target, link)
 
 
 def _ensure_emulator(directory: str, qemu: str) -> str:
