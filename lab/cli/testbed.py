@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_parser.add_argument(
         "command", metavar="COMMAND", nargs=argparse.REMAINDER, help="the program and its arguments"
     )
-    add_verb(verbs, "down", "end the machine; what it is made of is kept", "lab testbed down")
+    down = add_verb(verbs, "down", "end the machine; what it is made of is kept", "lab testbed down")
+    down.add_argument("--purge", action="store_true", help="remove what it is made of as well, some 3 GB")
     add_format(add_verb(verbs, "status", "show whether there is a machine", "lab testbed status --format json"))
 
 
@@ -94,8 +95,8 @@ def _writer(file: int) -> Callable[[bytes], None]:
 
 
 def _down(arguments: argparse.Namespace, testbed: Testbed) -> int:
-    del arguments
-    output.note("testbed: it is down" if testbed.down() else "testbed: it was down already")
+    there = testbed.down(purge=arguments.purge)
+    output.note("testbed: it is down" if there else "testbed: it was down already")
     return EXIT_OK
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from lab.errors import SpecError, UnavailableError
 from lab.paths import Paths
-from lab.testbed import counted, parts, process, saved, tree
+from lab.testbed import counted, parts, process, root_disk, saved, tree
 from lab.testbed.channel import Channel, Take, free_port
 from lab.testbed.inside_command import guest_command
 from lab.testbed.root_disk import Progress
@@ -55,7 +55,7 @@ class Testbed:
         self._directory = paths.testbed_run
 
     def up(self, mode: Mode, *, vcpus: int = VCPUS, memory_bytes: int = MEMORY_BYTES) -> None:
-        """Make the testbed ready; the same again does nothing but bring its tree up to date.
+        """Make the testbed ready; where it is already, nothing is done.
 
         Raises:
             SpecError: it is up in another way.
@@ -76,6 +76,7 @@ class Testbed:
             if mode is Mode.RUNNING:
                 self._start(made, vcpus=vcpus, memory_bytes=memory_bytes)
             self._write(_STATE, wanted)
+            self._forget_what_is_old(made)
             self._progress("testbed: it is up")
 
     def _start(self, made: parts.Parts, *, vcpus: int, memory_bytes: int) -> None:
@@ -114,8 +115,10 @@ class Testbed:
                 self._send_tree(channel)
             return channel.run(command, stdin=stdin, out=out, err=err), None
 
-    def down(self) -> bool:
-        """End the machine, and remove what was its own; the cache stays. Return whether there was anything.
+    def down(self, *, purge: bool = False) -> bool:
+        """End the machine, and remove what was its own; return whether there was any.
+
+        What it is made of is kept for the next, unless ``purge`` asks for the space.
 
         Raises:
             DomainError: QEMU does not end.
@@ -124,6 +127,9 @@ class Testbed:
         with self._locked():
             there = self.status().mode is not Mode.DOWN
             self._clean()
+            if purge:
+                cache.remove(self._paths.testbed_cache)
+                root_disk.forget_packages(self._paths)
             return there
 
     def status(self) -> Status:
@@ -148,6 +154,13 @@ class Testbed:
         now = tree.manifest(found)
         saved.send(channel, found, tree.delta(self._read(_TREE), now))
         self._write(_TREE, now)
+
+    def _forget_what_is_old(self, made: parts.Parts) -> None:
+        """Remove what another kernel, environment or size of machine was made of; states of this one are kept."""
+        kept = (*made.files, saved.prefix(made))
+        for name in os.listdir(self._paths.testbed_cache):
+            if not name.startswith(kept):
+                cache.remove(os.path.join(self._paths.testbed_cache, name))
 
     def _clean(self) -> None:
         process.end(self._directory)

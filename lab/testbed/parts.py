@@ -26,6 +26,12 @@ class Parts:
     data: str
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """The names of those in the cache."""
+        made = (self.initramfs, self.counted_initramfs, self.root, self.data)
+        return tuple(os.path.basename(path) for path in made)
+
+    @property
     def key(self) -> str:
         """What a saved state depends on, besides the machine's size and QEMU."""
         return hashlib.sha256("\0".join((self.vmlinux, self.initramfs, self.root, self.data)).encode()).hexdigest()[:16]

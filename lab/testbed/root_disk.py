@@ -7,6 +7,7 @@ same paths, and the kernel's modules; the whole becomes one read-only file, made
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -17,7 +18,7 @@ from lab.container.image.bootstrap import bootstrap_with_packages
 from lab.container.image.store import ImageStore
 from lab.container.image.work import work_directory
 from lab.container.storage.snapshots import Overlay, mount_overlay, unmount
-from lab.errors import LabError, UnavailableError
+from lab.errors import ImageNotFound, LabError, UnavailableError
 from lab.linux import command
 from lab.paths import Paths
 from lab.vm import cache
@@ -71,6 +72,12 @@ def ensure(paths: Paths, kernel: GuestKernel, progress: Progress) -> str:
             _build(temporary, store.layer_directories(image.manifest_digest), kernel, work, progress)
 
     return cache.make_once(os.path.join(paths.testbed_cache, f"root-{found}.erofs"), build)
+
+
+def forget_packages(paths: Paths) -> None:
+    """Remove the image that the root disk is made from, if it is there."""
+    with contextlib.suppress(ImageNotFound):
+        ImageStore.open(paths).remove(IMAGE)
 
 
 def _site_packages() -> str:

@@ -68,6 +68,11 @@ def resume(
     return manifest
 
 
+def prefix(made: Parts) -> str:
+    """Return how the names of saved states begin that are made of these parts."""
+    return f"saved-{made.key}"
+
+
 def send(channel: Channel, directory: str, delta: tree.Delta) -> None:
     """Change the machine's copy of the tree in ``directory``.
 
@@ -93,8 +98,8 @@ def set_clock(channel: Channel) -> None:
 
 
 def _ensure(paths: Paths, made: Parts, directory: str, *, vcpus: int, memory_bytes: int, progress: Progress) -> str:
-    parts = (made.key, str(vcpus), str(memory_bytes), qemu_version(), tree.find(), repr(_WARM_UP))
-    name = f"saved-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
+    size = (str(vcpus), str(memory_bytes), qemu_version(), tree.find(), repr(_WARM_UP))
+    name = f"{prefix(made)}-{hashlib.sha256(chr(0).join(size).encode()).hexdigest()[:16]}"
 
     def build(temporary: str) -> None:
         os.mkdir(temporary, 0o700)
