@@ -1,7 +1,8 @@
 """The least that a virtual machine costs: a guest without a kernel, which writes one byte and does nothing more.
 
 What starts it (libvirt, QEMU, firmware) is the same as with a kernel, so it is the part of a guest's start-up that no
-kernel can save. It runs wherever the accelerator runs anything, also under a KVM that boots no Linux.
+kernel can save. It runs wherever the accelerator runs anything, also under a KVM that boots no Linux. With Linux in its
+place, the same measurement ends at the first byte of userspace.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from dataclasses import dataclass, replace
 from lab.units import NS_PER_S
 from lab.vm import cache
 from lab.vm.direct_qemu import DirectGuest
-from lab.vm.domain_spec import Accelerator, MachineType
+from lab.vm.domain_spec import Accelerator, DomainSpec, MachineType
 from lab.vm.domain_xml import MARKER_IO_PORT
 from lab.vm.guest import Guest
-from lab.vm.platform import STARTED_FILE, Platform
+from lab.vm.platform import Platform
 
 _LOAD_ADDRESS = 0x100000  # 1 MiB, above what firmware uses
 _CODE = bytes(
@@ -35,8 +36,8 @@ _ELF_HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
 _PROGRAM_HEADER = struct.Struct("<8I")
 _PT_LOAD, _PT_NOTE = 1, 4
 _READ_EXECUTE = 5
-_MEMORY_BYTES = 64 << 20
-_TIMEOUT_NS = 20 * NS_PER_S
+_MEMORY_BYTES = 128 << 20
+_TIMEOUT_NS = 60 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +70,12 @@ def _segment(kind: int, offset: int, address: int, size: int) -> bytes:
     return _PROGRAM_HEADER.pack(kind, offset, address, address, size, size, _READ_EXECUTE, 4)
 
 
-def measure(host: Platform, accelerator: Accelerator, machine: MachineType, *, direct: bool) -> Floor:
+def measure(
+    host: Platform, accelerator: Accelerator, machine: MachineType, *, direct: bool, linux: bool = False
+) -> Floor:
     """Start such a guest once, by libvirt or ``direct``ly by QEMU's command line, and remove it.
+
+    With ``linux`` it has a kernel after all, and what is timed is the first byte of its init.
 
     Raises:
         DomainError: it does not start.
@@ -80,17 +85,15 @@ def measure(host: Platform, accelerator: Accelerator, machine: MachineType, *, d
     os.makedirs(parent, exist_ok=True)
     directory = tempfile.mkdtemp(prefix="lab-floor-", dir=parent)
     try:
-        return _measure(host, accelerator, machine, directory, DirectGuest if direct else Guest)
+        spec = _spec(host, accelerator, machine, directory)
+        kind = DirectGuest if direct else Guest
+        return _start(kind(host.connection, spec if linux else _without_kernel(spec, directory), directory))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _measure(
-    host: Platform, accelerator: Accelerator, machine: MachineType, directory: str, kind: type[Guest]
-) -> Floor:
-    kernel = os.path.join(directory, "floor.elf")
-    cache.write_file(kernel, program())
-    spec = host.domain_spec(
+def _spec(host: Platform, accelerator: Accelerator, machine: MachineType, directory: str) -> DomainSpec:
+    return host.domain_spec(
         name=os.path.basename(directory),
         directory=directory,
         accelerator=accelerator,
@@ -98,13 +101,21 @@ def _measure(
         vcpus=1,
         memory_bytes=_MEMORY_BYTES,
     )
-    guest = kind(host.connection, replace(spec, kernel=kernel, initramfs="", kernel_options=()), directory)
+
+
+def _without_kernel(spec: DomainSpec, directory: str) -> DomainSpec:
+    kernel = os.path.join(directory, "floor.elf")
+    cache.write_file(kernel, program())
+    return replace(spec, kernel=kernel, initramfs="", kernel_options=())
+
+
+def _start(guest: Guest) -> Floor:
     asked_ns = time.monotonic_ns()
     try:
         guest.launch()
         guest.release_vcpus()
         first_byte_ns = guest.await_userspace(deadline_ns=time.monotonic_ns() + _TIMEOUT_NS)
-        with open(os.path.join(directory, STARTED_FILE), encoding="ascii") as file:
+        with open(guest.spec.started_file, encoding="ascii") as file:
             started_ns = int(file.read())
     finally:
         guest.destroy()
