@@ -87,6 +87,11 @@ class Relay:
         """
         self._take(data)
 
+    @property
+    def has_input(self) -> bool:
+        """Whether what the client sends goes anywhere."""
+        return self._input >= 0
+
     def wants(self, stream: int) -> bool:
         """Return whether the client gets this output."""
         return stream in self._outputs.values()

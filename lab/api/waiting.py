@@ -16,9 +16,10 @@ from lab.container.spawner_client import Running, Streams
 class Ends:
     """The container's ends of one client's pipes, by the names of ``Streams``."""
 
-    def __init__(self, descriptors: dict[str, int]) -> None:
-        """Take the descriptors over."""
+    def __init__(self, descriptors: dict[str, int], *, has_input: bool) -> None:
+        """Take the descriptors over; ``has_input`` if the client holds the container's standard input."""
         self._descriptors = descriptors
+        self.has_input = has_input
         self._begun = os.eventfd(0, os.EFD_CLOEXEC)
 
     @property

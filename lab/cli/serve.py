@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from lab.api import file_works
 from lab.api.aside import Aside
 from lab.api.call import Surroundings
-from lab.api.dispatch import Dispatcher
-from lab.api.routes.system import PING_HEADERS
 from lab.api.server import Listener, Server, listen, stop_signals
 from lab.api.terminals import Terminals
 from lab.api.waiting import WaitingClients, Witnesses
@@ -45,8 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, paths: Paths) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     path = os.path.abspath(arguments.socket or os.path.join(paths.run, SOCKET_NAME))
-    aside = Aside(file_works.WORKS)  # before there are threads and sockets
+    aside = Aside(file_works.WORKS)  # before there are threads and sockets, and what it would only have copies of
     try:
+        from lab.api.dispatch import Dispatcher
+        from lab.api.routes.system import PING_HEADERS
+
         surroundings = Surroundings(
             paths=paths, waiting=WaitingClients(), witnesses=Witnesses(), terminals=Terminals(), aside=aside
         )

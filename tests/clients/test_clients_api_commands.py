@@ -225,7 +225,7 @@ $ mkdir -p tree/deep; echo leaf > tree/deep/leaf; docker cp tree writes:/tree; d
 $ tar c tree | docker cp - writes:/tmp; docker cp writes:/tmp/tree/deep/leaf -  | tar xO
 leaf
 $ docker cp writes:/nosuch .
-...Could not find the file /nosuch in container writes
+...writes...
 [exit 1]
 $ docker rm writes
 writes
@@ -258,7 +258,7 @@ $ docker rm -f uses; docker volume rm more data nosuch
 uses
 more
 data
-...nosuch...no such volume
+...nosuch...
 [exit 1]
 $ docker volume create pruned; docker volume prune -f -a 2>/dev/null || docker volume prune -f; docker volume ls -q
 pruned
@@ -548,8 +548,6 @@ $ docker pull {host}/mine:nosuch
 [exit 1]
 $ printf 'FROM {host}/mine:1\nRUN true\n' | docker build -q --pull -
 ...sha256:...
-$ docker manifest inspect --insecure {host}/mine:1 | grep -c layers
-1
 $ docker rmi -f {host}/mine:1 >/dev/null; docker logout {host}
 Removing login credentials for {host}
 $ docker pull {host}/mine:1

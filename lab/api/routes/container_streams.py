@@ -63,7 +63,7 @@ def _attach(call: Call, channel: Channel, *, is_framed: bool = True) -> None:
         relay = stack.enter_context(_relay(call, container, channel, is_framed=is_framed))
         log_bytes = None
         if call.query.truth("stream"):
-            ends = Ends(_connected(call, containers, container, relay))
+            ends = Ends(_connected(call, containers, container, relay), has_input=relay.has_input)
             log_bytes = stack.enter_context(_joined(call, containers, container, ends, relay))
         early = channel.hijack()
         begun_bytes = log_place.size_bytes(container.state.bundle) if log_bytes is None else log_bytes
@@ -92,7 +92,7 @@ def _go_on(call: Call, containers: Containers, container: Container, relay: Rela
     ``begun_bytes`` is how long its log was when the client was connected first.
     """
     while _is_running(containers, container.id):
-        ends = Ends(_connected(call, containers, container, relay, again=True))
+        ends = Ends(_connected(call, containers, container, relay, again=True), has_input=relay.has_input)
         try:
             running = containers.engine.spawner.attach(container.id, ends.streams)
         except StartFailed:  # it has ended meanwhile

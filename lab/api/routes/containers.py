@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from contextlib import ExitStack
+from dataclasses import replace
 from http import HTTPStatus
 
 from lab.api import create_body, documents, fields
@@ -60,7 +63,7 @@ def start(call: Call) -> Answer:
         if container.is_running:
             return nothing(HTTPStatus.NOT_MODIFIED)
         try:
-            _start(call, containers, container.id)
+            _start(call, containers, container.id, keeps_input=container.record.options.open_stdin)
         except StartFailed:
             if container.record.options.removes:
                 with contextlib.suppress(LabError):
@@ -69,9 +72,14 @@ def start(call: Call) -> Answer:
     return nothing()
 
 
-def _start(call: Call, containers: Containers, container_id: str) -> None:
-    with call.surroundings.waiting.taken(container_id) as waiting:
-        running = containers.start(container_id, waiting[0].streams if waiting else Streams())
+def _start(call: Call, containers: Containers, container_id: str, *, keeps_input: bool) -> None:
+    with call.surroundings.waiting.taken(container_id) as waiting, ExitStack() as stack:
+        streams = waiting[0].streams if waiting else Streams()
+        if waiting and keeps_input and not any(each.has_input for each in waiting):  # somebody may come who has any
+            kept = containers.open_stdin(container_id)
+            stack.callback(os.close, kept)
+            streams = replace(streams, kept=kept)
+        running = containers.start(container_id, streams)
         call.surroundings.witnesses.hand_over(container_id, running)
         for others in waiting[1:]:
             containers.engine.spawner.attach(container_id, others.streams).close()
