@@ -9,15 +9,15 @@ import pytest
 
 from ..containers.conftest import Lab
 from .walking import does_what_its_page_says
-from .walkthrough import LONG
+from .walkthrough import LONG_PAGES
 
 
 @pytest.mark.root
 @pytest.mark.needs("mmdebstrap")
 @pytest.mark.needs("overlay")
 @pytest.mark.needs("dnsmasq")
-@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize(("name", "page"), LONG_PAGES)
 def test_a_long_example_does_what_its_page_says(
-    name: str, lab: Lab, base_archive: Callable[[str], str], tmp_path: Path
+    name: str, page: str, lab: Lab, base_archive: Callable[[str], str], tmp_path: Path
 ) -> None:
-    does_what_its_page_says(name, lab, base_archive, tmp_path)
+    does_what_its_page_says(name, lab, base_archive, tmp_path, page)

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..containers.conftest import Lab
-from .walkthrough import EXAMPLES, bases_of, walk
+from .walkthrough import EXAMPLES, PAGE, bases_of, walk
 
 
-def does_what_its_page_says(name: str, lab: Lab, base_archive: Callable[[str], str], directory: Path) -> None:
+def does_what_its_page_says(
+    name: str, lab: Lab, base_archive: Callable[[str], str], directory: Path, page: str = PAGE
+) -> None:
     """Walk through the page, and assert that it is true and leaves nothing."""
     images = lab.ok("images", "--format", "{{.Repository}}").split()
     for base in bases_of(name):
         if base not in images:
             lab.ok("load", "-q", "-i", base_archive(base))
-    wrong = walk(name, engine(lab), directory)
+    wrong = walk(name, engine(lab), directory, page=page)
     assert not wrong, "\n\n".join(wrong)
     nothing_is_left(lab)
     assert _files(directory / name) == _files(EXAMPLES / name)

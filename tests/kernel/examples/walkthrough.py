@@ -26,8 +26,11 @@ CLAIMS = "explanation/where-data-lives.md"
 PAGES = (CLAIMS, "how-to/connect-containers.md", "how-to/use-registries.md")
 """Pages of the documents whose commands need no more than busybox."""
 NAMES = tuple(sorted(path.parent.name for path in EXAMPLES.glob("*/README.md")))
+PAGE = "README.md"
 LONG = ("favourites", "php-stack")
 """Those that take long, themselves or their images: not a part of the daily run."""
+LONG_PAGES = (*((name, PAGE) for name in LONG), ("goals", "compose.md"))
+"""The pages that are not a part of it."""
 _PORTS = ("8080", "8081", "8082", "8083")
 _MARK = "=== command {} ==="
 _END = "=== end ==="
@@ -77,11 +80,17 @@ def matches(expected: Sequence[str], printed: Sequence[str]) -> bool:
 
 
 def walk(
-    name: str, engine: Sequence[str], directory: Path, *, within: Sequence[str] = (), unsaid: str = "$^"
+    name: str,
+    engine: Sequence[str],
+    directory: Path,
+    *,
+    page: str = PAGE,
+    within: Sequence[str] = (),
+    unsaid: str = "$^",
 ) -> list[str]:
     """Run the commands of an example's page in a copy of it below ``directory``, which is empty; else as ``follow``."""
     shutil.copytree(EXAMPLES / name, directory / name)
-    return follow(EXAMPLES / name / "README.md", engine, directory / name, within=within, unsaid=unsaid)
+    return follow(EXAMPLES / name / page, engine, directory / name, within=within, unsaid=unsaid)
 
 
 def follow(
