@@ -7,7 +7,7 @@ Source: fio(1), "JSON OUTPUT".
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lab.bench.document import decode_json
 from lab.bench.model import Better, Metric, Sample, Unit
@@ -69,6 +69,9 @@ class Disk:
 
     def run(self, context: Context) -> Iterable[Sample]:
         """Run each job; throughput, operations and latency percentiles of each."""
+        # first without a job: what fio reads to load itself and to make its file is not the job's
+        pattern, depth = next(_jobs(context.parameters))
+        execute(context.target, laying_out(command(context.parameters, pattern, depth)), context.clock)
         for pattern, depth in _jobs(context.parameters):
             before = io_path.read(context.target.footprint())
             execution, _ = execute(context.target, command(context.parameters, pattern, depth), context.clock)
@@ -91,6 +94,8 @@ def command(parameters: Parameters, pattern: str, depth: str) -> Command:
         "runtime": f"{number(parameters, 'runtime_ms')}ms",
         "ioengine": text(parameters, "engine"),
         "direct": "1" if parameters["direct"] else "0",
+        # through a page cache means with what is in it: fio would drop the file from it first
+        "invalidate": "1" if parameters["direct"] else "0",
         # fio's own choice is the processor's counter where that looks sound: under emulation all latencies were then 0
         "clocksource": "clock_gettime",
         "output-format": "json",
@@ -99,6 +104,11 @@ def command(parameters: Parameters, pattern: str, depth: str) -> Command:
     # randrepeat is fio's default: every arm reads the same offsets in the same order
     argv = (_FIO, *flags, "--time_based", "--percentile_list=50:90:99")
     return Command(argv=argv, cwd="/tmp", timeout_ns=runtime_ns + 120 * NS_PER_S)
+
+
+def laying_out(job: Command) -> Command:
+    """Return the command that makes the file of a job and does not run it."""
+    return replace(job, argv=(*job.argv, "--create_only=1"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

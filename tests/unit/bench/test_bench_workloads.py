@@ -215,3 +215,14 @@ def test_a_disk_job_is_the_same_for_every_pattern_but_what_it_names() -> None:
     assert "--size=67108864" in first
     assert {"--direct=1", "--rw=randread", "--iodepth=1", "--output-format=json"} <= set(first)
     assert set(disk.command(parameters, "write", "4").argv) - set(first) == {"--rw=write", "--iodepth=4"}
+
+
+def test_the_file_of_a_disk_job_is_made_by_the_very_job_that_is_not_run() -> None:
+    job = disk.command(defaults(WORKLOADS["disk"]), "randread", "1")
+    assert set(disk.laying_out(job).argv) - set(job.argv) == {"--create_only=1"}
+
+
+def test_only_what_goes_past_the_page_cache_has_its_file_dropped_from_it() -> None:
+    parameters = defaults(WORKLOADS["disk"])
+    assert "--invalidate=1" in disk.command(parameters, "randread", "1").argv
+    assert "--invalidate=0" in disk.command({**parameters, "direct": False}, "randread", "1").argv
