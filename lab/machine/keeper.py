@@ -104,7 +104,7 @@ class Keeper:
         self._exit_code = EXIT_START_FAILED
         self._reason = ""
         self._is_wanted_end = False
-        self._last_words: list[threading.Thread] = []
+        self._threads: list[threading.Thread] = []
         self._log: Log | None = None
         self._console_bytes = 0
 
@@ -133,8 +133,7 @@ class Keeper:
             if awaited:
                 self._attached.wait(_ATTACH_S)
         self._put_away()
-        for thread in self._last_words:
-            thread.join(_LAST_WORDS_S)
+        self._say_last_words()
 
     def _start(self, stack: ExitStack, *, restores: bool) -> None:
         stack.callback(directories.clear_run_directory, self._run_directory)
@@ -228,6 +227,12 @@ class Keeper:
             directories.remove(self._paths, self.record)
         self._finished.set()
 
+    def _say_last_words(self) -> None:
+        """Let those who have asked for something hear the answer, and those who wait for the end hear of it."""
+        deadline = time.monotonic() + _LAST_WORDS_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
     # -- what is asked of it -------------------------------------------------------------------------------------------
 
     @property
@@ -317,7 +322,7 @@ class Keeper:
                 connection.send(b"D", json.dumps({"code": self._exit_code, "reason": self._reason}).encode())
 
         thread = threading.Thread(target=send, name="last-words", daemon=True)
-        self._last_words.append(thread)
+        self._threads.append(thread)
         thread.start()
         self._attached.set()
 
@@ -338,7 +343,9 @@ class Keeper:
             except OSError:  # closed: the machine has ended
                 return
             each = link.Link(connection)
-            threading.Thread(target=requests.serve, args=(self, each), name="request", daemon=True).start()
+            thread = threading.Thread(target=requests.serve, args=(self, each), name="request", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
 
 def _outcome(act: Callable[[], None]) -> Exception | None:

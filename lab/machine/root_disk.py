@@ -18,7 +18,6 @@ from lab.errors import DomainError
 from lab.paths import Paths
 from lab.vm import disk_image
 
-
 _QCOW2_MAGIC = b"QFI\xfb"  # Source: QEMU docs/interop/qcow2.txt
 
 

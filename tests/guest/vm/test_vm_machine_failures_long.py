@@ -218,3 +218,63 @@ def test_ctrl_c_at_any_time_leaves_nothing(root: Path, image: str, after_s: floa
     time.sleep(after_s)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(_DEADLINE_S) == 130
+
+
+# -- with a daemon of libvirt's ----------------------------------------------------------------------------------------
+
+_DAEMON_CONF = 'unix_sock_dir = "{directory}"\nauth_unix_rw = "none"\nauth_unix_ro = "none"\n'
+_QEMU_CONF = """
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+cgroup_controllers = [ ]
+namespaces = [ ]
+stdio_handler = "file"
+seccomp_sandbox = 0
+"""
+_HIDDEN = ("/etc/libvirt", "/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt")
+_SERVE = """
+for place in {places}; do mkdir -p $place && mount -t tmpfs none $place || exit 1; done
+cp {directory}/qemu.conf /etc/libvirt/qemu.conf
+exec libvirtd -f {directory}/libvirtd.conf -p {directory}/pid
+"""
+
+
+@contextmanager
+def libvirtd(directory: Path) -> Iterator[command.Process]:
+    """Serve libvirt's system daemon in a mount namespace of its own: nothing of the host's is read or written."""
+    (directory / "libvirtd.conf").write_text(_DAEMON_CONF.format(directory=directory))
+    (directory / "qemu.conf").write_text(_QEMU_CONF)
+    script = _SERVE.format(places=" ".join(_HIDDEN), directory=directory)
+    process = command.spawn(("unshare", "-m", "sh", "-c", script), start_new_session=True)
+    try:
+        until(lambda: (directory / "libvirt-sock").exists(), "the daemon's socket")
+        yield process
+    finally:
+        process.terminate()
+        process.wait(_DEADLINE_S)
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/sbin/libvirtd"), reason="libvirtd is not installed")
+def test_a_machine_outlives_the_daemon_that_started_it(root: Path, image: str, tmp_path: Path) -> None:
+    uri = f"qemu:///system?socket={tmp_path}/libvirt-sock"
+    name = f"lab-of-daemon-{os.getpid()}"
+    with libvirtd(tmp_path) as daemon:
+
+        def inside(*words: str) -> command.Completed:
+            entered = ("nsenter", "-m", "-t", str(daemon.pid), *argv(root, *words))
+            return command.run(entered, timeout_s=_DEADLINE_S)
+
+        started = inside("vm", "run", "-d", "--name", name, "--network", "none", "--connect", uri, image, *LOOP)
+        try:
+            assert started.exit_code == 0, started.error_text
+            assert started.text[:12] in inside("vm", "ls", "--connect", uri, "--format", "{{.Names}} {{.State}}").text
+            daemon.kill()
+            daemon.wait(_DEADLINE_S)
+            assert lab(root, "vm", "exec", name, "echo", "still here").text == "still here"
+            assert lab(root, "vm", "shutdown", name).exit_code == 0
+            assert lab(root, "vm", "inspect", "-f", "{{.State.ExitCode}}", name).text == "0"
+        finally:
+            lab(root, "vm", "rm", "-f", name)
