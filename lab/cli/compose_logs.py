@@ -18,7 +18,7 @@ from lab.compose.naming import shown_name
 from lab.container import following
 from lab.container import logs as reading
 from lab.container.containers import Container, Containers
-from lab.errors import EXIT_OK, NoSuchContainer
+from lab.errors import EXIT_OK, LabError, NoSuchContainer
 from lab.paths import Paths
 
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
@@ -189,11 +189,13 @@ def in_thread(act: Callable[[], None], ended: Callable[[BaseException | None], N
     """Do something in a thread that keeps no command from ending; ``ended`` gets what it has raised, or None."""
 
     def run() -> None:
-        error: BaseException | None = None
+        error: BaseException | None = RuntimeError("a thread of this command has failed")  # its traceback is told
         try:
             act()
-        except BaseException as raised:  # it is raised again where it is waited for
+            error = None
+        except (LabError, OSError) as raised:  # it is raised again where it is waited for
             error = raised
-        ended(error)
+        finally:
+            ended(error)
 
     threading.Thread(target=run, daemon=True).start()
