@@ -40,6 +40,7 @@ _CONNECT_NS = 10 * NS_PER_S
 _LINK_POLL_S = 0.001
 _TEMPLATE_NS = 120 * NS_PER_S
 _MONITOR = "monitor.sock"
+_KEPT_TEMPLATES = 8
 _CLONE_MAC = "52:54:00:13:ff:fe"  # of every clone: the template's kernel has read it, and no two share a link
 _ANSWER_NS = 30 * NS_PER_S
 
@@ -305,10 +306,25 @@ def template_key(spec: DomainSpec, *files: str) -> str:
 
 
 def ensure_template(parent: str, key: str, make: Callable[[str], None]) -> Template:
-    """Return the template ``key``, after ``make(directory)`` has made it if it is not there."""
+    """Return the template ``key``, after ``make(directory)`` has made it if it is not there.
+
+    They are as large as what guests use of their memory, so those unused for longest are removed when one is made.
+    """
+    directory = os.path.join(parent, key)
 
     def build(temporary: str) -> None:
+        _remove_old(parent)
         os.makedirs(temporary)
         make(temporary)
 
-    return template_in(cache.make_once(os.path.join(parent, key), build))
+    cache.make_once(directory, build)
+    os.utime(directory)  # used now
+    return template_in(directory)
+
+
+def _remove_old(parent: str) -> None:
+    """Remove all but the templates used last; clones that run have theirs mapped, and keep it."""
+    found = [entry for entry in os.scandir(parent) if entry.is_dir() and "." not in entry.name]
+    by_use = sorted(found, key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
+    for entry in by_use[_KEPT_TEMPLATES - 1 :]:
+        cache.remove(entry.path)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from lab.vm.direct_qemu import Memory, arguments, for_clones, template_key
+from lab.vm.direct_qemu import Memory, arguments, ensure_template, for_clones, template_key
 from lab.vm.domain_spec import (
     Accelerator,
     CacheMode,
@@ -108,3 +110,13 @@ def test_templates_are_told_apart_by_what_a_guest_can_see_and_by_nothing_else() 
         template_key(replace(SPEC, kernel_options=("quiet",)), "sha256:1"),
     )
     assert len({template_key(SPEC, "sha256:1"), *different}) == 1 + len(different)
+
+
+def test_a_template_is_made_once_and_those_unused_for_longest_go(tmp_path: Path) -> None:
+    made: list[str] = []
+    for number in (*range(9), 0, 9):
+        ensure_template(str(tmp_path), f"key{number}", made.append)
+        os.utime(tmp_path / f"key{number}", ns=(0, len(made) * 1000 + number))
+    assert len(made) == 11  # the first one had to make room, and was made again
+    left = {entry.name for entry in tmp_path.iterdir() if entry.is_dir()}
+    assert left == {f"key{number}" for number in (0, 3, 4, 5, 6, 7, 8, 9)}
