@@ -25,13 +25,14 @@ _DEPLOY_RESTARTS = {"none": RESTART_NEVER, "on-failure": "on-failure", "any": "a
 class Place:
     """Which of a service's containers is meant, and what only the time of its creation tells.
 
-    ``inherits`` are anonymous volumes of the container before it, by their path inside. ``files`` are the paths of the
-    host at which configs and secrets are, by theirs inside.
+    ``inherits`` are anonymous volumes of the container before it, by their path inside; ``of_image`` the paths at which
+    its image wants some. ``files`` are the paths of the host at which configs and secrets are, by theirs inside.
     """
 
     number: int = 1
     image_id: str = ""
     inherits: Mapping[str, str] = field(default_factory=dict)
+    of_image: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -234,11 +235,10 @@ def _with_mounts(options: RunOptions, project: Project, service: Service, place:
     made = [each for each in service.volumes if _is_made(each)]
     texts = [_mount(project, each, place.inherits) for each in service.volumes if not _is_made(each)]
     said = {each.target for each in service.volumes}
-    texts += [
-        _csv((("type", "volume"), ("source", name), ("target", path)))
-        for path, name in place.inherits.items()
-        if path not in said
-    ]
+    for path in dict.fromkeys((*place.inherits, *place.of_image)):
+        if path not in said:
+            volume = ServiceVolume(type=MountType.VOLUME, target=path)
+            texts.append(_mount(project, volume, place.inherits))
     texts += [
         _csv((("type", "bind"), ("source", source), ("target", path), ("readonly", "true")))
         for path, source in place.files.items()
@@ -264,17 +264,21 @@ def _volume(each: ServiceVolume) -> str:
 
 
 def _mount(project: Project, each: ServiceVolume, inherits: Mapping[str, str]) -> str:
+    source = _source_of(project, each) or inherits.get(each.target, "")
+    labels = dict(each.labels)
+    if each.type == MountType.VOLUME and not source:
+        labels[naming.PROJECT] = project.name  # so that `down -v` finds it when its container is gone
     return _csv(
         (
             ("type", each.type.value),
-            ("source", _source_of(project, each) or inherits.get(each.target, "")),
+            ("source", source),
             ("target", each.target),
             ("readonly", "true" if each.read_only else ""),
             ("bind-propagation", each.propagation),
             ("bind-recursive", each.recursive),
             ("volume-nocopy", "true" if each.nocopy else ""),
             ("volume-subpath", each.subpath),
-            *(("volume-label", f"{name}={value}") for name, value in each.labels.items()),
+            *(("volume-label", f"{name}={value}") for name, value in labels.items()),
             ("tmpfs-size", "" if each.tmpfs_size_bytes is None else str(each.tmpfs_size_bytes)),
             ("tmpfs-mode", "" if each.tmpfs_mode is None else f"{each.tmpfs_mode:o}"),
         )

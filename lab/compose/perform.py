@@ -152,6 +152,7 @@ class Performer:
             number=action.number,
             image_id=image.config_digest,
             inherits=action.inherits,
+            of_image=tuple(image.config.config.volumes),
             files=files.places(self._paths, self._project, service),
         )
         options = options_of(self._project, service, place)

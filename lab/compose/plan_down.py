@@ -18,6 +18,7 @@ from lab.compose.steps import (
     Step,
     StopContainer,
 )
+from lab.container.volumes.model import ANONYMOUS_LABEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +104,7 @@ def down(project: Project, existing: Existing, services: Collection[str], wishes
         names = _own(existing.networks, project.name)
         found += [Step(key=f"network {name}", action=RemoveNetwork(name=name), after=after) for name in names]
         if wishes.volumes:
-            names = _own(existing.volumes, project.name)
-            found += [Step(key=f"volume {name}", action=RemoveVolume(name=name), after=after) for name in names]
+            found += _volumes(project, existing, after)
     if wishes.images:
         wanted = (project.services[name] for name in services)
         names = [naming.image_name(project, each) for each in wanted if wishes.images == "all" or not each.image]
@@ -112,6 +112,15 @@ def down(project: Project, existing: Existing, services: Collection[str], wishes
             Step(key=f"image {name}", action=RemoveImage(name=name), after=after) for name in dict.fromkeys(names)
         ]
     return tuple(found)
+
+
+def _volumes(project: Project, existing: Existing, after: tuple[str, ...]) -> Iterator[Step]:
+    """Give the removal of a project's volumes, but for those that go with their containers anyway."""
+    with_containers = {name for each in existing.containers for name in each.anonymous}
+    for name in _own(existing.volumes, project.name):
+        if name not in with_containers:
+            is_anonymous = ANONYMOUS_LABEL in existing.volumes[name]
+            yield Step(key=f"volume {name}", action=RemoveVolume(name=name, is_anonymous=is_anonymous), after=after)
 
 
 def _own(labelled: Mapping[str, Mapping[str, str]], project: str) -> list[str]:

@@ -347,6 +347,12 @@ def test_down_takes_along_what_it_is_asked_to() -> None:
         assert f"remove {each}" in found
 
 
+def test_down_finds_anonymous_volumes_whose_containers_are_gone() -> None:
+    left = replace(made(), volumes={"abc": {naming.PROJECT: "shop", "com.docker.volume.anonymous": ""}, "other": {}})
+    found = texts(plan_down.down(PROJECT, left, ("web", "db"), DownWishes(volumes=True)))
+    assert [each for each in found if "volume" in each] == ["remove volume abc"]
+
+
 def test_down_of_some_services_leaves_the_network() -> None:
     found = texts(plan_down.down(PROJECT, made(), ("web",), DownWishes(volumes=True)))
     assert found == ["stop container shop-web-1", "remove container shop-web-1"]

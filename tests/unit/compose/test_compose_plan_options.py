@@ -123,7 +123,11 @@ def test_ports_are_published_as_run_does_it(port: Port, expected: str) -> None:
         ),
         ({"type": MountType.BIND, "source": "/a,b", "target": "/b"}, (), ('type=bind,"source=/a,b",target=/b',)),
         ({"type": MountType.VOLUME, "source": "data", "target": "/d"}, (), ("type=volume,source=shop_data,target=/d",)),
-        ({"type": MountType.VOLUME, "target": "/d"}, (), ("type=volume,target=/d",)),
+        (
+            {"type": MountType.VOLUME, "target": "/d"},
+            (),
+            ("type=volume,target=/d,volume-label=com.docker.compose.project=shop",),
+        ),
         (
             {"type": MountType.TMPFS, "target": "/t", "tmpfs_size_bytes": 64, "tmpfs_mode": 0o700},
             (),
@@ -140,10 +144,13 @@ def test_volumes_are_mounted_as_run_does_it(
 
 def test_anonymous_volumes_go_over_to_the_next_container_and_files_are_mounted_read_only() -> None:
     service = replace(PLAIN, volumes=(ServiceVolume(type=MountType.VOLUME, target="/a"),))
-    place = Place(inherits={"/a": "v1", "/of-image": "v2"}, files={"/run/secrets/s": "/host/s"})
+    place = Place(
+        inherits={"/a": "v1", "/of-image": "v2"}, of_image=("/of-image", "/new"), files={"/run/secrets/s": "/host/s"}
+    )
     assert options(service, place).mounts == (
         "type=volume,source=v1,target=/a",
         "type=volume,source=v2,target=/of-image",
+        "type=volume,target=/new,volume-label=com.docker.compose.project=shop",
         "type=bind,source=/host/s,target=/run/secrets/s,readonly=true",
     )
 
