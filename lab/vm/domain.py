@@ -196,7 +196,8 @@ class Domain:
         try:
             self._handle.destroy()
         except libvirt.libvirtError as error:
-            if not is_gone(error):
+            # a daemon that has gone cannot forget it; QEMU has, since we have killed it
+            if not is_gone(error) and self._connection.handle.isAlive():
                 raise domain_error(f"destroy {self.name}", error) from error
         log = os.path.join(self._connection.log_directory, f"{self.name}.log")
         with contextlib.suppress(FileNotFoundError):
