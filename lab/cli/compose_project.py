@@ -98,8 +98,12 @@ def _tell(step: Step) -> None:
     output.line(f"DRY-RUN MODE - {step.action}")
 
 
-def chosen(project: Project, existing: Existing, services: Sequence[str]) -> tuple[ExistingContainer, ...]:
+def chosen(
+    project: Project, existing: Existing, services: Sequence[str], *, orphans: bool = False
+) -> tuple[ExistingContainer, ...]:
     """Return the containers of services, of all where none is named, by service and number; not those of `run`.
+
+    With ``orphans`` all are those as well that the files do not have.
 
     Raises:
         SpecError: there is no such service.
@@ -107,8 +111,8 @@ def chosen(project: Project, existing: Existing, services: Sequence[str]) -> tup
     if services:
         wanted = select(project, services, with_dependencies=False)
         return tuple(each for name in wanted for each in existing.of(name))
-    names = dict.fromkeys((*project.services, *sorted(each.service for each in existing.containers)))
-    return tuple(each for name in names for each in existing.of(name))
+    found = tuple(each for name in project.services for each in existing.of(name))
+    return (*found, *existing.orphans(project)) if orphans else found
 
 
 def one(project: Project, existing: Existing, service: str, index: int | None) -> ExistingContainer:

@@ -67,12 +67,9 @@ def ps(arguments: argparse.Namespace, paths: Paths) -> int:
     statuses = (*arguments.status, *parse_filters(arguments.filter, ("status",)).get("status", ()))
     acts, _ = operation(arguments, paths, project)
     existing = acts.existing()
-    found = [each.id for each in chosen(project, existing, arguments.services)]
+    found = [each.id for each in chosen(project, existing, arguments.services, orphans=arguments.orphans)]
     if arguments.all:
         found += [each.id for each in existing.containers if each.is_one_off and _is_meant(arguments, each.service)]
-    if not arguments.orphans:
-        orphans = {each.id for each in existing.orphans(project)}
-        found = [each for each in found if each not in orphans]
     with Containers(paths) as containers:
         shown = [each for each in map(containers.get, found) if _is_shown(each, arguments, statuses)]
         if arguments.only_services:
