@@ -104,6 +104,7 @@ class Keeper:
         self._exit_code = EXIT_START_FAILED
         self._reason = ""
         self._is_wanted_end = False
+        self._is_saved = False
         self._threads: list[threading.Thread] = []
         self._log: Log | None = None
         self._console_bytes = 0
@@ -117,7 +118,11 @@ class Keeper:
         that command attaches before the machine is put away.
         """
         with ExitStack() as stack:
-            stack.enter_context(directories.kept(self._directory))
+            try:
+                stack.enter_context(directories.kept(self._directory))
+            except StateConflict as error:  # it is another keeper's
+                starter.tell(link.encode_error(error))
+                return
             try:
                 self._start(stack, restores=restores)
                 if not starter.tell({}) and not restores:
@@ -183,8 +188,8 @@ class Keeper:
         kept = data[: max(0, _CONSOLE_BYTES - self._console_bytes)]
         self._console_bytes += len(kept)
         if kept:
-            with open(os.path.join(self._directory, CONSOLE), "ab") as file:
-                file.write(kept)
+            with contextlib.suppress(OSError), open(os.path.join(self._directory, CONSOLE), "ab") as file:
+                file.write(kept)  # on a full disk its last lines are still told with its end
 
     def _serve_until_end(self) -> None:
         """Do what is asked for, until the guest that runs then has ended."""
@@ -210,7 +215,10 @@ class Keeper:
         self._exit_code = _KILLED if code is None else code
         if code is None and not self._is_wanted_end:
             self._reason = f"{self.guest.lost}{self.guest.last_lines()}"
-        self._save_end(MachineStatus.EXITED, exit_code=self._exit_code, reason=self._reason.partition("\n")[0])
+        with contextlib.suppress(
+            OSError
+        ):  # the disk may be full, which may be why it ended: repaired when there is room
+            self._save_end(MachineStatus.EXITED, exit_code=self._exit_code, reason=self._reason.partition("\n")[0])
 
     def _save_end(self, status: MachineStatus, *, exit_code: int | None, reason: str = "") -> None:
         before = load_state(self._directory)
@@ -223,7 +231,7 @@ class Keeper:
 
     def _put_away(self) -> None:
         """Remove a machine that nobody wants any more, and tell everybody who waits."""
-        if self.record.options.removes and load_state(self._directory).status is MachineStatus.EXITED:
+        if self.record.options.removes and not self._is_saved:
             directories.remove(self._paths, self.record)
         self._finished.set()
 
@@ -276,6 +284,7 @@ class Keeper:
         path = os.path.join(self._directory, MEMORY)
         self._save_memory(path)
         self._guest = None
+        self._is_saved = True
         self._save_end(MachineStatus.SAVED, exit_code=None)
         self._exit_code = 0
 
