@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +15,12 @@ from pathlib import Path
 
 import pytest
 from kernel.api.conftest import Server
+from kernel.examples.conftest import base_archive
+from kernel.examples.walkthrough import bases_of
 from processes import wait_until
 
+__all__ = ["base_archive"]
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 _COMPOSE = shutil.which("docker-compose") or ""
 pytestmark = [
     pytest.mark.root,
@@ -166,3 +171,38 @@ def test_events_of_a_system_are_told(compose: Compose, served: Server, tmp_path:
         finally:
             client.terminate()
     assert list(dict.fromkeys(told)) == ["kill", "die", "stop", "start", "restart"]
+
+
+@pytest.mark.timeout(900)  # large images are loaded, built upon and removed
+@pytest.mark.needs("mmdebstrap")
+def test_the_example_goals_comes_up_by_its_own_file_and_keeps_its_data(
+    served: Server, base_archive: Callable[[str], str], tmp_path: Path
+) -> None:
+    for base in bases_of("goals"):
+        served.ok("load", "-q", "-i", base_archive(base))
+    project = shutil.copytree(EXAMPLES / "goals", tmp_path / "goals")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {**_environment(served), "PORT": str(port)}
+
+    def compose(*words: str) -> None:
+        argv = _argv("-f", "compose.yaml", *words)
+        done = subprocess.run(argv, cwd=project, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S)
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+
+    def goals(*data: str) -> str:
+        argv = ("curl", "-sf", "--retry", "20", "--retry-all-errors", "--retry-delay", "1", *data)
+        done = subprocess.run((*argv, f"localhost:{port}/goals"), capture_output=True, text=True, timeout=_TIMEOUT_S)
+        return done.stdout.strip()
+
+    try:
+        compose("up", "-d", "--build")
+        assert goals() == '{"goals":[]}'
+        assert goals("-d", "goal=Learn compose") == '{"stored":"1"}'
+        compose("down")
+        compose("up", "-d")
+        assert goals() == '{"goals":["Learn compose"]}'
+    finally:
+        compose("down", "-v", "--rmi", "local")
+        argv = ("docker", "rmi", *bases_of("goals"))
+        subprocess.run(argv, env=served.environment, check=True, capture_output=True, timeout=300)
