@@ -26,6 +26,7 @@ _SHOWN_LINES = 12
 _POWER_OFF_NS = 10 * NS_PER_S  # after the grace period: syncing disks and resetting, on a slow host
 _DRAIN_NS = 2 * NS_PER_S
 _PANIC = "Kernel panic - not syncing: "  # Source: kernel/panic.c
+_UNSAID = "it could not read or write one of its disks; is the host's disk full?"  # it says nothing else of that
 _LONG_NS = 3600 * NS_PER_S
 
 
@@ -350,7 +351,7 @@ class Guest:
 
     def _paused_by_qemu(self) -> None:
         said = _last_line_with(self._domain.messages(), "error") if self._domain is not None else ""
-        self._channels.lose(f"QEMU stopped the guest: {said or 'it did not say why'}")
+        self._channels.lose(f"QEMU stopped the guest: {said or _UNSAID}")
 
 
 def _last_line(text: str) -> str:
@@ -359,4 +360,5 @@ def _last_line(text: str) -> str:
 
 
 def _last_line_with(text: str, word: str) -> str:
-    return _last_line("\n".join(line for line in text.splitlines() if word in line.lower()))
+    """Return the last line with a word; those of QEMU's command line, which begin with a dash, are none."""
+    return _last_line("\n".join(line for line in text.splitlines() if word in line.lower() and line[:1] != "-"))

@@ -167,6 +167,24 @@ def test_a_full_disk_has_no_room_for_a_machine(root: Path, image: str, tmp_path:
     assert "No space left on device" in done.error_text
 
 
+def test_a_disk_that_becomes_full_ends_the_machine_and_is_told(
+    root: Path, image: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    small = tmp_path_factory.mktemp("s")  # sockets below it have short names
+    mount.mount("none", str(small), "tmpfs", 0, "size=4m")
+    try:
+        for name in ("images", "layers", "cache"):
+            (small / name).symlink_to((root / name).resolve())
+        words = ("sh", "-c", "echo begun; dd if=/dev/zero of=/big bs=1M count=64 && sync; echo never; sleep 100")
+        done = lab(small, "vm", "run", "--rm", "--network", "none", image, *words)
+        assert (done.exit_code, done.text) == (137, "begun"), done.error_text
+        assert "QEMU stopped the guest" in done.error_text
+        assert "is the host's disk full?" in done.error_text
+        assert lab(small, "vm", "ls", "-aq").text == ""
+    finally:
+        mount.umount2(str(small), 0)
+
+
 def test_a_damaged_disk_is_named(root: Path, image: str) -> None:
     with running(root, image) as machine:
         lab(root, "vm", "destroy", str(machine["Id"]))
