@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from lab.compose import files, hooks, naming, waiting
-from lab.compose.model import Network, Project
+from lab.compose.model import Condition, Network, Project
 from lab.compose.options import Place, options_of
 from lab.compose.plan import BuildWishes
 from lab.compose.steps import (
@@ -186,16 +186,15 @@ class Performer:
         containers.stop(container.id, timeout_s=timeout_s)
 
     def _await(self, action: AwaitCondition, cancellation: Cancellation) -> None:
-        waits = action.condition not in (None, "service_started")
-        words = ("Waiting", "Exited" if action.condition == "service_completed_successfully" else "Healthy")
+        ends = "Exited" if action.condition == Condition.COMPLETED else "Healthy"
+        met = waiting.condition(action.condition, action.service)
+        timeout_s = self._wait_s if action.condition is None else None
         try:
             with contextlib.ExitStack() as stack:
-                for name in action.names if waits or action.condition is None else ():
-                    stack.enter_context(self._told(f"Container {name}", *words))
-                with Containers(self._paths) as containers:
-                    met = waiting.condition(action.condition, action.service)
-                    timeout_s = self._wait_s if action.condition is None else None
-                    waiting.until(containers, action.names, met, cancellation, timeout_s=timeout_s)
+                for name in action.names:
+                    stack.enter_context(self._told(f"Container {name}", "Waiting", ends))
+                containers = stack.enter_context(Containers(self._paths))
+                waiting.until(containers, action.names, met, cancellation, timeout_s=timeout_s)
         except WaitCancelled:
             raise
         except ContainerError as error:

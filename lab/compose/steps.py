@@ -241,8 +241,50 @@ class Cancellation:
         os.close(self.descriptor)
 
 
+class _Course:
+    """How far a number of steps has come; keys that no step has count as done."""
+
+    def __init__(self, steps: Sequence[Step], cancellation: Cancellation) -> None:
+        self._keys = {step.key for step in steps}
+        self._done: set[str] = set()
+        self._cancellation = cancellation
+        self.waiting = list(steps)
+        self.running: dict[Future[None], Step] = {}
+        self.failure: BaseException | None = None
+
+    def ready(self) -> list[Step]:
+        """Return the steps that can begin now, which wait no more; none after a failure."""
+        if self.failure is not None:
+            return []
+        found = [step for step in self.waiting if all(self._is_done(key) for key in step.after)]
+        self.waiting = [step for step in self.waiting if step not in found]
+        return found
+
+    def _is_done(self, key: str) -> bool:
+        return key in self._done or key not in self._keys
+
+    def fail(self, error: BaseException) -> None:
+        """Let nothing else begin, and what waits give up; the first failure is the one that counts."""
+        self.failure = self.failure or error
+        self._cancellation.set()
+
+    def settle(self) -> None:
+        """Wait until a step has ended, or the user has had enough."""
+        try:
+            ended, _ = wait(self.running, return_when=FIRST_COMPLETED)
+        except KeyboardInterrupt as interrupt:
+            self.fail(interrupt)
+            return
+        for future in ended:
+            step, error = self.running.pop(future), future.exception()
+            if error is None:
+                self._done.add(step.key)
+            else:
+                self.fail(error)
+
+
 def carry_out(steps: Sequence[Step], perform: Callable[[Action, Cancellation], None], *, side_by_side: int) -> None:
-    """Perform steps, each when those before it are done; keys that no step has count as done.
+    """Perform steps, each when those before it are done.
 
     The first failure lets nothing else begin, has what waits give up, and is raised when what was begun has ended: so
     nothing is left half done. So does Ctrl-C.
@@ -251,36 +293,17 @@ def carry_out(steps: Sequence[Step], perform: Callable[[Action, Cancellation], N
         KeyboardInterrupt: by the user.
     """
     cancellation = Cancellation()
-    keys = {step.key for step in steps}
-    waiting, done, running = list(steps), set[str](), dict[Future[None], Step]()
-    failure: BaseException | None = None
+    course = _Course(steps, cancellation)
     try:
         with ThreadPoolExecutor(max(side_by_side, 1), "compose") as pool:
             while True:
-                for step in _ready(waiting, done, keys) if failure is None else ():
-                    waiting.remove(step)
-                    running[pool.submit(perform, step.action, cancellation)] = step
-                if not running:
+                for step in course.ready():
+                    course.running[pool.submit(perform, step.action, cancellation)] = step
+                if not course.running:
                     break
-                try:
-                    ended, _ = wait(running, return_when=FIRST_COMPLETED)
-                except KeyboardInterrupt as interrupt:
-                    failure = failure or interrupt
-                    cancellation.set()
-                    continue
-                for future in ended:
-                    step = running.pop(future)
-                    if (error := future.exception()) is None:
-                        done.add(step.key)
-                    elif failure is None:
-                        failure = error
-                        cancellation.set()
+                course.settle()
     finally:
         cancellation.close()
-    if failure is not None:
-        raise failure
-    assert not waiting, f"steps that wait for each other: {[step.key for step in waiting]}"
-
-
-def _ready(waiting: Sequence[Step], done: set[str], keys: set[str]) -> list[Step]:
-    return [step for step in waiting if all(key in done or key not in keys for key in step.after)]
+    if course.failure is not None:
+        raise course.failure
+    assert not course.waiting, f"steps that wait for each other: {[step.key for step in course.waiting]}"
