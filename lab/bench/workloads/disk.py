@@ -72,6 +72,8 @@ class Disk:
         # first without a job: what fio reads to load itself and to make its file is not the job's
         pattern, depth = next(_jobs(context.parameters))
         execute(context.target, laying_out(command(context.parameters, pattern, depth)), context.clock)
+        if not context.parameters["direct"]:
+            execute(context.target, reading(context.parameters), context.clock)
         for pattern, depth in _jobs(context.parameters):
             before = io_path.read(context.target.footprint())
             execution, _ = execute(context.target, command(context.parameters, pattern, depth), context.clock)
@@ -86,7 +88,7 @@ def command(parameters: Parameters, pattern: str, depth: str) -> Command:
     runtime_ns = number(parameters, "runtime_ms") * 1_000_000
     arguments = {
         "name": "lab",
-        "filename": f"{_DIRECTORIES[text(parameters, 'place')]}/lab-fio",
+        "filename": _file(parameters),
         "rw": pattern,
         "iodepth": depth,
         "bs": text(parameters, "block_size"),
@@ -109,6 +111,15 @@ def command(parameters: Parameters, pattern: str, depth: str) -> Command:
 def laying_out(job: Command) -> Command:
     """Return the command that makes the file of a job and does not run it."""
     return replace(job, argv=(*job.argv, "--create_only=1"))
+
+
+def reading(parameters: Parameters) -> Command:
+    """Return the command that reads the whole file once, so that it is in the page cache that is to be measured."""
+    return Command(argv=("/bin/busybox", "dd", f"if={_file(parameters)}", "of=/dev/null", "bs=1M"))
+
+
+def _file(parameters: Parameters) -> str:
+    return f"{_DIRECTORIES[text(parameters, 'place')]}/lab-fio"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

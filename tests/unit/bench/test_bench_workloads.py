@@ -226,3 +226,4 @@ def test_only_what_goes_past_the_page_cache_has_its_file_dropped_from_it() -> No
     parameters = defaults(WORKLOADS["disk"])
     assert "--invalidate=1" in disk.command(parameters, "randread", "1").argv
     assert "--invalidate=0" in disk.command({**parameters, "direct": False}, "randread", "1").argv
+    assert "if=/data/lab-fio" in disk.reading(parameters).argv
