@@ -14,8 +14,15 @@ from lab.machine.machines import Machines
 from lab.paths import Paths
 from lab.units import format_bytes
 
-_COLUMNS = ("{{.Image}}", "{{.Digest}}", "{{.Size}}", "{{.Allocated}}")
-_HEADINGS = {"Image": "IMAGE", "Digest": "DIGEST", "Size": "SIZE", "Allocated": "ALLOCATED", "Path": "PATH"}
+_COLUMNS = ("{{.Image}}", "{{.Digest}}", "{{.FileSystem}}", "{{.Size}}", "{{.Allocated}}")
+_HEADINGS = {
+    "Image": "IMAGE",
+    "Digest": "DIGEST",
+    "FileSystem": "FILE SYSTEM",
+    "Size": "SIZE",
+    "Allocated": "ALLOCATED",
+    "Path": "PATH",
+}
 _SHORT = len("sha256:") + 12
 
 
@@ -33,6 +40,7 @@ def ls(arguments: argparse.Namespace, paths: Paths) -> int:
         {
             "Image": names.get(each.digest) or "<none>",
             "Digest": each.digest if arguments.no_trunc else each.digest[:_SHORT],
+            "FileSystem": str(each.file_system),
             "Size": format_bytes(each.size_bytes),
             "Allocated": format_bytes(each.allocated_bytes),
             "Path": each.path,
@@ -67,16 +75,19 @@ def rm(arguments: argparse.Namespace, paths: Paths) -> int:
     used = {machine.record.digest: machine.name for machine in Machines(paths).all()}
 
     def remove(reference: str) -> None:
-        template = _find(paths, reference)
-        if template.digest in used:
-            name = used[template.digest]
-            raise StateConflict(f"the disk of machine {name} stands on that of {reference}", hint=f"lab vm rm {name}")
-        root_disk.remove_template(template)
+        for template in _find(paths, reference):
+            if template.digest in used:
+                name = used[template.digest]
+                raise StateConflict(
+                    f"the disk of machine {name} stands on that of {reference}", hint=f"lab vm rm {name}"
+                )
+            root_disk.remove_template(template)
 
     return output.each(arguments.images, remove)
 
 
-def _find(paths: Paths, reference: str) -> root_disk.Template:
+def _find(paths: Paths, reference: str) -> list[root_disk.Template]:
+    """Return the disks of one image, which may be of several file systems."""
     store = ImageStore.open(paths)
     by_name = {each.manifest_digest for each in store.readable() if reference in (each.name, each.name.split(":")[0])}
     found = [
@@ -84,7 +95,7 @@ def _find(paths: Paths, reference: str) -> root_disk.Template:
         for each in root_disk.templates(paths)
         if each.digest in by_name or each.digest.removeprefix("sha256:").startswith(reference.removeprefix("sha256:"))
     ]
-    if len(found) != 1:
-        what = f"{len(found)} disks are meant by" if found else "no disk has been made of"
+    if len({each.digest for each in found}) != 1:
+        what = "disks of several images are meant by" if found else "no disk has been made of"
         raise NoSuchMachine(f"{what} {reference}", hint="lab vm image ls")
-    return found[0]
+    return found

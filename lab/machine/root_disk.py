@@ -17,6 +17,7 @@ from lab.container.storage.snapshots import Overlay, mount_overlay, unmount
 from lab.errors import DomainError
 from lab.paths import Paths
 from lab.vm import disk_image
+from lab.vm.domain_spec import FileSystem
 
 _QCOW2_MAGIC = b"QFI\xfb"  # Source: QEMU docs/interop/qcow2.txt
 
@@ -26,24 +27,25 @@ class Template:
     """A disk made from an image: ``digest`` is the image's manifest; ``allocated_bytes`` is what its file takes."""
 
     digest: str
+    file_system: FileSystem
     path: str
     size_bytes: int
     allocated_bytes: int
 
 
-def ensure_template(paths: Paths, digest: str) -> str:
-    """Return the path of the disk with an image's content, made once for each image.
+def ensure_template(paths: Paths, digest: str, file_system: FileSystem = FileSystem.EXT4) -> str:
+    """Return the path of the disk with an image's content, made once for each image and file system.
 
     Raises:
         ImageNotFound: the store has no such image.
         UnavailableError: a tool is missing.
         DomainError: it could not be made, for instance because the disk is full.
     """
-    path = disk_image.template_path(paths, digest)
+    path = disk_image.template_path(paths, digest, file_system)
     if os.path.exists(path):
         return path
     with _merged(paths, ImageStore.open(paths).layer_directories(digest)) as root:
-        return disk_image.ensure_template(paths, key=digest, root_directory=root)
+        return disk_image.ensure_template(paths, key=digest, root_directory=root, file_system=file_system)
 
 
 @contextmanager
@@ -64,19 +66,22 @@ def _merged(paths: Paths, layers: tuple[str, ...]) -> Iterator[str]:
 
 
 def templates(paths: Paths) -> tuple[Template, ...]:
-    """Return the disks that have been made from images, by digest."""
+    """Return the disks that have been made from images, by digest and file system."""
     try:
         names = sorted(os.listdir(paths.disk_templates))
     except FileNotFoundError:
         return ()
-    return tuple(_template(paths, name) for name in names if name.startswith("sha256-") and name.endswith(".ext4"))
+    kinds = tuple(f".{kind}" for kind in FileSystem)
+    return tuple(_template(paths, name) for name in names if name.startswith("sha256-") and name.endswith(kinds))
 
 
 def _template(paths: Paths, name: str) -> Template:
     path = os.path.join(paths.disk_templates, name)
     status = os.stat(path)
+    digest, _, kind = name.rpartition(".")
     return Template(
-        digest=name.removesuffix(".ext4").replace("-", ":", 1),
+        digest=digest.replace("-", ":", 1),
+        file_system=FileSystem(kind),
         path=path,
         size_bytes=status.st_size,
         allocated_bytes=status.st_blocks * 512,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lab.container.image.store import ImageStore
 from lab.container.storage.snapshots import Overlay, mount_overlay, unmount
 from lab.errors import DomainError
+from lab.machine.root_disk import ensure_template
 from lab.paths import Paths
 from lab.target.spec import TargetSpec, Volume
 from lab.vm import disk_image
@@ -71,7 +70,8 @@ def lay_out_disks(paths: Paths, spec: TargetSpec, makeup: Makeup = PLAIN, *, soc
 
 
 def _root_disk(paths: Paths, image: str, directory: str, makeup: Makeup) -> DomainDisk:
-    template = _ensure_template(paths, image, makeup)
+    digest = ImageStore.open(paths).resolve(image).manifest_digest
+    template = ensure_template(paths, digest, makeup.root_file_system)
     read_only = not makeup.root_file_system.is_writable
     if read_only:
         path = template
@@ -140,30 +140,3 @@ def _mount_layers(layers: tuple[str, ...], directory: str, merged: str) -> None:
     for made in (upper, work, merged):
         os.mkdir(made)
     mount_overlay(Overlay(lower=layers, upper=upper, work=work), merged)
-
-
-def _ensure_template(paths: Paths, image: str, makeup: Makeup) -> str:
-    file_system = makeup.root_file_system
-    store = ImageStore.open(paths)
-    digest = store.resolve(image).manifest_digest
-    path = disk_image.template_path(paths, digest, file_system)
-    if os.path.exists(path):
-        return path
-    with _merged(paths, store.layer_directories(digest)) as root:
-        return disk_image.ensure_template(paths, key=digest, root_directory=root, file_system=file_system)
-
-
-@contextmanager
-def _merged(paths: Paths, layers: tuple[str, ...]) -> Iterator[str]:
-    """Have the layers of an image as one directory for the length of the block."""
-    if len(layers) == 1:
-        yield layers[0]
-        return
-    os.makedirs(paths.disk_templates, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="merge-", dir=paths.disk_templates) as scratch:
-        merged = os.path.join(scratch, "merged")
-        _mount_layers(layers, scratch, merged)
-        try:
-            yield merged
-        finally:
-            unmount(merged)
