@@ -61,7 +61,7 @@ def up(arguments: argparse.Namespace, paths: Paths) -> int:
     """Create and start containers; stay with them unless they are to run in the background."""
     _refuse_contradictions(arguments)
     project = with_files(project_of(arguments, paths, arguments.services))
-    services = select(project, arguments.services, with_dependencies=not arguments.no_deps)
+    services = _selected(project, arguments.services, with_dependencies=not arguments.no_deps)
     acts, progress = operation(arguments, paths, project, wait_s=arguments.wait_timeout)
     wishes = Wishes(
         services=services,
@@ -98,7 +98,7 @@ def create(arguments: argparse.Namespace, paths: Paths) -> int:
     """Create containers, to start them later."""
     _refuse_contradictions(arguments)
     project = with_files(project_of(arguments, paths, arguments.services))
-    services = select(project, arguments.services)
+    services = _selected(project, arguments.services)
     acts, _ = operation(arguments, paths, project)
     wishes = Wishes(
         services=services,
@@ -111,6 +111,13 @@ def create(arguments: argparse.Namespace, paths: Paths) -> int:
     )
     acts.up(wishes, _images(arguments))
     return EXIT_OK
+
+
+def _selected(project: Project, names: Sequence[str], *, with_dependencies: bool = True) -> tuple[str, ...]:
+    services = select(project, names, with_dependencies=with_dependencies)
+    if not services:
+        raise SpecError("no service selected", hint="name one, or activate its profile with --profile")
+    return services
 
 
 _EXCLUSIVE = (

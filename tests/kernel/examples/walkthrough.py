@@ -29,7 +29,10 @@ NAMES = tuple(sorted(path.parent.name for path in EXAMPLES.glob("*/README.md")))
 PAGE = "README.md"
 LONG = ("favourites", "php-stack")
 """Those that take long, themselves or their images: not a part of the daily run."""
-LONG_PAGES = (*((name, PAGE) for name in LONG), ("goals", "compose.md"))
+LONG_PAGES = (
+    *((name, PAGE) for name in LONG),
+    *((path.parent.name, path.name) for path in sorted(EXAMPLES.glob("*/compose.md"))),
+)
 """The pages that are not a part of it."""
 _PORTS = ("8080", "8081", "8082", "8083")
 _MARK = "=== command {} ==="
