@@ -60,12 +60,12 @@ def version(_: Call) -> Answer:
 def info(call: Call) -> Answer:
     """Tell what this installation has."""
     with call.containers() as containers:
-        found = information.info_document(containers)
+        found = dict(information.info_document(containers))
+    del found["ClientInfo"]  # which clients know of themselves
     return document(
         {
             **found,
             "SystemStatus": None,
-            "IndexServerAddress": "https://index.docker.io/v1/",
             "RegistryConfig": {
                 "AllowNondistributableArtifactsCIDRs": [],
                 "AllowNondistributableArtifactsHostnames": [],
@@ -73,17 +73,7 @@ def info(call: Call) -> Answer:
                 "IndexConfigs": {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}},
                 "Mirrors": [],
             },
-            "Swarm": {
-                "NodeID": "",
-                "NodeAddr": "",
-                "LocalNodeState": "inactive",
-                "ControlAvailable": False,
-                "Error": "",
-            },
             "NFd": len(os.listdir("/proc/self/fd")),
-            "HttpProxy": "",
-            "HttpsProxy": "",
-            "NoProxy": "",
         }
     )
 
