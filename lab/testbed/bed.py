@@ -128,8 +128,7 @@ class Testbed:
             there = self.status().mode is not Mode.DOWN
             self._clean()
             if purge:
-                cache.remove(self._paths.testbed_cache)
-                root_disk.forget_packages(self._paths)
+                root_disk.purge(self._paths)
             return there
 
     def status(self) -> Status:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from lab.container.image.bootstrap import bootstrap_with_packages
 from lab.container.image.store import ImageStore
 from lab.container.image.work import work_directory
-from lab.container.storage.snapshots import Overlay, mount_overlay, unmount
+from lab.container.storage.snapshots import Overlay, mount_overlay, unmount, unmount_below
 from lab.errors import ImageNotFound, LabError, UnavailableError
 from lab.linux import command
 from lab.paths import Paths
@@ -74,8 +74,15 @@ def ensure(paths: Paths, kernel: GuestKernel, progress: Progress) -> str:
     return cache.make_once(os.path.join(paths.testbed_cache, f"root-{found}.erofs"), build)
 
 
-def forget_packages(paths: Paths) -> None:
-    """Remove the image that the root disk is made from, if it is there."""
+def purge(paths: Paths) -> None:
+    """Remove everything that the testbed is made of: its cache, what a killed builder left there, and its image.
+
+    Raises:
+        KernelError: a mount of a killed builder cannot be undone.
+        StateConflict: a container uses the image.
+    """
+    unmount_below(paths.testbed_cache)
+    cache.remove(paths.testbed_cache)
     with contextlib.suppress(ImageNotFound):
         ImageStore.open(paths).remove(IMAGE)
 
