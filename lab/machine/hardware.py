@@ -30,6 +30,7 @@ from lab.vm.makeup import Carrier, Machine, Makeup
 from lab.vm.platform import Platform, prepare
 
 _LOOPBACK = "127.0.0.1"
+_KEPT_ON = ("ipv6.disable",)  # also without a network a container has [::], on which services listen by default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ class Hardware:
 def makeup_of(record: MachineRecord) -> Makeup:
     """Return how a machine is made up: as targets are, with shared directories where it has volumes."""
     carrier = Carrier.VIRTIOFS if record.volumes else Carrier.DISK
-    return Makeup(machine=Machine(record.spec.board), volumes=carrier)
+    return Makeup(machine=Machine(record.spec.board), volumes=carrier, without_options=_KEPT_ON)
 
 
 def domain_spec(hardware: Hardware, record: MachineRecord, disk: str, run_directory: str) -> DomainSpec:
