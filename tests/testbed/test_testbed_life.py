@@ -116,3 +116,12 @@ def test_counted_instructions_are_the_same_to_the_nanosecond(lab: Lab, testbed: 
     assert first.exit_code == 0
     assert first.stdout == second.stdout
     assert first.stderr == second.stderr
+
+
+def test_purging_takes_along_what_a_killed_builder_has_mounted(fresh_paths: Paths) -> None:
+    root = os.path.join(fresh_paths.testbed_cache, "work", "root")
+    os.makedirs(root)
+    assert command.run(("mount", "-t", "tmpfs", "left", root)).exit_code == 0
+    assert not bed.Testbed(fresh_paths, str).down(purge=True)
+    assert not os.path.ismount(root)
+    assert not os.path.exists(fresh_paths.testbed_cache)
