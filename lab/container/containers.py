@@ -192,10 +192,6 @@ class Containers:
                 from lab.container import linking  # few have any
 
                 linking.check(options.endpoints, self.find)
-            if any(each.links for each in options.endpoints):
-                from lab.container import linking  # few have any
-
-                linking.check(options.endpoints, self.find)
             if not (options.volumes or options.mounts or options.volumes_from or image.config.config.volumes):
                 return self._create(options, image, (), name=name, environ=environ)
             from lab.container.volumes import making  # others need not wait for it
