@@ -88,7 +88,8 @@ def test_a_machine_is_seen_saved_kept_and_ended(counting: str) -> None:
 def test_a_terminal_has_keys_size_and_an_exit_code(image: str) -> None:
     ours, theirs = os.openpty()
     pty.set_size(theirs, 33, 101)
-    words = ("vm", "run", "--rm", "-it", "--network", "none", image, "sh")
+    name = f"lab-terminal-{os.getpid()}"
+    words = ("vm", "run", "--rm", "-it", "--name", name, "--network", "none", image, "sh")
     process = command.spawn((sys.executable, "-m", "lab", *words), stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     screen = Screen(ours)
@@ -107,6 +108,7 @@ def test_a_terminal_has_keys_size_and_an_exit_code(image: str) -> None:
         process.kill()
         process.wait(_DEADLINE_S)
         os.close(ours)
+        lab("vm", "rm", "-f", name)  # it outlives this command, if that had to be killed
 
 
 class Screen:
