@@ -154,9 +154,7 @@ class DirectQemu(Domain):
         environment = {CGROUP_VARIABLE: " ".join(spec.cgroup_procs), STARTED_VARIABLE: spec.started_file}
         log = os.path.join(directory, "qemu.log")
         with open(log, "wb") as file:
-            process = command.spawn(
-                (connection.emulator, *argv), stdout=file, stderr=file, env=os.environ | environment
-            )
+            process = command.spawn((connection.emulator, *argv), stdout=file, stderr=file, env=environment)
         return cls(spec.name, process, log, on_end)
 
     def resume(self) -> None:

@@ -11,7 +11,6 @@ import errno
 import os
 from dataclasses import dataclass
 
-
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -47,8 +48,17 @@ def parse_command(payload: bytes) -> tuple[list[str], dict[str, str], str]:
 def start(payload: bytes, stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
     """Start a command as the leader of a session of its own."""
     argv, env, cwd = parse_command(payload)
-    os.environ["PATH"] = env.get("PATH", os.defpath)  # where the program is looked for
-    return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, start_new_session=True)
+    program = shutil.which(argv[0], path=env.get("PATH", os.defpath)) or argv[0]
+    return subprocess.Popen(
+        argv,
+        executable=program,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env=env,
+        cwd=cwd,
+        start_new_session=True,
+    )
 
 
 class Job:
