@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from lab.container import arrival, event_actors, linking, naming, network_actors, starting
+from lab.container import arrival, event_actors, linking, naming, network_actors, spawner_start, starting
 from lab.container.containers import Container, Containers
 from lab.container.network import departure, dns, endpoints, fastpath, ipam, namespace, publish
 from lab.container.network.model import Attachment, Endpoint, Network
@@ -49,6 +49,7 @@ def connect(containers: Containers, reference: str, endpoint: Endpoint) -> None:
         _save(containers, container, state, (*known, wanted))
     if is_running:  # else it is told when it starts
         _note(containers, "connect", network, container.id)
+        spawner_start.have_it_look(containers.paths)
 
 
 def disconnect(containers: Containers, reference: str, network_name: str) -> None:

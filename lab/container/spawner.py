@@ -177,6 +177,7 @@ class Spawner:
         for child in self._children.values():
             if child.engine == number and not child.detached:
                 kill(child)
+        self._follow_ups.look_at_name_servers()  # it may have been a command that has made one
 
     def _spawn(
         self,

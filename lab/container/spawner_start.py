@@ -111,6 +111,14 @@ def has_shared(paths: Paths) -> bool:
     return True
 
 
+def have_it_look(paths: Paths) -> None:
+    """Have a root's shared spawner see what has come without it, a name server; where there is none, nobody needs one.
+
+    It looks whenever somebody leaves it.
+    """
+    has_shared(paths)
+
+
 def _connect(directory: str) -> sockets.Socket:
     channel = sockets.Socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET)
     try:

@@ -232,6 +232,18 @@ def test_name_servers_that_were_killed_are_back_by_the_spawner_or_without_it_by_
     assert resolves(lab, "backend", "database")
 
 
+def test_a_name_server_that_a_connection_brought_is_looked_after_at_once(lab: Lab, make: Make) -> None:
+    make("shop")
+    put(lab, "backend", "--network", "bridge")
+    assert not dns.servers(lab.paths)
+    lab.ok("network", "connect", "shop", "backend")
+    (name,) = dns.servers(lab.paths)
+    first = dns.pid(lab.paths, name)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: dns.pid(lab.paths, name) not in (0, first))
+    assert resolves(lab, "backend", "backend")
+
+
 @pytest.mark.parametrize("way", ["start", "check"])
 def test_a_bridge_that_was_removed_is_back_with_who_was_on_it(lab: Lab, make: Make, way: str) -> None:
     make("shop")

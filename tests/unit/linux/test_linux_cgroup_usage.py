@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -80,12 +81,18 @@ def test_cpu_time_of_v2_is_in_microseconds_and_of_v1_in_nanoseconds(cgroup) -> N
     v2 = cgroup(
         cpu__stat="usage_usec 500\nuser_usec 400\nsystem_usec 100\nnr_periods 9\nnr_throttled 2\nthrottled_usec 7\n"
     )
-    assert usage.cpu_v2(v2) == usage.CpuUsage(usage_ns=500_000, periods=9, throttled_periods=2, throttled_ns=7_000)
-    v1 = cgroup(
-        cpuacct__usage="4306571743932\n", cpu__stat="nr_periods 9\nnr_throttled 2\nthrottled_time 7\nnr_bursts 0\n"
+    throttled = {"periods": 9, "throttled_periods": 2}
+    assert usage.cpu_v2(v2) == usage.CpuUsage(
+        usage_ns=500_000, throttled_ns=7_000, user_ns=400_000, system_ns=100_000, **throttled
     )
+    v1 = cgroup(
+        cpuacct__usage="4306571743932\n",
+        cpuacct__stat="user 300\nsystem 20\n",
+        cpu__stat="nr_periods 9\nnr_throttled 2\nthrottled_time 7\nnr_bursts 0\n",
+    )
+    tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     assert usage.cpu_v1(v1, v1) == usage.CpuUsage(
-        usage_ns=4_306_571_743_932, periods=9, throttled_periods=2, throttled_ns=7
+        usage_ns=4_306_571_743_932, throttled_ns=7, user_ns=300 * tick_ns, system_ns=20 * tick_ns, **throttled
     )
 
 
