@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NoReturn
@@ -79,6 +80,7 @@ class Guest:
         self._channels = GuestChannels(directory, self._agent, sinks)
         self._domain: Domain | None = None
         self._stopping = False
+        self._destroying = threading.Lock()
 
     def launch(self) -> None:
         """Start QEMU, the vCPUs still stopped.
@@ -291,15 +293,16 @@ class Guest:
             domain.wait(deadline_ns=deadline_ns)
 
     def destroy(self) -> None:
-        """Power off at once and remove the sockets; safe to call twice.
+        """Power off at once and remove the sockets; safe to call twice, also at once.
 
         Raises:
             DomainError: libvirt refused.
         """
         self._stopping = True
-        if self._domain is not None:
-            self._domain.destroy()
-        self._channels.close()
+        with self._destroying:
+            if self._domain is not None:
+                self._domain.destroy()
+            self._channels.close()
 
     def last_lines(self) -> str:
         """Return what the guest and QEMU wrote last, for messages; "" when they wrote nothing."""

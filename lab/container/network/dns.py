@@ -14,10 +14,11 @@ Source: man dnsmasq(8): --hostsdir, --bind-dynamic, --domain-needed.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lab.container.network.dns_watch import DIRECTORY, SUFFIX
@@ -114,16 +115,32 @@ def ensure(paths: Paths, server: Server) -> None:
     """
     if pid(paths, server.id):
         return
-    os.makedirs(_directory(paths), exist_ok=True)
     for network in server.networks:
         os.makedirs(os.path.join(_directory(paths), network.id), exist_ok=True)
+    with _locked(paths):
+        if not pid(paths, server.id):  # else another command has been faster
+            _start(paths, server)
+
+
+@contextlib.contextmanager
+def _locked(paths: Paths) -> Iterator[None]:
+    """Let one command at a time start name servers: of two for the same network the second could not listen."""
+    lock = os.open(_directory(paths), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _start(paths: Paths, server: Server) -> None:
     try:
         done = command.run(_argv(paths, server), timeout_s=_TIMEOUT_S)
     except FileNotFoundError:
         raise UnavailableError(
             "names of containers need dnsmasq, which is not installed", hint="apt-get install dnsmasq-base"
         ) from None
-    if done.exit_code and not pid(paths, server.id):  # else another command has been faster
+    if done.exit_code:
         raise KernelError(
             "start", "dnsmasq", done.error_text, hint=f"ss -lnp 'sport = :{server.port}' shows who has it"
         )

@@ -102,14 +102,14 @@ def test_a_service_in_the_guest_answers_the_host(running) -> None:
     assert isinstance(running.target, Reachable)
     serve = "echo hello | nc -l -p 8080 >/dev/null 2>&1 & until netstat -ltn | grep -q :8080; do :; done"
     running.target.exec(Command(argv=("sh", "-c", serve)))
-    address = running.target._lease.network.guest_address  # endpoint() is for targets that were given a service port
+    address = running.target._link.network.guest_address  # endpoint() is for targets that were given a service port
     with socket.create_connection((address, 8080), timeout=20) as connection:
         assert connection.recv(16) == b"hello\n"
 
 
 def test_the_host_knows_where_the_guest_is_as_long_as_its_link_is_there(make) -> None:
     started = make(network=NetworkMode.BRIDGE)
-    link = started.target._lease.network
+    link = started.target._link.network
     started.target.start()
     assert link_neighbours(link.link) == {link.guest_address: (PERMANENT, link.mac)}
     started.target.stop()

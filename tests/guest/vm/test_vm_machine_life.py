@@ -97,6 +97,8 @@ def test_a_terminal_has_keys_size_and_an_exit_code(image: str) -> None:
         screen.await_text(rb"# (\x1b\[6n)?$")
         screen.type("stty size; test -t 2 && echo all $((1+1)) terminals; cat\n")
         screen.await_text(rb"33 101\r\nall 2 terminals")
+        screen.type("heard\n")
+        screen.await_text(rb"heard\r\nheard\r\n")  # cat is there: the first one is the terminal's
         screen.type("\x03")  # Ctrl-C ends the guest's cat, and not this command
         screen.await_text(rb"\^C\r\n.*# (\x1b\[6n)?$")
         pty.set_size(ours, 44, 90)
