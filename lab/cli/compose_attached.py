@@ -23,6 +23,8 @@ from lab.container.containers import Container, Containers
 from lab.container.event_stream import Event, EventFile
 from lab.errors import EXIT_INTERRUPTED, EXIT_OK, LabError, NoSuchContainer
 
+_LAST_WORDS_S = 10.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
@@ -67,7 +69,8 @@ class Attached:
         self._seen: set[tuple[str, int]] = set()
         self._runs: dict[str, queue.SimpleQueue[None]] = {}
         self._begun_ns = time.time_ns()
-        self._lock = threading.Lock()
+        self._untold: set[str] = set()  # containers whose end has not been told of yet
+        self._told = threading.Condition()
 
     def run(self, converge: Callable[[], None], services: Collection[str], ending: Ending) -> int:
         """Start by ``converge``, stay until all of ``services`` has ended, and return the exit code.
@@ -85,13 +88,21 @@ class Attached:
                 self._progress.settle()
                 for each in self._running(services):
                     self._stay_with(each.id)
-                return self._stay(services, ending)
+                code = self._stay(services, ending)
         except KeyboardInterrupt:
             self._lines.tell("Gracefully stopping... (press Ctrl+C again to force)")
             self._stop(services)
-            return EXIT_INTERRUPTED
+            code = EXIT_INTERRUPTED
         finally:
             cancellation.set()
+        self._await_last_words()
+        return code
+
+    def _await_last_words(self) -> None:
+        """Wait until what has ended has been told of, with all that it wrote before."""
+        running = {each.id for each in self._running(self._acts.project.services)}
+        with self._told:
+            self._told.wait_for(lambda: self._untold <= running, _LAST_WORDS_S)
 
     def _stay(self, services: Collection[str], ending: Ending) -> int:
         code = EXIT_OK
@@ -166,13 +177,14 @@ class Attached:
                 container = containers.get(container_id)
             except NoSuchContainer:
                 return
-        with self._lock:
+        with self._told:
             if (container.id, container.started_ns) in self._seen:
                 return
             self._seen.add((container.id, container.started_ns))
             is_known = container.id in self._runs
             runs = self._runs.setdefault(container.id, queue.SimpleQueue())
-        runs.put(None)
+            runs.put(None)
+            self._untold.add(container.id)
         if not is_known:
             in_thread(lambda: self._watch(container, runs), self._note_failure)
 
@@ -189,11 +201,19 @@ class Attached:
                     show(containers, container.id, log, wanted, write, follow=True)
                     code = containers.wait(container.id) or EXIT_OK
                 except NoSuchContainer:  # it has been removed, by a recreation or by somebody else
+                    self._note_told(container.id, runs)
                     self._news.put(None)
                     return
                 if service in self._shown:
                     self._lines.tell(f"{name} exited with code {code}")
+                self._note_told(container.id, runs)
                 self._news.put(_Ended(service=service, code=code))
+
+    def _note_told(self, container_id: str, runs: queue.SimpleQueue[None]) -> None:
+        with self._told:
+            if runs.empty():  # else it has been started again meanwhile
+                self._untold.discard(container_id)
+                self._told.notify_all()
 
 
 def _nowhere(_: bool, __: bytes) -> None:
