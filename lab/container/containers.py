@@ -471,6 +471,14 @@ class Containers:
             StateConflict: it runs, and ``force`` is not set.
         """
         container = self.get(container_id)
+        try:
+            self._remove(container, force=force, volumes=volumes)
+        except FileNotFoundError:
+            if os.path.isdir(container.state.bundle):
+                raise
+            self.get(container_id)  # another command has removed it meanwhile: that there is none is what it says
+
+    def _remove(self, container: Container, *, force: bool, volumes: bool) -> None:
         if container.status in ("running", "paused", "restarting"):
             if not force:
                 raise StateConflict(
