@@ -29,7 +29,8 @@ _BLOCK_IO = ("blkio-weight", "device-read-bps", "device-write-bps", "device-read
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add all that can be said of a container, its image and its command."""
     _add_identity(parser)
-    _add_program(parser)
+    add_program(parser)
+    parser.add_argument("--domainname", metavar="NAME", default="", help="domain name")
     _add_life(parser)
     _add_limits(parser)
     _add_rights(parser)
@@ -52,7 +53,8 @@ def _add_identity(parser: argparse.ArgumentParser) -> None:
     add("-q", "--quiet", action="store_true", help="show nothing while an image is fetched")
 
 
-def _add_program(parser: argparse.ArgumentParser) -> None:
+def add_program(parser: argparse.ArgumentParser) -> None:
+    """Add what a program is given in a container as in a guest: streams, environment, directory, user, host name."""
     add = parser.add_argument
     add("-i", "--interactive", action="store_true", help="keep standard input open")
     add("-t", "--tty", action="store_true", help="give it a terminal")
@@ -63,7 +65,6 @@ def _add_program(parser: argparse.ArgumentParser) -> None:
     add("--group-add", metavar="GROUP", action="append", default=[], help="a further group; repeatable")
     add("--entrypoint", metavar="PROGRAM", default=None, help="in place of the image's; empty for none")
     add("-h", "--hostname", metavar="NAME", default="", help="host name (default: the beginning of the id)")
-    add("--domainname", metavar="NAME", default="", help="domain name")
 
 
 def _add_life(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ import os
 from lab.cli import output
 from lab.cli.flag_values import duration_ns, size
 from lab.cli.list_flags import pairs
-from lab.cli.run_flags import environment_lines, volume
+from lab.cli.run_flags import add_program, environment_lines, volume
 from lab.cli.vm_attachment import STDIN, Manner, stay_with, stay_with_program
 from lab.container import log_place
 from lab.container.detach_keys import DETACH_KEYS
@@ -29,7 +29,10 @@ _BOARDS = ("auto", "microvm", "q35", "pc")
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
-    _add_program(parser)
+    add_program(parser)
+    parser.add_argument(
+        "--add-host", metavar="NAME:ADDRESS", action="append", default=[], help="a line of /etc/hosts; repeatable"
+    )
     _add_hardware(parser)
     add = parser.add_argument
     add("-d", "--detach", action="store_true", help="run in the background and print the id")
@@ -41,20 +44,6 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add("--detach-keys", metavar="KEYS", default=DETACH_KEYS, help="keys that leave a terminal (%(default)s)")
     add("image", metavar="IMAGE", help="name, id, or the beginning of an id")
     add("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="program and its arguments")
-
-
-def _add_program(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("-i", "--interactive", action="store_true", help="keep standard input open")
-    add("-t", "--tty", action="store_true", help="give it a terminal")
-    add("-e", "--env", metavar="NAME[=VALUE]", action="append", default=[], help="a variable; repeatable")
-    add("--env-file", metavar="FILE", action="append", default=[], help="variables, one a line; repeatable")
-    add("-w", "--workdir", metavar="DIR", default="", help="working directory")
-    add("-u", "--user", metavar="USER[:GROUP]", default="", help="name or number")
-    add("--group-add", metavar="GROUP", action="append", default=[], help="a further group; repeatable")
-    add("--entrypoint", metavar="PROGRAM", default=None, help="in place of the image's; empty for none")
-    add("-h", "--hostname", metavar="NAME", default="", help="host name (default: the beginning of the id)")
-    add("--add-host", metavar="NAME:ADDRESS", action="append", default=[], help="a line of /etc/hosts; repeatable")
 
 
 def _add_hardware(parser: argparse.ArgumentParser) -> None:

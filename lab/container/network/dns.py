@@ -14,20 +14,21 @@ Source: man dnsmasq(8): --hostsdir, --bind-dynamic, --domain-needed.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lab.container.network.dns_watch import DIRECTORY, SUFFIX
 from lab.container.network.model import Attachment, Network
+from lab.container.storage import durable
 from lab.errors import KernelError, UnavailableError
 from lab.linux import command
 from lab.paths import Paths
 
 PORT = 53
+_LOCK = ".lock"
 _FIRST_PORT, _PORTS = 20000, 10000
 _TIMEOUT_S = 10
 _RESOLV_CONF = "/etc/resolv.conf"
@@ -117,20 +118,9 @@ def ensure(paths: Paths, server: Server) -> None:
         return
     for network in server.networks:
         os.makedirs(os.path.join(_directory(paths), network.id), exist_ok=True)
-    with _locked(paths):
+    with durable.locked(os.path.join(_directory(paths), _LOCK)):  # the second of two could not listen
         if not pid(paths, server.id):  # else another command has been faster
             _start(paths, server)
-
-
-@contextlib.contextmanager
-def _locked(paths: Paths) -> Iterator[None]:
-    """Let one command at a time start name servers: of two for the same network the second could not listen."""
-    lock = os.open(_directory(paths), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _start(paths: Paths, server: Server) -> None:
